@@ -1,0 +1,57 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a module promises, in the words that every module's documentation shares."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options: {}
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return the changed status that a run would have, without modifying the target.
+  diff_mode:
+    description: Returns details on what has changed (or would in C(check_mode)), when in diff mode. Never a secret.
+  idempotent:
+    description: When run twice in a row outside check mode, with the same arguments, the second run reports no change.
+"""
+
+    INFO_MODULE = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+    details:
+      - This action does not modify state.
+  diff_mode:
+    support: N/A
+    details:
+      - This action does not modify state.
+  idempotent:
+    support: full
+    details:
+      - This action does not modify state.
+"""
+
+    ACTIONGROUP_TPM = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/tpmfleet.azure_dps.tpm) in C(module_defaults) to set the TPM connection once for all modules.
+    support: full
+    membership:
+      - tpmfleet.azure_dps.tpm
+"""
+
+    ACTIONGROUP_DPS = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/tpmfleet.azure_dps.dps) in C(module_defaults) to set the DPS connection once for all modules.
+    support: full
+    membership:
+      - tpmfleet.azure_dps.dps
+"""
