@@ -1,0 +1,48 @@
+# The whole use of this repository: make demo, make test, make lab, make lab-down.
+
+SHELL := /bin/bash
+DEVICES ?= 8
+LAB_DIR ?= $(CURDIR)/.lab
+PYTEST_ARGS ?=
+
+COLLECTIONS := $(CURDIR)/.build/collections
+COLLECTION := $(COLLECTIONS)/ansible_collections/tpmfleet/azure_dps
+BIN := $(CURDIR)/.venv/bin
+
+# PATH, so that every tool that a tool starts is the virtual environment's.
+export PATH := $(BIN):$(PATH)
+export ANSIBLE_COLLECTIONS_PATH := $(COLLECTIONS)
+export PYTHONPATH := $(COLLECTIONS):$(COLLECTION)/roles/lab/files
+export ANSIBLE_CONFIG := $(COLLECTION)/ansible.cfg
+
+.PHONY: help setup place demo test lab lab-down bench-enrollments clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand --tabs=20
+
+setup:  ## system packages and the virtual environment
+	@scripts/setup.sh
+
+place: setup
+	@scripts/place.sh $(COLLECTIONS)
+
+demo: place  ## five steps over a rack of DEVICES simulated devices, twice, then a table and one line of JSON
+	@cd $(COLLECTION) && $(BIN)/python -m line_demo --devices $(DEVICES)
+
+test: place  ## everything: unit, integration, sanity, lint
+	@cd $(COLLECTION) && /usr/bin/python3 -m pytest -p no:cacheprovider tests/unit/plugins/module_utils/tpm
+	@cd $(COLLECTION) && $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lab: place  ## start the rack and the emulated service and leave them running
+	@cd $(COLLECTION) && $(BIN)/ansible-playbook playbooks/lab_up.yml \
+		-e lab_dir=$(LAB_DIR) -e lab_devices=$(DEVICES) >&2
+	@echo $(LAB_DIR)/lab.json
+
+lab-down: place  ## end what make lab started
+	@cd $(COLLECTION) && $(BIN)/ansible-playbook playbooks/lab_down.yml -e lab_dir=$(LAB_DIR)
+
+bench-enrollments: place  ## one line of JSON: records a second for create, no-op and throttled, and peak memory
+	@cd $(COLLECTION) && $(BIN)/python tests/bench/bench_enrollments.py
+
+clean: lab-down  ## the lab, the placed collection and the virtual environment
+	rm -rf .build .venv
