@@ -1,0 +1,147 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: device_records
+short_description: The device records of a batch, from what the modules returned on its devices
+version_added: 0.1.0
+author: tpmfleet contributors (@tpmfleet)
+description:
+  - Makes one device record a host, out of the host's inventory variables and of the registered results of
+    M(tpmfleet.azure_dps.tpm_endorsement_key_info) and M(tpmfleet.azure_dps.tpm_ownership).
+  - A host without any of the named results, or whose result failed, is left out.
+  - It runs once for the whole batch, so that a rack costs one task and not one task a device.
+positional: _input, hostvars
+options:
+  _input:
+    description: Names of the hosts, such as C(ansible_play_batch).
+    type: list
+    elements: str
+    required: true
+  hostvars:
+    description: The magic variable of that name.
+    type: dict
+    required: true
+  results:
+    description: Names of the registered variables to read, earliest step first. What a later one says wins.
+    type: list
+    elements: str
+    default: []
+  outcomes:
+    description:
+      - What to say of a step, as a mapping of words to the name of the registered variable that knows.
+      - The outcome is V(done) where that result changed something and V(verified) where it did not.
+    type: dict
+    default: {}
+notes:
+  - The inventory variables read are C(tpmfleet_registration_id), C(tpmfleet_device_id), C(tpmfleet_serial_number),
+    C(tpmfleet_tpm_type), C(tpmfleet_dps_id_scope), C(tpmfleet_key_version), C(tpmfleet_ownership_profile) and
+    C(tpmfleet_enrollment), a mapping of enrollment settings under the names of the options of
+    M(tpmfleet.azure_dps.dps_enrollment).
+"""
+
+EXAMPLES = r"""
+- name: Show what was read in the whole rack
+  ansible.builtin.debug:
+    msg: "{{ ansible_play_batch | tpmfleet.azure_dps.device_records(hostvars, results=['endorsement_key_read']) }}"
+  run_once: true
+"""
+
+RETURN = r"""
+_value:
+  description: One device record a host, with the host's name as C(host).
+  type: list
+  elements: dict
+  sample:
+    - host: rack1-slot01
+      registration_id: o2pzpqzcqyqxkmkwbbw7mgxyv7zpmwfivtuhz7gcdq3tzyezpcoa
+      serial_number: TF-000001
+      endorsement_key: AToAAQALAAMAsgAg...
+      endorsement_key_template: tcg
+      tpm_manufacturer: IBM
+"""
+
+INVENTORY_FIELDS = {
+    "registration_id": "tpmfleet_registration_id",
+    "device_id": "tpmfleet_device_id",
+    "serial_number": "tpmfleet_serial_number",
+    "dps_id_scope": "tpmfleet_dps_id_scope",
+    "tpm_type": "tpmfleet_tpm_type",
+}
+
+
+def _endorsement_key_fields(key: dict) -> dict:
+    return {
+        "registration_id": key.get("registration_id"),
+        "endorsement_key": key.get("public"),
+        "endorsement_key_sha256": key.get("sha256"),
+        "endorsement_key_name": key.get("name"),
+        "endorsement_key_template": key.get("template"),
+        "endorsement_key_certificate": key.get("certificate"),
+    }
+
+
+def _tpm_fields(tpm: dict) -> dict:
+    return {
+        "tpm_type": tpm.get("tpm_type"),
+        "tpm_manufacturer": tpm.get("manufacturer"),
+        "tpm_model": tpm.get("model"),
+        "tpm_firmware_version": tpm.get("firmware_version"),
+    }
+
+
+def _ownership_fields(result: dict, variables: dict) -> dict:
+    hierarchies = result.get("hierarchies") or {}
+    return {
+        "storage_root_key": result["storage_root_key"].get("public"),
+        "storage_root_key_name": result["storage_root_key"].get("name"),
+        "ownership": {
+            "profile": variables.get("tpmfleet_ownership_profile", "fleet"),
+            "key_version": variables.get("tpmfleet_key_version", 1),
+            **{flag: bool(hierarchies.get(flag)) for flag in
+               ("owner_auth_set", "lockout_auth_set", "endorsement_auth_set")},
+        },
+    }
+
+
+def _record(host: str, variables: dict, results: list[dict], outcomes: dict) -> dict:
+    record: dict = {"host": host}
+    for result in results:
+        if result.get("endorsement_key"):
+            record.update(_endorsement_key_fields(result["endorsement_key"]))
+        if result.get("tpm"):
+            record.update(_tpm_fields(result["tpm"]))
+        if result.get("storage_root_key"):
+            record.update(_ownership_fields(result, variables))
+    record.update({field: variables[name] for field, name in INVENTORY_FIELDS.items() if variables.get(name)})
+    record.update(variables.get("tpmfleet_enrollment") or {})
+    said = {
+        word: "done" if variables[name].get("changed") else "verified"
+        for word, name in outcomes.items()
+        if variables.get(name) and not variables[name].get("skipped")
+    }
+    if said:
+        record["outcome"] = said
+    return {field: value for field, value in record.items() if value is not None}
+
+
+def device_records(hosts, hostvars, results=(), outcomes=None) -> list[dict]:
+    """Device records of *hosts*; see DOCUMENTATION."""
+    records = []
+    for host in hosts:
+        variables = hostvars[host]
+        heard = [variables[name] for name in results if variables.get(name)]
+        heard = [result for result in heard if not result.get("failed") and not result.get("skipped")]
+        if heard or not results:
+            records.append(_record(host, variables, heard, outcomes or {}))
+    return records
+
+
+class FilterModule:
+    """The filter, under its name."""
+
+    def filters(self) -> dict:
+        return {"device_records": device_records}
