@@ -36,6 +36,11 @@ options:
       - The outcome is V(done) where that result changed something and V(verified) where it did not.
     type: dict
     default: {}
+  enrollments:
+    description:
+      - Name of the registered result of M(tpmfleet.azure_dps.dps_enrollments) for the batch. It gives the outcome
+        C(enrollment) of each host's registration ID.
+    type: str
 notes:
   - The inventory variables read are C(tpmfleet_registration_id), C(tpmfleet_device_id), C(tpmfleet_serial_number),
     C(tpmfleet_tpm_type), C(tpmfleet_dps_id_scope), C(tpmfleet_key_version), C(tpmfleet_ownership_profile) and
@@ -68,9 +73,11 @@ INVENTORY_FIELDS = {
     "registration_id": "tpmfleet_registration_id",
     "device_id": "tpmfleet_device_id",
     "serial_number": "tpmfleet_serial_number",
-    "dps_id_scope": "tpmfleet_dps_id_scope",
     "tpm_type": "tpmfleet_tpm_type",
 }
+
+# An enrollment that had to be made or changed is work done; one found as wanted was verified.
+ENROLLMENT_OUTCOMES = {"created": "done", "updated": "done", "unchanged": "verified"}
 
 
 def _endorsement_key_fields(key: dict) -> dict:
@@ -107,7 +114,25 @@ def _ownership_fields(result: dict, variables: dict) -> dict:
     }
 
 
-def _record(host: str, variables: dict, results: list[dict], outcomes: dict) -> dict:
+def _outcomes(variables: dict, outcomes: dict[str, str]) -> dict[str, str]:
+    return {
+        word: "done" if variables[name].get("changed") else "verified"
+        for word, name in outcomes.items()
+        if variables.get(name) and not variables[name].get("skipped")
+    }
+
+
+def _enrollment_outcomes(hosts, hostvars, name: str | None) -> dict[str, str]:
+    """Registration ID to outcome; the result is that of a task that ran once, so any host of the batch has it."""
+    result = hostvars[hosts[0]].get(name) if name and hosts else None
+    return {
+        one["registration_id"]: ENROLLMENT_OUTCOMES[one["action"]]
+        for one in (result or {}).get("results", ())
+        if one["action"] in ENROLLMENT_OUTCOMES
+    }
+
+
+def _record(host: str, variables: dict, results: list[dict]) -> dict:
     record: dict = {"host": host}
     for result in results:
         if result.get("endorsement_key"):
@@ -118,25 +143,29 @@ def _record(host: str, variables: dict, results: list[dict], outcomes: dict) -> 
             record.update(_ownership_fields(result, variables))
     record.update({field: variables[name] for field, name in INVENTORY_FIELDS.items() if variables.get(name)})
     record.update(variables.get("tpmfleet_enrollment") or {})
-    said = {
-        word: "done" if variables[name].get("changed") else "verified"
-        for word, name in outcomes.items()
-        if variables.get(name) and not variables[name].get("skipped")
-    }
-    if said:
-        record["outcome"] = said
     return {field: value for field, value in record.items() if value is not None}
 
 
-def device_records(hosts, hostvars, results=(), outcomes=None) -> list[dict]:
+def device_records(hosts, hostvars, results=(), outcomes=None, enrollments=None) -> list[dict]:
     """Device records of *hosts*; see DOCUMENTATION."""
+    enrolled = _enrollment_outcomes(hosts, hostvars, enrollments)
     records = []
     for host in hosts:
         variables = hostvars[host]
         heard = [variables[name] for name in results if variables.get(name)]
         heard = [result for result in heard if not result.get("failed") and not result.get("skipped")]
-        if heard or not results:
-            records.append(_record(host, variables, heard, outcomes or {}))
+        if results and not heard:
+            continue
+        record = _record(host, variables, heard)
+        said = _outcomes(variables, outcomes or {})
+        if record.get("registration_id") in enrolled:
+            said["enrollment"] = enrolled[record["registration_id"]]
+        if said:
+            record["outcome"] = said
+            # Where the device stands now; before the step's work was done it still stood where the ledger says.
+            if variables.get("tpmfleet_dps_id_scope"):
+                record["dps_id_scope"] = variables["tpmfleet_dps_id_scope"]
+        records.append(record)
     return records
 
 
