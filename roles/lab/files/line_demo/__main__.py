@@ -1,0 +1,89 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""``python -m line_demo --devices N``: the rack up, the site playbook twice, what was found, and the rack down again.
+
+Run from the collection's root. The last line on standard output is one line of JSON, all else is for people.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from .observe import Seen, observe
+from .table import render
+
+RECAP = re.compile(r"^(?P<host>\S+)\s+: ok=\d+\s+changed=(?P<changed>\d+)\s+unreachable=(?P<unreachable>\d+)\s+failed=(?P<failed>\d+)")
+
+
+def play(*arguments: str) -> str:
+    """Runs a playbook, shows it as it goes, and returns what it printed."""
+    process = subprocess.Popen(["ansible-playbook", *arguments], stdout=subprocess.PIPE, text=True)
+    printed = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        printed.append(line)
+    process.wait()
+    return "".join(printed)
+
+
+def reported_changes(printed: str) -> int:
+    """How many changed tasks the closing recap of a run admits to."""
+    return sum(int(found["changed"]) for found in map(RECAP.match, printed.splitlines()) if found)
+
+
+def differences(before: list[Seen], after: list[Seen]) -> int:
+    """How many devices are not as they were, in their TPM, their enrollment or their registration."""
+    return sum(earlier != later for earlier, later in zip(before, after))
+
+
+def demonstrate(lab_dir: Path, devices: int) -> dict:
+    """Both runs over a started lab; returns what the closing line says."""
+    lab = json.loads((lab_dir / "lab.json").read_text())
+    site = ["-i", "inventories/lab", "-i", str(lab_dir / "inventory.yml"), "playbooks/site.yml"]
+    play(*site)
+    first = observe(lab, lab_dir / "rack")
+    printed = play(*site)
+    second = observe(lab, lab_dir / "rack")
+    print("\n" + render(second, lab["device_api"]["id_scope"]) + "\n")
+    return {
+        "devices": devices,
+        "enrolled": sum(seen.enrolled for seen in second),
+        "owned": sum(seen.owned for seen in second),
+        "assigned": sum(seen.assigned for seen in second),
+        # A task that says it changed something is believed; one that changed something and kept silent is found out.
+        "second_run_changed": max(reported_changes(printed), differences(first, second)),
+    }
+
+
+def main() -> int:
+    """0 when the whole rack is enrolled, owned and assigned and the second run changed nothing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--devices", type=int, default=8)
+    devices = parser.parse_args().devices
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="tpmfleet-demo-") as directory:
+        lab_dir = Path(directory) / "lab"
+        where = ["-e", f"lab_dir={lab_dir}", "-e", f"lab_devices={devices}"]
+        try:
+            play("playbooks/lab_up.yml", *where)
+            found = demonstrate(lab_dir, devices)
+        finally:
+            play("playbooks/lab_down.yml", *where)
+    found["seconds"] = round(time.monotonic() - started, 1)
+    print(json.dumps(found))
+    complete = all(found[what] == devices for what in ("enrolled", "owned", "assigned"))
+    return 0 if complete and not found["second_run_changed"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
