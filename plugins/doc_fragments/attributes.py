@@ -12,7 +12,7 @@ class ModuleDocFragment:
 options: {}
 attributes:
   check_mode:
-    description: Can run in C(check_mode) and return the changed status that a run would have, without modifying the target.
+    description: Can run in C(check_mode) and return the changed status that a run would have, without modifying anything.
   diff_mode:
     description: Returns details on what has changed (or would in C(check_mode)), when in diff mode. Never a secret.
   idempotent:
@@ -40,7 +40,7 @@ attributes:
 options: {}
 attributes:
   action_group:
-    description: Use C(group/tpmfleet.azure_dps.tpm) in C(module_defaults) to set the TPM connection once for all modules.
+    description: Use C(group/tpmfleet.azure_dps.tpm) in C(module_defaults) to set the TPM connection once for all.
     support: full
     membership:
       - tpmfleet.azure_dps.tpm
@@ -50,7 +50,7 @@ attributes:
 options: {}
 attributes:
   action_group:
-    description: Use C(group/tpmfleet.azure_dps.dps) in C(module_defaults) to set the DPS connection once for all modules.
+    description: Use C(group/tpmfleet.azure_dps.dps) in C(module_defaults) to set the DPS connection once for all.
     support: full
     membership:
       - tpmfleet.azure_dps.dps

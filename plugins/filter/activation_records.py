@@ -10,8 +10,8 @@ short_description: What the ledger is told of the devices that provisioned thems
 version_added: 0.1.0
 author: tpmfleet contributors (@tpmfleet)
 description:
-  - Joins device records with the registration states that M(tpmfleet.azure_dps.dps_registration_info) returned, and keeps
-    the devices that are assigned to a hub.
+  - Joins device records with the registration states that M(tpmfleet.azure_dps.dps_registration_info) returned, and
+    keeps the devices that are assigned to a hub.
 positional: _input, registrations
 options:
   _input:

@@ -21,7 +21,7 @@ from pathlib import Path
 from .observe import Seen, observe
 from .table import render
 
-RECAP = re.compile(r"^(?P<host>\S+)\s+: ok=\d+\s+changed=(?P<changed>\d+)\s+unreachable=(?P<unreachable>\d+)\s+failed=(?P<failed>\d+)")
+RECAP = re.compile(r"^\S+\s+: ok=\d+\s+changed=(?P<changed>\d+)\s+unreachable=")
 
 
 def play(*arguments: str) -> str:

@@ -1,0 +1,158 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The house's own rules: sanity, lint, documentation, changelog, types, and a collection that builds and installs.
+
+They run as tests, so that one command and one closing line stand for everything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+COLLECTION = Path(__file__).resolve().parents[2]
+TOOLS = Path(sys.executable).parent
+
+
+def run(*command: str, cwd: Path = COLLECTION, **environment: str) -> str:
+    """What *command* printed; its whole output is the failure's message where it fails."""
+    done = subprocess.run(
+        [str(TOOLS / command[0]), *command[1:]],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        pytest.fail(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}", pytrace=False)
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory):
+    """A copy that is a git repository of its own, at a path ansible-test accepts.
+
+    Git tells ansible-test and ansible-lint which files are the project's; the placed copy has no git directory.
+    """
+    root = tmp_path_factory.mktemp("collections")
+    place = root / "ansible_collections" / "tpmfleet" / "azure_dps"
+    shutil.copytree(COLLECTION, place, ignore=shutil.ignore_patterns("output", "__pycache__", ".ansible", ".*_cache"))
+    run_git = ["git", "-c", "user.name=check", "-c", "user.email=check@invalid", "-C", str(place)]
+    subprocess.run([*run_git, "init", "--quiet"], check=True)
+    subprocess.run([*run_git, "add", "--all"], check=True)
+    subprocess.run([*run_git, "commit", "--quiet", "--message", "checked"], check=True)
+    return place
+
+
+@pytest.fixture(scope="session")
+def sanity_home(tmp_path_factory):
+    """A home directory in which ansible-test finds pip where it would otherwise fetch it from its project's host.
+
+    ansible-test hands no pip settings from the environment on, so the ones in force are written down as a file.
+    """
+    home = tmp_path_factory.mktemp("home")
+    cache = home / ".ansible" / "test" / "cache"
+    cache.mkdir(parents=True)
+    shutil.copy(Path(__file__).with_name("bootstrap_pip.py"), cache / "get_pip_24_2.py")
+    settings = run("pip", "config", "list").splitlines()
+    sections: dict[str, list[str]] = {}
+    for setting in settings:
+        name, _equals, value = setting.partition("=")
+        section, _dot, key = name.rpartition(".")
+        section = "global" if section == ":env:" else section
+        # Options of several values come as lines.
+        value = "\n    ".join(line for line in value.strip("'\"").replace("\\n", "\n").splitlines())
+        sections.setdefault(section, []).append(f"{key} = {value}")
+    written = "\n".join(f"[{section}]\n" + "\n".join(lines) for section, lines in sections.items())
+    (home / ".config" / "pip").mkdir(parents=True)
+    (home / ".config" / "pip" / "pip.conf").write_text(written)
+    return home
+
+
+def test_sanity(repository, sanity_home):
+    """ansible-test's own rules, with no ignore file."""
+    assert not list((repository / "tests" / "sanity").glob("ignore*"))
+    printed = run(
+        "ansible-test", "sanity", "--venv", "--python", "3.11", "--color", "no", cwd=repository, HOME=str(sanity_home)
+    )
+    assert "validate-modules" in printed
+
+
+def test_ansible_lint(repository):
+    """The profile for collections that are to be published."""
+    run("ansible-lint", "--offline", "--profile", "production", "--strict", cwd=repository)
+
+
+def test_documentation(repository):
+    """Every module, plugin and role documents itself in a way the documentation site can render."""
+    lint = ["antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs", "self", "."]
+    run(*lint, cwd=repository)
+
+
+def test_changelog(repository):
+    """Every fragment is one antsibull-changelog takes."""
+    assert list((repository / "changelogs" / "fragments").glob("*.yml"))
+    run("antsibull-changelog", "lint", cwd=repository)
+
+
+def test_python_lint():
+    """One style for all Python here."""
+    run("ruff", "check", "--no-cache", ".")
+
+
+def test_types():
+    """The library code is typed, and the types hold."""
+    run("mypy", "--cache-dir", os.devnull, "plugins/module_utils", cwd=COLLECTION)
+
+
+def test_shell_lint(repository):
+    """Shell scripts do what they seem to do."""
+    scripts = [str(path) for path in [*repository.glob("scripts/*.sh"), repository / ".ci" / "run"]]
+    done = subprocess.run(["shellcheck", *scripts], stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_module_is_in_its_action_group():
+    """Defaults set for a group reach every module that takes them, and no other."""
+    groups = yaml.safe_load((COLLECTION / "meta" / "runtime.yml").read_text())["action_groups"]
+    for group, members in groups.items():
+        taking = []
+        for module in sorted((COLLECTION / "plugins" / "modules").glob("*.py")):
+            if f"tpmfleet.azure_dps.attributes.actiongroup_{group}" in module.read_text():
+                taking.append(module.stem)
+        assert members == taking, group
+
+
+def test_role_defaults_are_documented():
+    """What a role takes stands in its argument specification, and nothing else does."""
+    for role in sorted((COLLECTION / "roles").iterdir()):
+        defaults = yaml.safe_load((role / "defaults" / "main.yml").read_text()) or {}
+        specification = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())
+        options = specification["argument_specs"]["main"]["options"]
+        assert not set(defaults) - set(options), role.name
+        needed = {name for name, option in options.items() if option.get("required")}
+        assert set(options) - set(defaults) - needed <= {
+            name for name, option in options.items() if "default" not in option
+        }, role.name
+
+
+def test_collection_builds_and_installs(repository, tmp_path):
+    """What a user gets from a Galaxy server: built, installed, and its modules found by name."""
+    run("ansible-galaxy", "collection", "build", "--output-path", str(tmp_path), cwd=repository)
+    (archive,) = tmp_path.glob("tpmfleet-azure_dps-*.tar.gz")
+    run("ansible-galaxy", "collection", "install", "--offline", "-p", str(tmp_path / "installed"), str(archive))
+    ask = ["ansible-doc", "--list", "--json", "tpmfleet.azure_dps"]
+    listed = json.loads(run(*ask, ANSIBLE_COLLECTIONS_PATH=str(tmp_path / "installed")))
+    modules = {f"tpmfleet.azure_dps.{path.stem}" for path in (COLLECTION / "plugins" / "modules").glob("*.py")}
+    assert set(listed) == modules
