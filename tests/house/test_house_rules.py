@@ -65,16 +65,17 @@ def sanity_home(tmp_path_factory):
     cache = home / ".ansible" / "test" / "cache"
     cache.mkdir(parents=True)
     shutil.copy(Path(__file__).with_name("bootstrap_pip.py"), cache / "get_pip_24_2.py")
-    settings = run("pip", "config", "list").splitlines()
-    sections: dict[str, list[str]] = {}
-    for setting in settings:
+    sections: dict[str, dict[str, str]] = {}
+    for setting in run("pip", "config", "list").splitlines():
         name, _equals, value = setting.partition("=")
         section, _dot, key = name.rpartition(".")
-        section = "global" if section == ":env:" else section
-        # Options of several values come as lines.
-        value = "\n    ".join(line for line in value.strip("'\"").replace("\\n", "\n").splitlines())
-        sections.setdefault(section, []).append(f"{key} = {value}")
-    written = "\n".join(f"[{section}]\n" + "\n".join(lines) for section, lines in sections.items())
+        # An option of several values comes with its line breaks written out.
+        value = "\n    ".join(value.strip("'\"").replace("\\n", "\n").split())
+        sections.setdefault("global" if section == ":env:" else section, {})[key] = value
+    written = "\n".join(
+        f"[{section}]\n" + "\n".join(f"{key} = {value}" for key, value in options.items())
+        for section, options in sections.items()
+    )
     (home / ".config" / "pip").mkdir(parents=True)
     (home / ".config" / "pip" / "pip.conf").write_text(written)
     return home
