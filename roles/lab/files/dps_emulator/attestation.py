@@ -19,10 +19,8 @@ from tpm2_pytss.types import (
     TPMT_KEYEDHASH_SCHEME,
     TPMT_SENSITIVE,
     TPMT_SYM_DEF_OBJECT,
-    TPMU_SCHEME_KEYEDHASH,
     TPMU_SYM_KEY_BITS,
     TPMU_SYM_MODE,
-    TPMS_SCHEME_HMAC,
 )
 from tpm2_pytss.utils import make_credential, wrap
 
@@ -44,10 +42,8 @@ def wrap_key(key: bytes, *, endorsement_key: bytes, storage_root_key: bytes) -> 
 
     TPM2B_ID_OBJECT, TPM2B_ENCRYPTED_SECRET, TPM2B_PRIVATE, TPM2B_ENCRYPTED_SECRET, TPM2B_PUBLIC, TPM2B_DATA.
     """
-    scheme = TPMT_KEYEDHASH_SCHEME(
-        scheme=TPM2_ALG.HMAC,
-        details=TPMU_SCHEME_KEYEDHASH(hmac=TPMS_SCHEME_HMAC(hashAlg=TPM2_ALG.SHA256)),
-    )
+    scheme = TPMT_KEYEDHASH_SCHEME(scheme=TPM2_ALG.HMAC)
+    scheme.details.hmac.hashAlg = TPM2_ALG.SHA256
     sensitive, identity = TPMT_SENSITIVE.keyedhash_from_secret(
         key, nameAlg=TPM2_ALG.SHA256, objectAttributes=_ATTRIBUTES, scheme=scheme
     )

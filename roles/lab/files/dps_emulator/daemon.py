@@ -59,6 +59,8 @@ def _bind(address: str, port: int) -> socket.socket:
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind((address, port))
+        # At once, because two that are bound and do not listen yet may share a port.
+        listener.listen(1024)
     except OSError:
         listener.close()
         raise
