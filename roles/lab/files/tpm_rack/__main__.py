@@ -1,0 +1,87 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The rack from the command line: ``python -m tpm_rack COMMAND --rack-dir DIRECTORY``. Answers are JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from .device import DeviceError
+from .faults import FAULTS
+from .rack import Rack, RackError
+from .software_tpm import SoftwareTpmError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tpm_rack", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name: str, help_: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help_)
+        sub.add_argument("--rack-dir", type=Path, required=True)
+        return sub
+
+    up = command("up", "see to it that there are that many devices, all switched on")
+    up.add_argument("--devices", type=int, required=True)
+    up.add_argument("--name-prefix", default="rack1-slot")
+    command("down", "end everything and remove it")
+    command("add", "put one more device in").add_argument("name")
+    command("remove", "take a device out").add_argument("name")
+    for name in ("power-cycle", "power-off", "power-on"):
+        command(name, f"{name} the named devices, or all").add_argument("names", nargs="*")
+    command("status", "what is switched on, what answers, what is broken")
+    faults = "; ".join(f"{name}: {fault.summary}" for name, fault in FAULTS.items())
+    breaking = command("break", faults)
+    breaking.add_argument("name")
+    breaking.add_argument("fault", choices=FAULTS)
+    breaking.add_argument("argument", nargs="?")
+    mending = command("mend", "undo a fault, or all of a device")
+    mending.add_argument("name")
+    mending.add_argument("fault", nargs="?", choices=FAULTS)
+    execute = command("exec", "run a command inside a device, from its console")
+    execute.add_argument("name")
+    execute.add_argument("arguments", nargs=argparse.REMAINDER)
+    return parser
+
+
+def _act(rack: Rack, arguments: argparse.Namespace) -> object:
+    if arguments.command == "up":
+        return {"changed": rack.up(arguments.devices, arguments.name_prefix)}
+    if arguments.command == "down":
+        return {"changed": rack.down()}
+    if arguments.command == "status":
+        return rack.status()
+    if arguments.command in ("add", "remove"):
+        getattr(rack, arguments.command)(arguments.name)
+    elif arguments.command == "break":
+        rack.break_(arguments.name, arguments.fault, arguments.argument)
+    elif arguments.command == "mend":
+        rack.mend(arguments.name, arguments.fault)
+    else:
+        getattr(rack, arguments.command.replace("-", "_"))(arguments.names)
+    return {"changed": True}
+
+
+def main() -> int:
+    """0, or 1 with a sentence on standard error."""
+    arguments = _parser().parse_args()
+    rack = Rack(arguments.rack_dir)
+    try:
+        if arguments.command == "exec":
+            done = rack.device(arguments.name).execute([one for one in arguments.arguments if one != "--"])
+            print(done.stdout, end="")
+            return done.returncode
+        print(json.dumps(_act(rack, arguments)))
+    except (RackError, DeviceError, SoftwareTpmError) as error:
+        print(f"tpm_rack: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a simulated device does when power comes: mounts its file systems, starts sshd, and hands over to its init.
+
+Runs as ``python -m tpm_rack.boot DEVICE_DIR`` as the first process of new mount, PID and UTS namespaces, so that all it
+does is gone when that process is killed, which is how the power is cut.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from .file_system import INIT
+
+HOST_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+
+
+def _mount(*arguments: str) -> None:
+    subprocess.run(["mount", *arguments], check=True)
+
+
+def _mount_root(device_dir: Path) -> Path:
+    """The host's root file system, read through the device's own upper layer, which takes all that is written."""
+    root, layers = device_dir / "root", device_dir
+    for name in ("root", "upper", "work"):
+        (layers / name).mkdir(exist_ok=True)
+    _mount("-t", "overlay", "overlay", "-o", f"lowerdir=/,upperdir={layers}/upper,workdir={layers}/work", str(root))
+    return root
+
+
+def _mount_volatile(root: Path) -> None:
+    """What starts anew at each power-up."""
+    _mount("-t", "proc", "proc", f"{root}/proc")
+    _mount("-t", "sysfs", "-o", "ro", "sysfs", f"{root}/sys")
+    for directory, mode in (("run", "0755"), ("tmp", "1777"), ("dev", "0755")):
+        _mount("-t", "tmpfs", "-o", f"mode={mode}", "tmpfs", f"{root}/{directory}")
+    for name in HOST_DEVICES:
+        node = root / "dev" / name
+        node.touch()
+        _mount("--bind", f"/dev/{name}", str(node))
+    for directory in ("pts", "shm"):
+        (root / "dev" / directory).mkdir()
+    _mount("-t", "devpts", "-o", "newinstance,ptmxmode=0666,mode=0620", "devpts", f"{root}/dev/pts")
+    _mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", f"{root}/dev/shm")
+    (root / "dev" / "ptmx").symlink_to("pts/ptmx")
+    (root / "dev" / "fd").symlink_to("/proc/self/fd")
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        (root / "dev" / name).symlink_to(f"/proc/self/fd/{number}")
+    for directory in ("sshd", "systemd/system", "lock"):
+        (root / "run" / directory).mkdir(parents=True)
+
+
+def main() -> None:
+    """Never returns: becomes the device's init."""
+    device_dir = Path(sys.argv[1])
+    root = _mount_root(device_dir)
+    _mount_volatile(root)
+    socket.sethostname(device_dir.name)
+    os.chroot(root)
+    os.chdir("/")
+    environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+    subprocess.run(["/usr/sbin/sshd"], env=environment, check=True)
+    os.execve(INIT, [INIT, "init"], environment)
+
+
+if __name__ == "__main__":
+    main()

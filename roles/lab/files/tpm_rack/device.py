@@ -1,0 +1,128 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One simulated device: a directory that holds all it is, and the power that can be switched on and off."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from .software_tpm import SoftwareTpm
+
+
+class DeviceError(Exception):
+    """A simulated device did not do as it was told; the message holds what its console said."""
+
+
+class Device:
+    """The device in *directory*, whose name is the directory's.
+
+    It shares the host's network, so its address is the loopback and a port of its own.
+    """
+
+    def __init__(self, directory: Path, ssh_port: int) -> None:
+        self.directory = Path(directory)
+        self.ssh_port = ssh_port
+        self.tpm = SoftwareTpm(self.directory / "tpm")
+
+    @property
+    def name(self) -> str:
+        """Host name and inventory name."""
+        return self.directory.name
+
+    @property
+    def upper(self) -> Path:
+        """What was written on the device, over the host's file system."""
+        return self.directory / "upper"
+
+    @property
+    def _pid_file(self) -> Path:
+        return self.directory / "power"
+
+    @property
+    def pid(self) -> int | None:
+        """Process that holds the device's namespaces, None where the power is off."""
+        try:
+            pid = int(self._pid_file.read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (FileNotFoundError, ValueError):
+            return None
+        return pid if str(self.directory).encode() in command else None
+
+    @property
+    def powered(self) -> bool:
+        """Whether the power is on."""
+        return self.pid is not None
+
+    @property
+    def init_pid(self) -> int:
+        """The host's number of the device's first process."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        if not children:
+            raise DeviceError(f"{self.name} has no process")
+        return int(children[0])
+
+    def power_on(self) -> None:
+        """Switches it on and waits until its sshd answers; its TPM gets power with it."""
+        if self.powered:
+            return
+        self.tpm.start()
+        command = ["unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child=SIGKILL"]
+        command += [sys.executable, "-m", "tpm_rack.boot", str(self.directory)]
+        with open(self.directory / "console.log", "ab") as console:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+                cwd="/",
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
+            )
+        self._pid_file.write_text(f"{process.pid}\n")
+        deadline = time.monotonic() + 60
+        while not self.answers():
+            if process.poll() is not None or time.monotonic() > deadline:
+                self.power_off()
+                raise DeviceError(f"{self.name} did not boot: {(self.directory / 'console.log').read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def power_off(self) -> None:
+        """Cuts the power, as a pulled plug does: nothing is told that this comes."""
+        pid = self.pid
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+            try:
+                os.waitpid(pid, 0)
+            except ChildProcessError:
+                while Path(f"/proc/{pid}").exists():
+                    time.sleep(0.02)
+            while self.answers():
+                time.sleep(0.02)
+        self._pid_file.unlink(missing_ok=True)
+        self.tpm.stop()
+
+    def power_cycle(self) -> None:
+        """Off and on again."""
+        self.power_off()
+        self.power_on()
+
+    def answers(self) -> bool:
+        """Whether its sshd greets."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.ssh_port), timeout=2) as connection:
+                return connection.recv(4) == b"SSH-"
+        except OSError:
+            return False
+
+    def execute(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        """Runs *command* inside the device, from the console and not over the network."""
+        enter = ["nsenter", f"--target={self.init_pid}", "--mount", "--pid", "--uts", "--root", "--wd"]
+        return subprocess.run([*enter, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)

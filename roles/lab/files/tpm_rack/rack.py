@@ -1,0 +1,248 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The rack: which devices there are, where each answers, and what is wrong with them.
+
+Everything is in the rack's directory: ``rack.json`` (what the outside needs), ``ek-list.jsonl`` (what the TPM maker
+sends), ``registry.json`` (the rack's own book) and a directory a device.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from .authority import Authority
+from .device import Device
+from .faults import FAULTS
+from .file_system import prepare
+from .software_tpm import free_port_pair
+
+# The work of starting is done by other programs; a few more than there are cores keep the cores busy.
+AT_ONCE = 4
+
+
+class RackError(Exception):
+    """The rack was asked for what it cannot do."""
+
+
+class Rack:
+    """The rack in *directory*."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = Path(directory).resolve()
+
+    # -- the book -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _book(self) -> Iterator[dict]:
+        """The registry, locked, and written back at the end."""
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with open(self.directory / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            path = self.directory / "registry.json"
+            book = json.loads(path.read_text()) if path.exists() else {"next_serial": 1, "devices": {}}
+            yield book
+            self._write("registry.json", json.dumps(book, indent=2))
+            self._write("rack.json", json.dumps({"devices": [self._describe(*one) for one in book["devices"].items()]}, indent=2))
+            self._write("ek-list.jsonl", "".join(json.dumps(one["shipped"]) + "\n" for one in book["devices"].values()))
+
+    def _write(self, name: str, text: str) -> None:
+        new = self.directory / f"{name}.new"
+        new.touch(mode=0o600)
+        new.write_text(text)
+        new.rename(self.directory / name)
+
+    def _describe(self, name: str, entry: dict) -> dict:
+        device = self._device(name, entry)
+        return {
+            "name": name,
+            "serial_number": entry["serial_number"],
+            "tcti": device.tpm.tcti,
+            "state_dir": str(device.directory),
+            "ssh": {
+                "host": "127.0.0.1",
+                "port": device.ssh_port,
+                "user": "root",
+                "private_key_file": str(self.directory / "ssh_key"),
+                "known_hosts_file": str(self.directory / "known_hosts"),
+            },
+        }
+
+    def _device(self, name: str, entry: dict) -> Device:
+        return Device(self.directory / "devices" / name, entry["ssh_port"])
+
+    def _select(self, book: dict, names: list[str]) -> list[Device]:
+        unknown = set(names) - set(book["devices"])
+        if unknown:
+            raise RackError(f"no such device in this rack: {', '.join(sorted(unknown))}")
+        return [self._device(name, book["devices"][name]) for name in names or book["devices"]]
+
+    def device(self, name: str) -> Device:
+        """One device, by its name."""
+        with self._book() as book:
+            return self._select(book, [name])[0]
+
+    @property
+    def authority(self) -> Authority:
+        """Who certified the TPMs of this rack."""
+        return Authority(self.directory / "tpm-maker")
+
+    # -- devices ------------------------------------------------------------------------------------------------------
+
+    def up(self, devices: int, prefix: str = "rack1-slot") -> bool:
+        """Sees to it that there are at least *devices* devices and that all have power; True if anything was done."""
+        with self._book() as book:
+            names = [f"{prefix}{number:02d}" for number in range(1, devices + 1)]
+            new = [name for name in names if name not in book["devices"]]
+            self._make(book, new)
+            off = [device for device in self._select(book, []) if not device.powered]
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                list(pool.map(Device.power_on, off))
+            return bool(new or off)
+
+    def add(self, name: str) -> None:
+        """Puts one more device in the rack and switches it on."""
+        with self._book() as book:
+            if name in book["devices"]:
+                raise RackError(f"{name} is in the rack already")
+            self._make(book, [name])
+            self._select(book, [name])[0].power_on()
+
+    def remove(self, name: str) -> None:
+        """Takes a device out; nothing of it stays."""
+        with self._book() as book:
+            device = self._select(book, [name])[0]
+            device.power_off()
+            shutil.rmtree(device.directory)
+            del book["devices"][name]
+            self._write_known_hosts(book)
+
+    def power_cycle(self, names: list[str]) -> None:
+        """Cuts and gives back the power of *names*, or of all."""
+        self._each(names, Device.power_cycle)
+
+    def power_off(self, names: list[str]) -> None:
+        """Cuts the power of *names*, or of all."""
+        self._each(names, Device.power_off)
+
+    def power_on(self, names: list[str]) -> None:
+        """Switches *names* on, or all."""
+        self._each(names, Device.power_on)
+
+    def _each(self, names: list[str], act) -> None:
+        with self._book() as book, ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(act, self._select(book, names)))
+
+    def down(self) -> bool:
+        """Ends everything and removes the directory; True if there was anything."""
+        if not self.directory.exists():
+            return False
+        with self._book() as book, ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(Device.power_off, self._select(book, [])))
+        shutil.rmtree(self.directory)
+        return True
+
+    # -- faults -------------------------------------------------------------------------------------------------------
+
+    def break_(self, name: str, fault: str, argument: str | None = None) -> None:
+        """Breaks a device by one of :data:`tpm_rack.faults.FAULTS`."""
+        with self._book() as book:
+            device = self._select(book, [name])[0]
+            if fault not in FAULTS:
+                raise RackError(f"no such fault: {fault}; there are {', '.join(FAULTS)}")
+            kind = FAULTS[fault].argument
+            if (kind is None) != (argument is None):
+                raise RackError(f"{fault} takes {'a ' + kind if kind else 'no argument'}")
+            if fault in book["devices"][name]["faults"]:
+                raise RackError(f"{name} has this fault already: {fault}")
+            given: list = []
+            if argument is not None:
+                given = self._select(book, [argument]) if kind == "device" else [int(argument)]
+            FAULTS[fault].break_(device, *given)
+            book["devices"][name]["faults"].append(fault)
+
+    def mend(self, name: str, fault: str | None = None) -> None:
+        """Undoes one fault of a device, or all of them, the newest first."""
+        with self._book() as book:
+            device = self._select(book, [name])[0]
+            faults = book["devices"][name]["faults"]
+            for one in [fault] if fault else list(reversed(faults)):
+                if one not in faults:
+                    raise RackError(f"{name} does not have the fault {one}")
+                FAULTS[one].mend(device)
+                faults.remove(one)
+
+    def status(self) -> list[dict]:
+        """One entry a device: name, power, whether SSH answers, whether the TPM has power, and its faults."""
+        with self._book() as book:
+            return [
+                {
+                    "name": device.name,
+                    "powered": device.powered,
+                    "ssh": device.answers(),
+                    "tpm": device.tpm.running,
+                    "faults": book["devices"][device.name]["faults"],
+                }
+                for device in self._select(book, [])
+            ]
+
+    # -- making -------------------------------------------------------------------------------------------------------
+
+    def _make(self, book: dict, names: list[str]) -> None:
+        if not names:
+            return
+        self._make_ssh_key(self.directory / "ssh_key")
+        for name in names:
+            book["devices"][name] = {
+                "serial_number": f"TF-{book['next_serial']:06d}",
+                "ssh_port": free_port_pair(),
+                "faults": [],
+            }
+            book["next_serial"] += 1
+        authority = self.authority
+        # The first one makes the authority's own keys.
+        self._make_one(book, names[0], authority)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(lambda name: self._make_one(book, name, authority), names[1:]))
+        self._write_known_hosts(book)
+
+    def _make_one(self, book: dict, name: str, authority: Authority) -> None:
+        entry = book["devices"][name]
+        device = self._device(name, entry)
+        if device.directory.exists():
+            # Left by a rack program that was killed in the middle of this.
+            shutil.rmtree(device.directory)
+        device.upper.mkdir(parents=True)
+        self._make_ssh_key(device.directory / "host_key")
+        keys = {"host_key": device.directory / "host_key", "authorized": self.directory / "ssh_key.pub"}
+        prepare(device.upper, name, entry["serial_number"], entry["ssh_port"], keys, hidden=self.directory)
+        device.tpm.manufacture(authority)
+        entry["shipped"] = self._shipped(device)
+
+    @staticmethod
+    def _make_ssh_key(path: Path) -> None:
+        if not path.exists():
+            command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", path.parent.name, "-f", str(path)]
+            subprocess.run(command, check=True)
+
+    def _write_known_hosts(self, book: dict) -> None:
+        lines = []
+        for device in self._select(book, []):
+            kind, key, _comment = (device.directory / "host_key.pub").read_text().split(" ", 2)
+            lines.append(f"[127.0.0.1]:{device.ssh_port} {kind} {key}\n")
+        self._write("known_hosts", "".join(lines))
+
+    @staticmethod
+    def _shipped(device: Device) -> dict:
+        """The line of the TPM maker's list."""
+        known = json.loads((device.tpm.state_dir / "maker.json").read_text())
+        return {field: base64.b64encode(bytes.fromhex(value)).decode() for field, value in known.items() if value}
