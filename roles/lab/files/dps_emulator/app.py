@@ -75,7 +75,7 @@ async def every_request(request: web.Request, handler: Handler) -> web.StreamRes
 
         return await _answer(request, guarded)
     answer = await _with_faults(request, handler)
-    name = request.match_info.route.name or "unknown"
+    name = (request.match_info.route.name or "unknown").removesuffix(".slash")
     request.app[SERVICE].calls[name, answer.status] += 1
     answer.headers["x-ms-request-id"] = str(uuid.uuid4())
     return answer

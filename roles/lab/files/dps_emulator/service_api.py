@@ -121,8 +121,11 @@ def routes() -> list[web.RouteDef]:
     """Every operation with its right and its name in the statistics."""
     one, state = "/enrollments/{registration_id}", "/registrations/{registration_id}"
     read, write = "EnrollmentRead", "EnrollmentWrite"
+    bulk = _guarded(write, bulk_enrollments, counts_itself=True)
     return [
-        web.post("/enrollments", _guarded(write, bulk_enrollments, counts_itself=True), name="enrollments.bulk"),
+        web.post("/enrollments", bulk, name="enrollments.bulk"),
+        # The stock Node service SDK posts its bulk operations there.
+        web.post("/enrollments/", bulk, name="enrollments.bulk.slash"),
         web.post("/enrollments/query", _guarded(read, query), name="enrollments.query"),
         web.post("/enrollmentGroups/query", _guarded(read, query_groups), name="enrollment_groups.query"),
         web.get(one, _guarded(read, get_enrollment), name="enrollment.get", allow_head=False),
