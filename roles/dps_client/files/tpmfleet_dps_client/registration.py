@@ -1,0 +1,197 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From nothing to an assignment: one attempt, every step of which may be the last before a power cut.
+
+The order is what makes it safe. The service rolls the hub key when it assigns; so before it can, the client notes that the
+key it holds may be void (:meth:`State.begin_registering`), and the note goes only with the new key in its place, proven.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+import urllib.parse
+from typing import Any, Callable, Dict, NamedTuple, Optional
+
+from .chip import Chip
+from .clock import Clock
+from .configuration import Configuration
+from .errors import ClientError
+from .sas import make_token
+from .service import Answer, Service, refusal
+from .state import State
+from .tpm.credential import WrappedKey
+
+TOKEN_SECONDS = 3600
+# The service allows five polls in ten seconds and device.
+SHORTEST_POLL = 2.0
+POLLING_SECONDS = 600.0
+KEY_NAME = "registration"
+
+
+class Identity(NamedTuple):
+    """Who registers where: the keys as base64 of TPM2B_PUBLIC."""
+
+    id_scope: str
+    global_endpoint: str
+    registration_id: str
+    endorsement_key: str
+    storage_root_key: str
+
+    @property
+    def resource(self) -> str:
+        """What a registration token is for."""
+        return "{0}/registrations/{1}".format(self.id_scope, self.registration_id)
+
+    @property
+    def path(self) -> str:
+        """Of the registration, on the service."""
+        return "/{0}/registrations/{1}".format(
+            urllib.parse.quote(self.id_scope, safe=""), urllib.parse.quote(self.registration_id, safe="")
+        )
+
+    def fits(self, assignment: Dict[str, Any]) -> bool:
+        """Whether *assignment* was made for this TPM and this service."""
+        return all(assignment.get(name) == value for name, value in self._asdict().items())
+
+
+def identify(configuration: Configuration, chip: Chip) -> Identity:
+    """Who this device is, by its configuration and its TPM."""
+    return Identity(
+        id_scope=configuration.id_scope,
+        global_endpoint=configuration.global_endpoint,
+        registration_id=configuration.registration_id or chip.default_registration_id,
+        endorsement_key=base64.b64encode(chip.endorsement_key).decode(),
+        storage_root_key=base64.b64encode(chip.storage_root_key).decode(),
+    )
+
+
+def hub_key(assignment: Dict[str, Any]) -> WrappedKey:
+    """The key of a kept assignment."""
+    kept = assignment["key"]
+    return WrappedKey(public=base64.b64decode(kept["public"]), private=base64.b64decode(kept["private"]))
+
+
+class Registration:
+    """Registers this device. *sleep* waits between polls."""
+
+    def __init__(
+        self, configuration: Configuration, *, state: State, clock: Clock, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._configuration = configuration
+        self._state = state
+        self._clock = clock
+        self._sleep = sleep
+        self._chip = Chip(configuration)
+
+    def held(self) -> Optional[Dict[str, Any]]:
+        """The kept assignment if nothing is to be done: it is this TPM's, this service's, and its key still signs."""
+        assignment = self._state.assignment()
+        if assignment is None or self._state.registering:
+            return None
+        if not identify(self._configuration, self._chip).fits(assignment):
+            return None
+        return assignment if self._chip.signs(hub_key(assignment)) else None
+
+    def register(self) -> Dict[str, Any]:
+        """Registers, keeps the assignment and returns it. :class:`ClientError` says why not, and nothing is lost then."""
+        identity = identify(self._configuration, self._chip)
+        service = Service(self._configuration, self._clock)
+        try:
+            return self._register(identity, service)
+        finally:
+            service.close()
+
+    def _register(self, identity: Identity, service: Service) -> Dict[str, Any]:
+        challenge = self._challenge(identity, service)
+        expiry = int(self._clock.now()) + TOKEN_SECONDS
+        key = self._chip.import_key(challenge)
+        token = make_token(
+            identity.resource, expiry=expiry, sign=lambda data: self._chip.sign(key, data), key_name=KEY_NAME
+        )
+        self._clock.keep()
+        self._state.begin_registering()
+        answer = service.call("PUT", identity.path + "/register", body=_body(identity), authorization=token)
+        if answer.status not in (200, 202):
+            raise refusal(answer)
+        result = self._wait(identity, service, token, answer)
+        assignment = self._assignment(identity, result)
+        self._state.keep_assignment(assignment)
+        return assignment
+
+    def _challenge(self, identity: Identity, service: Service) -> bytes:
+        answer = service.call("PUT", identity.path + "/register", body=_body(identity))
+        challenge = answer.body.get("authenticationKey")
+        if answer.status != 401 or not challenge:
+            raise refusal(answer)
+        return _decoded(challenge)
+
+    def _wait(self, identity: Identity, service: Service, token: str, answer: Answer) -> Dict[str, Any]:
+        """Polls the operation until it is over: the registrationState of the device that was assigned."""
+        operation = answer.body.get("operationId")
+        if not operation:
+            raise ClientError("the service began the assignment and named no operation")
+        path = "{0}/operations/{1}".format(identity.path, urllib.parse.quote(str(operation), safe=""))
+        deadline = time.monotonic() + POLLING_SECONDS
+        while answer.body.get("status") == "assigning":
+            if time.monotonic() > deadline:
+                raise ClientError("the service did not end the assignment in {0:.0f} s".format(POLLING_SECONDS))
+            pause = SHORTEST_POLL if answer.retry_after is None else answer.retry_after
+            self._sleep(min(max(pause, 0.5), 60.0))
+            try:
+                answer = service.call("GET", path, authorization=token)
+            except ClientError as error:
+                # The assignment goes on whether it is watched or not, so a lost poll is no reason to begin again.
+                answer = answer._replace(retry_after=max(error.retry_after or 0.0, 2 * SHORTEST_POLL))
+                continue
+            if answer.status not in (200, 202):
+                raise refusal(answer)
+        result = answer.body.get("registrationState") or {}
+        if answer.body.get("status") != "assigned":
+            raise ClientError(
+                "the service did not assign this device: status {0}, error {1}: {2}".format(
+                    answer.body.get("status"), result.get("errorCode"), result.get("errorMessage")
+                ),
+                refused=True,
+            )
+        return result
+
+    def _assignment(self, identity: Identity, result: Dict[str, Any]) -> Dict[str, Any]:
+        """What is kept: the assignment, with its key in this TPM's wrapping and proven to sign, and the one before."""
+        blob = (result.get("tpm") or {}).get("authenticationKey")
+        if not blob or not result.get("assignedHub") or not result.get("deviceId"):
+            raise ClientError("the service assigned this device without a hub, a device ID or a key for it")
+        key = self._chip.import_key(_decoded(blob))
+        if not self._chip.signs(key):
+            raise ClientError("the key for the hub does not sign in this TPM")
+        before = self._state.assignment()
+        if before is not None:
+            before.pop("previous", None)
+        return {
+            "version": 1,
+            **identity._asdict(),
+            "assigned_hub": result["assignedHub"],
+            "device_id": result["deviceId"],
+            "substatus": result.get("substatus"),
+            "etag": result.get("etag"),
+            "created": result.get("createdDateTimeUtc"),
+            "last_updated": result.get("lastUpdatedDateTimeUtc"),
+            "assigned_at": int(self._clock.now()),
+            "key": {name: base64.b64encode(value).decode() for name, value in key._asdict().items()},
+            "previous": before,
+        }
+
+
+def _body(identity: Identity) -> Dict[str, Any]:
+    keys = {"endorsementKey": identity.endorsement_key, "storageRootKey": identity.storage_root_key}
+    return {"registrationId": identity.registration_id, "tpm": keys}
+
+
+def _decoded(text: Any) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (TypeError, ValueError, binascii.Error) as error:
+        raise ClientError("the service's challenge is not base64: {0}".format(error)) from error
