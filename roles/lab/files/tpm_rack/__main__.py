@@ -29,11 +29,16 @@ def _parser() -> argparse.ArgumentParser:
     up = command("up", "see to it that there are that many devices, all switched on")
     up.add_argument("--devices", type=int, required=True)
     up.add_argument("--name-prefix", default="rack1-slot")
-    command("down", "end everything and remove it")
+    up.add_argument("--hide", type=Path, action="append", default=[], help="a directory of the host that no device sees")
+    down = command("down", "end everything and remove it")
+    down.add_argument("--keep", action="store_true", help="remove nothing, so that up finds the same devices again")
     command("add", "put one more device in").add_argument("name")
     command("remove", "take a device out").add_argument("name")
     for name in ("power-cycle", "power-off", "power-on"):
-        command(name, f"{name} the named devices, or all").add_argument("names", nargs="*")
+        powering = command(name, f"{name} the named devices, or all")
+        which = powering.add_mutually_exclusive_group(required=True)
+        which.add_argument("names", nargs="*", default=[])
+        which.add_argument("--all", action="store_true")
     command("status", "what is switched on, what answers, what is broken")
     faults = "; ".join(f"{name}: {fault.summary}" for name, fault in FAULTS.items())
     breaking = command("break", faults)
@@ -51,9 +56,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _act(rack: Rack, arguments: argparse.Namespace) -> object:
     if arguments.command == "up":
-        return {"changed": rack.up(arguments.devices, arguments.name_prefix)}
+        return {"changed": rack.up(arguments.devices, arguments.name_prefix, arguments.hide)}
     if arguments.command == "down":
-        return {"changed": rack.down()}
+        return {"changed": rack.down(arguments.keep)}
     if arguments.command == "status":
         return rack.status()
     if arguments.command in ("add", "remove"):

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .file_system import INIT
+from .file_system import ENVIRONMENT, INIT, TIMERS
 
 HOST_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
@@ -27,11 +27,21 @@ def _mount(*arguments: str) -> None:
 
 def _mount_root(device_dir: Path) -> Path:
     """The host's root file system, read through the device's own upper layer, which takes all that is written."""
-    root, layers = device_dir / "root", device_dir
+    root = device_dir / "root"
     for name in ("root", "upper", "work"):
-        (layers / name).mkdir(exist_ok=True)
-    _mount("-t", "overlay", "overlay", "-o", f"lowerdir=/,upperdir={layers}/upper,workdir={layers}/work", str(root))
+        (device_dir / name).mkdir(exist_ok=True)
+    layers = f"lowerdir=/,upperdir={device_dir}/upper,workdir={device_dir}/work"
+    _mount("-t", "overlay", "overlay", "-o", layers, str(root))
     return root
+
+
+def _enter(root: Path) -> None:
+    """Makes *root* the root of the namespace, so that none of the host's mounts is left in it."""
+    old = root / "mnt"
+    subprocess.run(["pivot_root", str(root), str(old)], check=True)
+    os.chdir("/")
+    _mount("--make-rprivate", "/")
+    subprocess.run(["umount", "--lazy", "/mnt"], check=True)
 
 
 def _mount_volatile(root: Path) -> None:
@@ -62,11 +72,10 @@ def main() -> None:
     root = _mount_root(device_dir)
     _mount_volatile(root)
     socket.sethostname(device_dir.name)
-    os.chroot(root)
-    os.chdir("/")
-    environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-    subprocess.run(["/usr/sbin/sshd"], env=environment, check=True)
-    os.execve(INIT, [INIT, "init"], environment)
+    _enter(root)
+    subprocess.run(["/usr/sbin/sshd"], env=ENVIRONMENT, check=True)
+    subprocess.Popen(["/usr/bin/python3", TIMERS], env=ENVIRONMENT)
+    os.execve("/usr/bin/python3", ["/usr/bin/python3", INIT, "init"], ENVIRONMENT)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from functools import cached_property
 from pathlib import Path
 
-from .software_tpm import SoftwareTpm
+from .file_system import ENVIRONMENT
+from .software_tpm import SoftwareTpm, reserved_port_pair
 
 
 class DeviceError(Exception):
@@ -27,9 +30,8 @@ class Device:
     It shares the host's network, so its address is the loopback and a port of its own.
     """
 
-    def __init__(self, directory: Path, ssh_port: int) -> None:
+    def __init__(self, directory: Path) -> None:
         self.directory = Path(directory)
-        self.ssh_port = ssh_port
         self.tpm = SoftwareTpm(self.directory / "tpm")
 
     @property
@@ -37,10 +39,23 @@ class Device:
         """Host name and inventory name."""
         return self.directory.name
 
+    @cached_property
+    def ssh_port(self) -> int:
+        """Where its sshd listens; chosen once."""
+        return reserved_port_pair(self.directory / "ssh-port")
+
     @property
     def upper(self) -> Path:
         """What was written on the device, over the host's file system."""
         return self.directory / "upper"
+
+    @property
+    def files(self) -> Path:
+        """Where the host writes on the device: its root, or the upper layer while no overlay is mounted over it.
+
+        What is written into an upper layer under a mounted overlay may never be seen (Linux kernel documentation).
+        """
+        return Path(f"/proc/{self.init_pid}/root") if self.powered else self.upper
 
     @property
     def _pid_file(self) -> Path:
@@ -52,7 +67,7 @@ class Device:
         try:
             pid = int(self._pid_file.read_text())
             command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ProcessLookupError, ValueError):
             return None
         return pid if str(self.directory).encode() in command else None
 
@@ -64,10 +79,10 @@ class Device:
     @property
     def init_pid(self) -> int:
         """The host's number of the device's first process."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        if not children:
-            raise DeviceError(f"{self.name} has no process")
-        return int(children[0])
+        try:
+            return int(Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()[0])
+        except (FileNotFoundError, IndexError):
+            raise DeviceError(f"{self.name} has no process: its power is off") from None
 
     def power_on(self) -> None:
         """Switches it on and waits until its sshd answers; its TPM gets power with it."""
@@ -98,14 +113,17 @@ class Device:
         """Cuts the power, as a pulled plug does: nothing is told that this comes."""
         pid = self.pid
         if pid is not None:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            first = Path(f"/proc/{children[0] if children else pid}/cmdline")
             os.kill(pid, signal.SIGKILL)
-            try:
+            # The kernel ends the first process of a namespace only after all others in it.
+            deadline = time.monotonic() + 20
+            while _alive(first):
+                if time.monotonic() > deadline:
+                    raise DeviceError(f"{self.name} has processes that do not end")
+                time.sleep(0.01)
+            with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
-            except ChildProcessError:
-                while Path(f"/proc/{pid}").exists():
-                    time.sleep(0.02)
-            while self.answers():
-                time.sleep(0.02)
         self._pid_file.unlink(missing_ok=True)
         self.tpm.stop()
 
@@ -124,5 +142,21 @@ class Device:
 
     def execute(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         """Runs *command* inside the device, from the console and not over the network."""
-        enter = ["nsenter", f"--target={self.init_pid}", "--mount", "--pid", "--uts", "--root", "--wd"]
-        return subprocess.run([*enter, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        enter = ["nsenter", f"--target={self.init_pid}", "--mount", "--pid", "--uts", "--root", "--wd", "--"]
+        return subprocess.run(
+            [*enter, *command],
+            env=ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+
+def _alive(command_line: Path) -> bool:
+    """Whether a process runs; one that has ended and was not yet waited for has no command line."""
+    try:
+        return bool(command_line.read_bytes())
+    except (FileNotFoundError, ProcessLookupError):
+        return False

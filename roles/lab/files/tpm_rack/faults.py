@@ -11,11 +11,13 @@ device's directory.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shutil
-import signal
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .device import Device, DeviceError
@@ -34,6 +36,8 @@ if [ -n "$SSH_ORIGINAL_COMMAND" ]; then exec /bin/sh -c "$SSH_ORIGINAL_COMMAND";
 exec /bin/sh -i
 """
 COUNTER = "/var/lib/tpm-rack-commands-left"
+# More than any dictionary attack limit that a fleet would set.
+MOST_TRIES = 100
 
 
 @dataclass(frozen=True)
@@ -44,105 +48,134 @@ class Fault:
     break_: Callable[..., None]
     mend: Callable[[Device], None]
     argument: str | None = None
+    # What a power cycle would undo is done anew; most faults outlive one by themselves.
+    at_power_on: Callable[[Device], None] = lambda _device: None
 
 
-def _tool(device: Device, *command: str, fails: bool = False) -> None:
-    """Runs one of tpm2-tools on the device's TPM."""
+def _tool(device: Device, *command: str, fails: bool = False) -> str:
+    """What one of tpm2-tools says, run on the device's TPM."""
     done = subprocess.run(
-        [command[0], "-T", device.tpm.tcti, *command[1:]], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [command[0], "-T", device.tpm.tcti, *command[1:]], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     if bool(done.returncode) != fails:
         raise DeviceError(f"{device.name}: {' '.join(command)}: {done.stdout}")
+    return done.stdout
 
 
 def _snapshot(device: Device) -> None:
     """Keeps the TPM's memory, so that mending gives back the TPM that was there."""
     kept = device.directory / "tpm.before-fault"
-    if not kept.exists():
-        was_running = device.tpm.running
-        device.tpm.stop()
+    if kept.exists():
+        raise DeviceError(f"{device.name}: its TPM's memory is broken already, mend that first")
+    with _without_power(device):
         shutil.copytree(device.tpm.state_dir, kept)
-        if was_running:
-            device.tpm.start()
 
 
 def _restore(device: Device) -> None:
-    kept = device.directory / "tpm.before-fault"
-    was_running = device.tpm.running
+    with _without_power(device):
+        shutil.rmtree(device.tpm.state_dir)
+        (device.directory / "tpm.before-fault").rename(device.tpm.state_dir)
+
+
+@contextmanager
+def _without_power(device: Device) -> Iterator[None]:
+    """Its TPM is off, and has power again afterwards if it had before."""
+    had_power = device.tpm.running
     device.tpm.stop()
-    shutil.rmtree(device.tpm.state_dir)
-    kept.rename(device.tpm.state_dir)
-    if was_running:
+    yield
+    if had_power:
         device.tpm.start()
 
 
+@contextmanager
+def _with_power(device: Device) -> Iterator[None]:
+    had_power = device.tpm.running
+    device.tpm.start()
+    yield
+    if not had_power:
+        device.tpm.stop()
+
+
 def _own_as_stranger(device: Device) -> None:
-    _snapshot(device)
+    """The values are kept where only root of the host reads them, for tests that play the stranger."""
     auths = {hierarchy: secrets.token_urlsafe(24) for hierarchy in ("owner", "lockout")}
-    for hierarchy, auth in auths.items():
-        _tool(device, "tpm2_changeauth", "-c", hierarchy, auth)
+    _snapshot(device)
+    with _with_power(device):
+        for hierarchy, auth in auths.items():
+            _tool(device, "tpm2_changeauth", "-c", hierarchy, auth)
     stranger = device.directory / "stranger.json"
     stranger.touch(mode=0o600)
     stranger.write_text(json.dumps(auths))
 
 
+def _disown(device: Device) -> None:
+    _restore(device)
+    (device.directory / "stranger.json").unlink()
+
+
 def _lock_out(device: Device) -> None:
-    """One wrong guess at an object that the dictionary attack logic protects, with one try allowed."""
+    """Guesses wrong at an object that the dictionary attack logic protects, until the TPM has had enough.
+
+    The object is of the null hierarchy, which needs no authorization, so that a TPM with an owner can be locked out too.
+    """
     _snapshot(device)
-    _tool(device, "tpm2_dictionarylockout", "--setup-parameters", "--max-tries=1", "--recovery-time=3600",
-          "--lockout-recovery-time=3600")
-    work = device.directory / "lock-out"
-    work.mkdir(exist_ok=True)
-    try:
-        _tool(device, "tpm2_createprimary", "-C", "o", "-c", f"{work}/primary", "-p", "right")
+    with _with_power(device), tempfile.TemporaryDirectory() as work:
+        _tool(device, "tpm2_createprimary", "-C", "n", "-c", f"{work}/primary", "-p", "right")
+        guess = ("tpm2_create", "-C", f"{work}/primary", "-P", "wrong", "-u", f"{work}/u", "-r", f"{work}/r")
+        for _guess in range(MOST_TRIES):
+            _tool(device, "tpm2_flushcontext", "-t")
+            _tool(device, *guess, fails=True)
+            if re.search(r"inLockout:\s+1", _tool(device, "tpm2_getcap", "properties-variable")):
+                break
         _tool(device, "tpm2_flushcontext", "-t")
-        _tool(device, "tpm2_create", "-C", f"{work}/primary", "-P", "wrong", "-u", f"{work}/u", "-r", f"{work}/r", fails=True)
-        _tool(device, "tpm2_flushcontext", "-t")
-    finally:
-        shutil.rmtree(work)
 
 
 def _gate_ssh(device: Device, commands: int) -> None:
-    gate = device.upper / SESSION_GATE
-    gate.parent.mkdir(parents=True, exist_ok=True)
+    files = device.files
+    gate = files / SESSION_GATE
     gate.write_text(GATE.format(counter=COUNTER))
     gate.chmod(0o755)
-    counter = device.upper / COUNTER.lstrip("/")
+    counter = files / COUNTER.lstrip("/")
     counter.parent.mkdir(parents=True, exist_ok=True)
     counter.write_text(f"{commands}\n")
-    write_sshd_configuration(device.upper, device.ssh_port, f"ForceCommand /{SESSION_GATE}\n")
+    write_sshd_configuration(files, device.ssh_port, f"ForceCommand /{SESSION_GATE}\n")
     _restart_sshd(device)
 
 
 def _ungate_ssh(device: Device) -> None:
-    write_sshd_configuration(device.upper, device.ssh_port)
+    write_sshd_configuration(device.files, device.ssh_port)
     _restart_sshd(device)
 
 
 def _restart_sshd(device: Device) -> None:
     """Ends the sessions too: one that is open already would go on under the old configuration."""
     if device.powered:
-        device.execute(["pkill", f"-{signal.SIGKILL.value}", "sshd"])
+        device.execute(["pkill", "-KILL", "sshd"])
         device.execute(["/usr/sbin/sshd"])
 
 
 def _clone(device: Device, other: Device) -> None:
     _snapshot(device)
-    was_running = other.tpm.running
-    other.tpm.stop()
-    other.tpm.clone_to(device.tpm)
-    if was_running:
-        other.tpm.start()
+    with _without_power(other):
+        other.tpm.clone_to(device.tpm)
 
 
 FAULTS = {
     "tpm-not-answering": Fault(
-        "the TPM takes commands and never answers", lambda device: device.tpm.pause(), lambda device: device.tpm.resume()
+        "the TPM takes commands and never answers",
+        lambda device: device.tpm.pause(),
+        lambda device: device.tpm.resume(),
+        at_power_on=lambda device: device.tpm.pause(),
     ),
-    "tpm-gone": Fault("the TPM is not there", lambda device: device.tpm.stop(), lambda device: device.tpm.start()),
+    "tpm-gone": Fault(
+        "the TPM is not there",
+        lambda device: device.tpm.stop(),
+        lambda device: device.tpm.start() if device.powered else None,
+        at_power_on=lambda device: device.tpm.stop(),
+    ),
     "tpm-lockout": Fault("the TPM is in dictionary attack lockout", _lock_out, _restore),
-    "tpm-owned-by-stranger": Fault("owner and lockout authorization are set, and nobody knows them", _own_as_stranger, _restore),
-    "tpm-cloned": Fault("the TPM's memory is a copy of another device's", _clone, _restore, argument="device"),
+    "tpm-owned-by-stranger": Fault("owner and lockout authorization are set, and nobody knows them", _own_as_stranger, _disown),
+    "tpm-cloned-from": Fault("the TPM's memory is a copy of another device's", _clone, _restore, argument="device"),
     "ssh-gone-after": Fault("the connection is cut after a number of commands", _gate_ssh, _ungate_ssh, argument="count"),
     "powered-off": Fault("no power", lambda device: device.power_off(), lambda device: device.power_on()),
 }

@@ -16,8 +16,12 @@ import shutil
 import uuid
 from pathlib import Path
 
-INIT = "/usr/bin/systemctl"
-SESSION_GATE = Path("usr/lib/tpm-rack/session")
+PROGRAMS = Path("usr/lib/tpm-rack")
+INIT = f"/{PROGRAMS}/systemctl3.py"
+TIMERS = f"/{PROGRAMS}/timers.py"
+SYSTEMCTL = Path("usr/bin/systemctl")
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+SESSION_GATE = PROGRAMS / "session"
 SERIAL_NUMBER = Path("etc/serial-number")
 
 # Services that the host starts are not the device's; what is enabled on the device itself is.
@@ -29,7 +33,10 @@ ENABLED_UNITS = (
     "usr/lib/systemd/system/multi-user.target.wants",
     "usr/lib/systemd/system/sockets.target.wants",
     "usr/lib/systemd/system/timers.target.wants",
+    *(f"etc/rc{level}.d" for level in "0123456S"),
 )
+# The rack starts sshd itself: a unit that is restarted after a failure would mend a cut line.
+MASKED_UNITS = ("ssh.service", "ssh.socket")
 OWN_DIRECTORIES = ("etc/ssh", "root", "home", "var/log", *ENABLED_UNITS)
 
 SSHD_CONFIGURATION = """\
@@ -45,7 +52,7 @@ UseDNS no
 UsePAM no
 MaxSessions 200
 MaxStartups 200
-Subsystem sftp internal-sftp
+Subsystem sftp /usr/lib/openssh/sftp-server
 """
 
 
@@ -57,18 +64,26 @@ def _init_program() -> Path:
     return Path(package.submodule_search_locations[0]) / "systemctl3.py"
 
 
+def _write_shadow(upper: Path) -> None:
+    """The host's accounts without its password hashes; none is locked either, since sshd refuses a key for those."""
+    accounts = [line.split(":") for line in Path("/etc/shadow").read_text().splitlines()]
+    shadow = upper / "etc/shadow"
+    shadow.touch(mode=0o600)
+    shadow.write_text("".join(":".join([name, "*", *rest]) + "\n" for name, _hash, *rest in accounts))
+
+
 def write_sshd_configuration(upper: Path, port: int, extra: str = "") -> None:
     """The device's sshd_config(5), with *extra* lines at its end."""
     (upper / "etc/ssh/sshd_config").write_text(SSHD_CONFIGURATION.format(port=port) + extra)
 
 
-def prepare(upper: Path, name: str, serial_number: str, ssh_port: int, keys: dict[str, Path], hidden: Path) -> None:
+def prepare(upper: Path, name: str, serial_number: str, ssh_port: int, keys: dict[str, Path], hidden: list[Path]) -> None:
     """Fills a new device's upper layer.
 
-    *keys* names its ``host_key`` and the ``authorized`` public key; *hidden* is the rack's directory, which holds what no
-    device may see.
+    *keys* names its ``host_key`` and the ``authorized`` public key; *hidden* are directories of the host that no
+    device may see, such as the rack's own.
     """
-    for directory in (*OWN_DIRECTORIES, str(hidden).lstrip("/")):
+    for directory in (*OWN_DIRECTORIES, *(str(one).lstrip("/") for one in hidden)):
         path = upper / directory
         path.mkdir(parents=True, exist_ok=True)
         os.setxattr(path, "trusted.overlay.opaque", b"y")
@@ -76,14 +91,24 @@ def prepare(upper: Path, name: str, serial_number: str, ssh_port: int, keys: dic
     (upper / "etc/hostname").write_text(f"{name}\n")
     (upper / "etc/hosts").write_text(f"127.0.0.1 localhost {name}\n::1 localhost\n")
     (upper / "etc/machine-id").write_text(f"{uuid.uuid4().hex}\n")
+    _write_shadow(upper)
+    for unit in MASKED_UNITS:
+        (upper / "etc/systemd/system" / unit).symlink_to("/dev/null")
     (upper / SERIAL_NUMBER).write_text(f"{serial_number}\n")
     shutil.copy(keys["host_key"], upper / "etc/ssh/host_key")
     (upper / "etc/ssh/host_key").chmod(0o600)
     shutil.copy(keys["authorized"], upper / "etc/ssh/authorized_keys")
     write_sshd_configuration(upper, ssh_port)
-    init = upper / INIT.lstrip("/")
-    init.parent.mkdir(parents=True, exist_ok=True)
-    program = _init_program().read_text()
-    # The device's own Python, not the first one of a path that an interactive host may have set.
-    init.write_text("#!/usr/bin/python3\n" + program.split("\n", 1)[1])
-    init.chmod(0o755)
+    _install_programs(upper)
+
+
+def _install_programs(upper: Path) -> None:
+    """The init, the timers and systemctl(1), run by the device's own Python whatever the host's path puts first."""
+    programs, on_device = upper / PROGRAMS, Path(__file__).parent / "on_device"
+    programs.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(_init_program(), programs / "systemctl3.py")
+    shutil.copyfile(on_device / "timers.py", programs / "timers.py")
+    systemctl = upper / SYSTEMCTL
+    systemctl.parent.mkdir(parents=True, exist_ok=True)
+    systemctl.write_text("#!/usr/bin/python3\n" + (on_device / "systemctl.py").read_text())
+    systemctl.chmod(0o755)

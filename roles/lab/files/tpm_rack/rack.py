@@ -11,11 +11,15 @@ sends), ``registry.json`` (the rack's own book) and a directory a device.
 from __future__ import annotations
 
 import base64
+import contextlib
 import fcntl
 import json
+import os
 import shutil
+import signal
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,10 +28,12 @@ from .authority import Authority
 from .device import Device
 from .faults import FAULTS
 from .file_system import prepare
-from .software_tpm import free_port_pair
 
 # The work of starting is done by other programs; a few more than there are cores keep the cores busy.
 AT_ONCE = 4
+POWERED_OFF = "powered-off"
+# What a device and its TPM run on, as the host sees it.
+POWER_PROGRAMS = ("unshare", "swtpm")
 
 
 class RackError(Exception):
@@ -49,7 +55,7 @@ class Rack:
         with open(self.directory / "lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             path = self.directory / "registry.json"
-            book = json.loads(path.read_text()) if path.exists() else {"next_serial": 1, "devices": {}}
+            book = json.loads(path.read_text()) if path.exists() else {"next_serial": 1, "hidden": [], "devices": {}}
             yield book
             self._write("registry.json", json.dumps(book, indent=2))
             self._write("rack.json", json.dumps({"devices": [self._describe(*one) for one in book["devices"].items()]}, indent=2))
@@ -62,12 +68,12 @@ class Rack:
         new.rename(self.directory / name)
 
     def _describe(self, name: str, entry: dict) -> dict:
-        device = self._device(name, entry)
+        device = self._device(name)
         return {
             "name": name,
             "serial_number": entry["serial_number"],
             "tcti": device.tpm.tcti,
-            "state_dir": str(device.directory),
+            "state_dir": str(device.tpm.state_dir),
             "ssh": {
                 "host": "127.0.0.1",
                 "port": device.ssh_port,
@@ -77,14 +83,14 @@ class Rack:
             },
         }
 
-    def _device(self, name: str, entry: dict) -> Device:
-        return Device(self.directory / "devices" / name, entry["ssh_port"])
+    def _device(self, name: str) -> Device:
+        return Device(self.directory / "devices" / name)
 
-    def _select(self, book: dict, names: list[str]) -> list[Device]:
+    def _select(self, book: dict, names: Sequence[str]) -> list[Device]:
         unknown = set(names) - set(book["devices"])
         if unknown:
             raise RackError(f"no such device in this rack: {', '.join(sorted(unknown))}")
-        return [self._device(name, book["devices"][name]) for name in names or book["devices"]]
+        return [self._device(name) for name in names or book["devices"]]
 
     def device(self, name: str) -> Device:
         """One device, by its name."""
@@ -98,15 +104,19 @@ class Rack:
 
     # -- devices ------------------------------------------------------------------------------------------------------
 
-    def up(self, devices: int, prefix: str = "rack1-slot") -> bool:
-        """Sees to it that there are at least *devices* devices and that all have power; True if anything was done."""
+    def up(self, devices: int, prefix: str = "rack1-slot", hidden: Sequence[Path] = ()) -> bool:
+        """Sees to it that there are at least *devices* devices and that all have power; True if anything was done.
+
+        *hidden* are directories of the host that no device may see, besides the rack's own and people's homes.
+        """
         with self._book() as book:
+            book["hidden"] = sorted({*book["hidden"], *(str(Path(one).resolve()) for one in hidden)})
             names = [f"{prefix}{number:02d}" for number in range(1, devices + 1)]
             new = [name for name in names if name not in book["devices"]]
             self._make(book, new)
-            off = [device for device in self._select(book, []) if not device.powered]
-            with ThreadPoolExecutor(AT_ONCE) as pool:
-                list(pool.map(Device.power_on, off))
+            off = [name for name in book["devices"] if not self._device(name).powered]
+            off = [name for name in off if POWERED_OFF not in book["devices"][name]["faults"]]
+            self._each(book, off, self._power_on)
             return bool(new or off)
 
     def add(self, name: str) -> None:
@@ -115,41 +125,78 @@ class Rack:
             if name in book["devices"]:
                 raise RackError(f"{name} is in the rack already")
             self._make(book, [name])
-            self._select(book, [name])[0].power_on()
+            self._device(name).power_on()
 
     def remove(self, name: str) -> None:
         """Takes a device out; nothing of it stays."""
         with self._book() as book:
-            device = self._select(book, [name])[0]
+            [device] = self._select(book, [name])
             device.power_off()
             shutil.rmtree(device.directory)
             del book["devices"][name]
             self._write_known_hosts(book)
 
-    def power_cycle(self, names: list[str]) -> None:
+    def power_cycle(self, names: Sequence[str] = ()) -> None:
         """Cuts and gives back the power of *names*, or of all."""
-        self._each(names, Device.power_cycle)
+        with self._book() as book:
+            self._each(book, names, self._power_off)
+            self._each(book, names, self._power_on)
 
-    def power_off(self, names: list[str]) -> None:
+    def power_off(self, names: Sequence[str] = ()) -> None:
         """Cuts the power of *names*, or of all."""
-        self._each(names, Device.power_off)
+        with self._book() as book:
+            self._each(book, names, self._power_off)
 
-    def power_on(self, names: list[str]) -> None:
-        """Switches *names* on, or all."""
-        self._each(names, Device.power_on)
+    def power_on(self, names: Sequence[str] = ()) -> None:
+        """Switches *names* on, or all. What is broken stays broken: a device whose fault is no power gets none."""
+        with self._book() as book:
+            self._each(book, names, self._power_on)
 
-    def _each(self, names: list[str], act) -> None:
-        with self._book() as book, ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(act, self._select(book, names)))
+    def _each(self, book: dict, names: Sequence[str], act: Callable[[Device, list[str]], None]) -> None:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(lambda device: act(device, book["devices"][device.name]["faults"]), self._select(book, names)))
 
-    def down(self) -> bool:
-        """Ends everything and removes the directory; True if there was anything."""
+    @staticmethod
+    def _power_off(device: Device, _faults: list[str]) -> None:
+        device.power_off()
+
+    @staticmethod
+    def _power_on(device: Device, faults: list[str]) -> None:
+        if POWERED_OFF not in faults:
+            device.power_on()
+            for fault in faults:
+                FAULTS[fault].at_power_on(device)
+
+    def down(self, keep: bool = False) -> bool:
+        """Ends everything and, unless *keep*, removes the directory; True if there was anything.
+
+        Takes no word for what runs: also what a killed rack program left is found and ended.
+        """
         if not self.directory.exists():
             return False
-        with self._book() as book, ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(Device.power_off, self._select(book, [])))
-        shutil.rmtree(self.directory)
-        return True
+        directories = sorted((self.directory / "devices").glob("*"))
+        running = bool(self._strays())
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(lambda directory: Device(directory).power_off(), directories))
+        for pid in self._strays():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        while self._strays():
+            time.sleep(0.02)
+        if not keep:
+            shutil.rmtree(self.directory)
+        return running or not keep
+
+    def _strays(self) -> list[int]:
+        """Processes of the host that hold a device's power or TPM: each names a path below the rack's in its command."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                program, *arguments = (entry / "cmdline").read_bytes().split(b"\0")
+                ours = f"{self.directory}/devices/".encode()
+                if Path(os.fsdecode(program)).name in POWER_PROGRAMS and any(ours in one for one in arguments):
+                    found.append(int(entry.name))
+        return found
 
     # -- faults -------------------------------------------------------------------------------------------------------
 
@@ -180,6 +227,9 @@ class Rack:
                     raise RackError(f"{name} does not have the fault {one}")
                 FAULTS[one].mend(device)
                 faults.remove(one)
+            for one in faults if device.powered else []:
+                # Power that came back with a mended fault undoes no other one.
+                FAULTS[one].at_power_on(device)
 
     def status(self) -> list[dict]:
         """One entry a device: name, power, whether SSH answers, whether the TPM has power, and its faults."""
@@ -204,7 +254,6 @@ class Rack:
         for name in names:
             book["devices"][name] = {
                 "serial_number": f"TF-{book['next_serial']:06d}",
-                "ssh_port": free_port_pair(),
                 "faults": [],
             }
             book["next_serial"] += 1
@@ -217,14 +266,15 @@ class Rack:
 
     def _make_one(self, book: dict, name: str, authority: Authority) -> None:
         entry = book["devices"][name]
-        device = self._device(name, entry)
+        device = self._device(name)
         if device.directory.exists():
             # Left by a rack program that was killed in the middle of this.
             shutil.rmtree(device.directory)
         device.upper.mkdir(parents=True)
         self._make_ssh_key(device.directory / "host_key")
+        hidden = [self.directory, *(Path(one) for one in book["hidden"])]
         keys = {"host_key": device.directory / "host_key", "authorized": self.directory / "ssh_key.pub"}
-        prepare(device.upper, name, entry["serial_number"], entry["ssh_port"], keys, hidden=self.directory)
+        prepare(device.upper, name, entry["serial_number"], device.ssh_port, keys, hidden=hidden)
         device.tpm.manufacture(authority)
         entry["shipped"] = self._shipped(device)
 
@@ -245,4 +295,5 @@ class Rack:
     def _shipped(device: Device) -> dict:
         """The line of the TPM maker's list."""
         known = json.loads((device.tpm.state_dir / "maker.json").read_text())
-        return {field: base64.b64encode(bytes.fromhex(value)).decode() for field, value in known.items() if value}
+        keys = {field: base64.b64encode(bytes.fromhex(value)).decode() for field, value in known.items() if value}
+        return {**keys, "maker": "tpmfleet lab TPM maker", "batch": "lab"}

@@ -9,6 +9,7 @@ Python's own library alone, because the tests of the device's modules also run u
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -17,6 +18,7 @@ import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -32,24 +34,56 @@ class SoftwareTpmError(Exception):
     """swtpm did not do as it was told; the message holds what it said."""
 
 
-def free_port_pair() -> int:
-    """A port P on the loopback such that P (commands) and P+1 (control) are free."""
-    for port in random.sample(PORTS, len(PORTS)):
-        with socket.socket() as data, socket.socket() as control:
-            try:
-                data.bind(("127.0.0.1", port))
-                control.bind(("127.0.0.1", port + 1))
-            except OSError:
+def reserve_port_pair(owner: Path) -> int:
+    """A port P on the loopback such that P (commands) and P+1 (control) are free, kept for the file *owner*.
+
+    A TPM without power listens nowhere, so that a free port says little: what is promised to whom is written down in a
+    directory that all racks of the machine share. A promise ends when its owner's file is gone.
+    """
+    promises = Path(tempfile.gettempdir()) / f"tpm-rack-ports-{os.getuid()}"
+    promises.mkdir(mode=0o700, exist_ok=True)
+    with open(promises / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for port in random.sample(PORTS, len(PORTS)):
+            promise = promises / str(port)
+            if promise.exists() and _kept(Path(promise.read_text())) == port or not _free(port):
                 continue
-        return port
+            promise.write_text(str(owner))
+            # While the lock is held, so that no other one takes the promise for an ended one.
+            owner.write_text(json.dumps({"port": port, "owner": str(owner)}))
+            return port
     raise SoftwareTpmError("no free pair of ports on the loopback")
+
+
+def reserved_port_pair(owner: Path) -> int:
+    """The port that the file *owner* keeps, or a new one where it keeps none."""
+    return _kept(owner) or reserve_port_pair(owner)
+
+
+def _kept(owner: Path) -> int | None:
+    """The port kept in *owner*; a copy of another one's file keeps none, since two cannot listen on one port."""
+    try:
+        kept = json.loads(owner.read_text())
+    except FileNotFoundError:
+        return None
+    return kept["port"] if kept["owner"] == str(owner) else None
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as data, socket.socket() as control:
+        try:
+            data.bind(("127.0.0.1", port))
+            control.bind(("127.0.0.1", port + 1))
+        except OSError:
+            return False
+    return True
 
 
 class SoftwareTpm:
     """A TPM in *state_dir*. Its port is chosen once and stays, as a soldered chip keeps its bus address."""
 
     def __init__(self, state_dir: Path, port: int | None = None) -> None:
-        self.state_dir = Path(state_dir)
+        self.state_dir = Path(state_dir).resolve()
         self._wanted_port = port
 
     @property
@@ -63,13 +97,9 @@ class SoftwareTpm:
     @property
     def port(self) -> int:
         """Where it takes commands; control is one above."""
-        kept = self.state_dir / "port"
-        if self._wanted_port is None and kept.exists():
-            self._wanted_port = int(kept.read_text())
         if self._wanted_port is None:
-            self._wanted_port = free_port_pair()
-        self.state_dir.mkdir(parents=True, exist_ok=True)
-        kept.write_text(f"{self._wanted_port}\n")
+            self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._wanted_port = reserved_port_pair(self.state_dir / "port")
         return self._wanted_port
 
     @property
@@ -83,7 +113,7 @@ class SoftwareTpm:
         try:
             pid = int(self._pid_file.read_text())
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ProcessLookupError, ValueError):
             return None
         return pid if str(self._memory).encode() in command else None
 
