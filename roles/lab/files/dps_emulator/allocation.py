@@ -79,8 +79,8 @@ def _is_loopback(host: str) -> bool:
 def reprovision(policy: dict, *, chosen: str, before: list[str], substatus: str | None) -> tuple[str, str]:
     """(hub, substatus) of a device that was assigned to the hubs *before* (oldest first) and registers again.
 
-    Substatus of a move: back to a hub where it was is reprovisionedToInitialAssignment, to a new one says what became of its
-    data. No move: as it was. UNVERIFIED beyond the names and their one-line descriptions.
+    Substatus of a move: back to a hub where it was is reprovisionedToInitialAssignment, to a new one says what became
+    of its data. No move: as it was. UNVERIFIED beyond the names and their one-line descriptions.
     """
     if not before:
         return chosen, "initialAssignment"

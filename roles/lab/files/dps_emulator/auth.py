@@ -4,9 +4,9 @@
 
 """Who may do what: shared access signatures and bearer tokens (facts: "Service API", "Attestation over HTTPS").
 
-A token is ``SharedAccessSignature sr={resource}&sig={signature}&se={expiry}&skn={policy}``; the signature is HMAC-SHA256
-over the encoded resource exactly as it stands in the token, a newline and the expiry. One stock SDK writes milliseconds in
-``se``: a date far in the future, and accepted.
+A token is ``SharedAccessSignature sr={resource}&sig={signature}&se={expiry}&skn={policy}``; the signature is
+HMAC-SHA256 over the encoded resource exactly as it stands in the token, a newline and the expiry. One stock SDK
+writes milliseconds in ``se``: a date far in the future, and accepted.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 
 """Bulk operations (reference "Run Bulk Operation": at most 10 enrollments; facts: request and answer).
 
-Each enrollment succeeds or fails on its own. UNVERIFIED: that one that cannot be validated fails alone and not the call, and
-that ``update`` and ``delete`` pay no regard to ETags.
+Each enrollment succeeds or fails on its own. UNVERIFIED: that one that cannot be validated fails alone and not the
+call, and that ``update`` and ``delete`` pay no regard to ETags.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def run_bulk(store: Store, enrollments: Enrollments, mode: str, items: list) -> 
                 _run_one(enrollments, mode, item)
             except ServiceError as error:
                 registration_id = item.get("registrationId") if isinstance(item, dict) else None
-                errors.append({"registrationId": registration_id, "errorCode": error.code, "errorStatus": error.message})
+                errors.append(
+                    {"registrationId": registration_id, "errorCode": error.code, "errorStatus": error.message}
+                )
     return {"isSuccessful": not errors, "errors": errors}
 
 

@@ -4,8 +4,9 @@
 
 """The control API under ``/_emulator/``: for tests and the lab, from the loopback only.
 
-``GET stats`` (calls by operation and status, counts), ``DELETE stats`` (from zero), ``GET|PUT settings`` (PUT changes those
-named), ``GET|POST|DELETE faults``, ``GET hub_keys/{device_id}``, ``GET policies``.
+``GET stats`` (calls by operation and status, counts), ``DELETE stats`` (from zero), ``GET|PUT settings`` (PUT changes
+those named), ``GET|POST|DELETE faults``, ``DELETE quotas`` (whole again), ``GET hub_keys/{device_id}``, ``GET
+policies``.
 """
 
 from __future__ import annotations
@@ -80,6 +81,12 @@ async def delete_faults(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
+async def restore_quotas(request: web.Request) -> web.Response:
+    """Forgets what was spent."""
+    request.app[SERVICE].throttle.forget()
+    return web.Response(status=204)
+
+
 async def get_hub_key(request: web.Request) -> web.Response:
     """What a hub would check a device's tokens with."""
     found = request.app[SERVICE].hub_key_for(request.match_info["device_id"])
@@ -105,6 +112,7 @@ def routes() -> list[web.RouteDef]:
         web.get(f"{PREFIX}faults", get_faults),
         web.post(f"{PREFIX}faults", post_fault),
         web.delete(f"{PREFIX}faults", delete_faults),
+        web.delete(f"{PREFIX}quotas", restore_quotas),
         web.get(f"{PREFIX}hub_keys/{{device_id}}", get_hub_key),
         web.get(f"{PREFIX}policies", get_policies),
     ]

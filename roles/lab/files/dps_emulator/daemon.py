@@ -5,7 +5,8 @@
 """The emulator as a program: serving, starting in the background, stopping.
 
 Files of a state directory: ``emulator.json`` (where it is, while it runs), ``place.json`` (host and port, chosen once),
-``ca.pem``, ``server.pem``, ``dps.sqlite``, ``policies.json`` (connection strings of the settings' policies), ``emulator.log``.
+``ca.pem``, ``server.pem``, ``dps.sqlite``, ``policies.json`` (connection strings of the settings' policies),
+``emulator.log``.
 """
 
 from __future__ import annotations
@@ -95,7 +96,9 @@ def _place(state_dir: Path, host: str, port: int) -> tuple[str, int]:
     if kept.exists():
         place = json.loads(kept.read_text())
         if host != place["host"] or port not in (0, place["port"]):
-            raise DaemonError(f"the service of {state_dir} is at {place['host']}:{place['port']}; stop it and use another")
+            raise DaemonError(
+                f"the service of {state_dir} is at {place['host']}:{place['port']}; for another place take another directory"
+            )
         return place["host"], place["port"]
     return host, port
 
@@ -192,8 +195,8 @@ def start(state_dir: Path, host: str, port: int, settings: Path | None) -> dict:
     command = [sys.executable, "-m", __package__, "serve", "--state-dir", str(state_dir)]
     command += ["--host", host, "--port", str(port)]
     command += ["--settings", str(settings.resolve())] if settings else []
-    programs = str(Path(__file__).resolve().parents[1])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([programs, os.environ.get("PYTHONPATH", "")]).rstrip(":")}
+    path = [str(Path(__file__).resolve().parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
     with os.fdopen(os.open(state_dir / LOG_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as log:
         child = subprocess.Popen(
             command,

@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Individual enrollments: what is a valid one, and one at a time (reference "Individual Enrollment"; facts "Service API")."""
+"""Individual enrollments: what is a valid one, and one at a time.
+
+Sources: reference "Individual Enrollment"; facts "Service API".
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ from .settings import Settings
 from .store import Store
 from .tpm_keys import decode_key
 
-# Case-insensitive, alphanumerics and - . _ : ; "no special characters at start or end" says the reference, "last must be
-# alphanumeric or dash" says the concept page: the stricter for the start, the concept page for the end.
+# Case-insensitive, alphanumerics and - . _ : ; "no special characters at start or end" says the reference, "last must
+# be alphanumeric or dash" says the concept page: the stricter for the start, the concept page for the end.
 REGISTRATION_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9\-._:]{0,126}[A-Za-z0-9\-])?")
 # The identity registry of the hub: ASCII alphanumerics and these.
 DEVICE_ID = re.compile(r"[A-Za-z0-9\-:.+%_#*?!(),=@;$']{1,128}")
@@ -41,7 +44,9 @@ def _bad(message: str) -> ServiceError:
 def check_registration_id(value: Any) -> str:
     """*value* if it is a legal registration ID."""
     if not isinstance(value, str) or not REGISTRATION_ID.fullmatch(value):
-        raise _bad("Invalid registrationId: up to 128 alphanumerics and -._: of which the last is alphanumeric or a dash")
+        raise _bad(
+            "Invalid registrationId: up to 128 alphanumerics and -._: of which the last is alphanumeric or a dash"
+        )
     return value
 
 

@@ -4,8 +4,8 @@
 
 """How the service says no (facts: error body; troubleshooting: which status for what).
 
-``errorCode`` is the status followed by three digits. Only 400004, 400209, 401000, 401002 and 404201 are reported of the real
-service; the other digits are UNVERIFIED.
+``errorCode`` is the status followed by three digits. Only 400004, 400209, 401000, 401002 and 404201 are reported of
+the real service; the other digits are UNVERIFIED.
 """
 
 from __future__ import annotations

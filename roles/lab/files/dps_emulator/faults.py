@@ -21,9 +21,9 @@ class FaultError(ValueError):
 class Fault:
     """One order. Without *status* and *drop* it only delays.
 
-    ``method`` and ``path`` (a regular expression) choose the requests, ``count`` how many of them. ``status`` answers instead
-    of the service, with ``retry_after`` seconds and ``error_code``; ``drop`` closes the connection ``before`` the request is
-    done or ``after`` it was done and before it is answered; ``delay`` waits seconds first.
+    ``method`` and ``path`` (a regular expression) choose the requests, ``count`` how many of them. ``status`` answers
+    instead of the service, with ``retry_after`` seconds and ``error_code``; ``drop`` closes the connection ``before``
+    the request is done or ``after`` it was done and before it is answered; ``delay`` waits seconds first.
     """
 
     method: str = ""

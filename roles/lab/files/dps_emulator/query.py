@@ -4,7 +4,8 @@
 
 """Queries and their pages (facts: "Queries").
 
-The service ignores WHERE and leaves the registration state out of what it finds. The upper limit of a page is not published.
+The service ignores WHERE and leaves the registration state out of what it finds. The upper limit of a page is not
+published.
 """
 
 from __future__ import annotations

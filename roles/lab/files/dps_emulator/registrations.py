@@ -228,9 +228,7 @@ class Registrations:
         )
         # A new key at each registration, readable by the TPM that was challenged.
         key = new_key()
-        blob = wrap_key(
-            key, endorsement_key=challenge.endorsement_key, storage_root_key=challenge.storage_root_key
-        )
+        blob = wrap_key(key, endorsement_key=challenge.endorsement_key, storage_root_key=challenge.storage_root_key)
         device_id = enrollment.get("deviceId", registration_id)
         state = {"status": "assigned", "substatus": substatus, "assignedHub": hub, "deviceId": device_id}
         if payload is not None:

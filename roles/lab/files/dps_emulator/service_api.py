@@ -133,11 +133,7 @@ def routes() -> list[web.RouteDef]:
         web.delete(one, _guarded(write, delete_enrollment), name="enrollment.delete"),
         # UNVERIFIED which right the keys ask for.
         web.post(f"{one}/attestationmechanism", _guarded(read, attestation_mechanism), name="enrollment.attestation"),
-        web.get(
-            state, _guarded("RegistrationStatusRead", get_registration), name="registration.get", allow_head=False
-        ),
+        web.get(state, _guarded("RegistrationStatusRead", get_registration), name="registration.get", allow_head=False),
         web.delete(state, _guarded("RegistrationStatusWrite", delete_registration), name="registration.delete"),
-        web.post(
-            f"{state}/query", _guarded("RegistrationStatusRead", query_registrations), name="registrations.query"
-        ),
+        web.post(f"{state}/query", _guarded("RegistrationStatusRead", query_registrations), name="registrations.query"),
     ]

@@ -4,14 +4,16 @@
 
 """What the service remembers, in one SQLite file, so that it survives a restart.
 
-Registration IDs are case-insensitive (reference), so the key of every table is the lower-case form. Enrollments are kept as
-the JSON text that is answered, without the registration state, so that a page of a query is a join of strings.
+Registration IDs are case-insensitive (reference), so the key of every table is the lower-case form. Enrollments are
+kept as the JSON text that is answered, without the registration state, so that a page of a query is a join of
+strings.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import json
 import secrets
 import sqlite3
@@ -23,8 +25,8 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS enrollments (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, etag TEXT NOT NULL,
-    endorsement_key TEXT NOT NULL, document TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS enrollments_by_key ON enrollments (endorsement_key);
+    key_digest BLOB NOT NULL, document TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS enrollments_by_key ON enrollments (key_digest);
 CREATE TABLE IF NOT EXISTS registrations (
     id TEXT PRIMARY KEY, etag TEXT NOT NULL, document TEXT NOT NULL, hubs TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS challenges (
@@ -53,6 +55,10 @@ class HubKey:
 
     hub: str
     key: bytes
+
+
+def _digest(endorsement_key: str) -> bytes:
+    return hashlib.sha256(endorsement_key.encode()).digest()
 
 
 class Store:
@@ -100,9 +106,7 @@ class Store:
 
     def policy_key(self, policy: str, which: str = "primary") -> bytes:
         """The primary or secondary key of an access policy, made at first sight."""
-        return base64.b64decode(
-            self.fact(f"key/{which}/{policy}", base64.b64encode(secrets.token_bytes(32)).decode())
-        )
+        return base64.b64decode(self.fact(f"key/{which}/{policy}", base64.b64encode(secrets.token_bytes(32)).decode()))
 
     # Enrollments.
 
@@ -115,9 +119,9 @@ class Store:
         """Creates or replaces."""
         key = document["attestation"]["tpm"]["endorsementKey"]
         self._db.execute(
-            "INSERT INTO enrollments (id, etag, endorsement_key, document) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE"
-            " SET etag = excluded.etag, endorsement_key = excluded.endorsement_key, document = excluded.document",
-            (registration_id.lower(), etag, key, json.dumps(document)),
+            "INSERT INTO enrollments (id, etag, key_digest, document) VALUES (?, ?, ?, ?) ON CONFLICT (id)"
+            " DO UPDATE SET etag = excluded.etag, key_digest = excluded.key_digest, document = excluded.document",
+            (registration_id.lower(), etag, _digest(key), json.dumps(document)),
         )
 
     def delete_enrollment(self, registration_id: str) -> None:
@@ -133,7 +137,7 @@ class Store:
 
     def enrollments_with_key(self, endorsement_key: str) -> list[str]:
         """The registration IDs enrolled with this key, in lower case."""
-        rows = self._db.execute("SELECT id FROM enrollments WHERE endorsement_key = ?", (endorsement_key,))
+        rows = self._db.execute("SELECT id FROM enrollments WHERE key_digest = ?", (_digest(endorsement_key),))
         return [row[0] for row in rows]
 
     def enrollment_count(self) -> int:
@@ -189,9 +193,7 @@ class Store:
             self._db.execute(
                 "INSERT INTO operations VALUES (?, ?, ?, ?, NULL)", (operation, registration_id.lower(), ready, payload)
             )
-            self._db.execute(
-                "UPDATE challenges SET operation = ? WHERE id = ?", (operation, registration_id.lower())
-            )
+            self._db.execute("UPDATE challenges SET operation = ? WHERE id = ?", (operation, registration_id.lower()))
 
     def operation(self, operation: str) -> tuple[str, dict | None] | None:
         """(registration ID, result or None while it goes on), None where there is no such operation."""

@@ -4,9 +4,9 @@
 
 """The quotas (limits page), as "so many in any window of so many seconds".
 
-The page gives the numbers; how the service counts within the minute is not documented. Here a call is let through when the
-calls let through in the last window leave room for it, and Retry-After is when enough of them have aged out. A refused call
-costs nothing (UNVERIFIED).
+The page gives the numbers; how the service counts within the minute is not documented. Here a call is let through
+when the calls let through in the last window leave room for it, and Retry-After is when enough of them have aged out.
+A refused call costs nothing (UNVERIFIED).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from collections import deque
 
 from .errors import THROTTLED, ServiceError
+from .settings import Settings
 
 
 class Window:
@@ -48,17 +49,16 @@ class Window:
                 return moment + seconds - now
         return seconds
 
-    @property
-    def empty(self) -> bool:
-        """Nothing is remembered; false until the next look where it has aged out."""
-        return not self._spent
-
 
 class Throttle:
     """The service's quotas: operations, registrations, and polls of each device."""
 
-    def __init__(self, settings) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.forget()
+
+    def forget(self) -> None:
+        """All quotas are whole again."""
         self._operations = Window()
         self._registrations = Window()
         self._polls: dict[str, Window] = {}

@@ -4,8 +4,8 @@
 
 """Public keys of a TPM as they come over the wire: base64 of a TPM2B_PUBLIC (TPM 2.0 Part 2, 12.2.4 and 12.2.5).
 
-Read by hand and not by a TPM library: fleets of 100,000 are written, and a library that accepts more than the service would
-hide a client's mistake.
+Read by hand and not by a TPM library: fleets of 100,000 are written, and a library that accepts more than the service
+would hide a client's mistake.
 """
 
 from __future__ import annotations

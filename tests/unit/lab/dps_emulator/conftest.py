@@ -148,7 +148,14 @@ class Device:
         """Takes the key in *blob* (base64) into the TPM."""
         rest = base64.b64decode(blob)
         parts = []
-        kinds = (TPM2B_ID_OBJECT, TPM2B_ENCRYPTED_SECRET, TPM2B_PRIVATE, TPM2B_ENCRYPTED_SECRET, TPM2B_PUBLIC, TPM2B_DATA)
+        kinds = (
+            TPM2B_ID_OBJECT,
+            TPM2B_ENCRYPTED_SECRET,
+            TPM2B_PRIVATE,
+            TPM2B_ENCRYPTED_SECRET,
+            TPM2B_PUBLIC,
+            TPM2B_DATA,
+        )
         for kind in kinds:
             part, used = kind.unmarshal(rest)
             parts.append(part)

@@ -70,7 +70,10 @@ def test_settings(start, state_dir, tmp_path):
     settings.write_text(json.dumps({"policies": {"maker": ["EnrollmentWrite"]}, "linked_hubs": ["one.example"]}))
     first = start("--settings", str(settings))
     assert first["linked_hubs"] == ["one.example"]
-    assert "SharedAccessKeyName=maker" in json.loads((state_dir / "policies.json").read_text())["maker"]["connection_string"]
+    assert (
+        "SharedAccessKeyName=maker"
+        in json.loads((state_dir / "policies.json").read_text())["maker"]["connection_string"]
+    )
     assert start("--settings", str(settings))["changed"] is False
     settings.write_text("{}")
     again = start("--settings", str(settings))
@@ -111,7 +114,7 @@ def test_openssl_accepts_it(start, state_dir):
     subprocess.run([*command, "-CAfile", str(state_dir / "ca.pem"), str(state_dir / "server.pem")], check=True)
 
 
-def test_a_registration_goes_on_after_a_restart(start, state_dir, make_client, emulator_command, swtpm, tmp_path, enrollment):
+def test_a_registration_goes_on_after_a_restart(start, state_dir, make_client, emulator_command, enrollment):
     from dps_emulator.attestation import new_key
     from dps_emulator.service import DATABASE
     from dps_emulator.store import Challenge, Store
@@ -140,4 +143,6 @@ def test_it_imports_nothing_from_the_plugins():
     import dps_emulator
 
     for source in Path(dps_emulator.__file__).parent.glob("*.py"):
-        assert not re.search(r"^\s*(from|import) .*(ansible|tpmfleet|tpm_rack)", source.read_text(), re.MULTILINE), source
+        assert not re.search(r"^\s*(from|import) .*(ansible|tpmfleet|tpm_rack)", source.read_text(), re.MULTILINE), (
+            source
+        )

@@ -35,9 +35,7 @@ def test_read_is_written_back(client, enrollment):
     record = client.put(enrollment(**FULL)).json()
     again = client.put(record, If_Match=record["etag"]).json()
     changed = {"etag", "lastUpdatedDateTimeUtc"}
-    assert {k: v for k, v in again.items() if k not in changed} == {
-        k: v for k, v in record.items() if k not in changed
-    }
+    assert {k: v for k, v in again.items() if k not in changed} == {k: v for k, v in record.items() if k not in changed}
     assert again["etag"] != record["etag"]
 
 
