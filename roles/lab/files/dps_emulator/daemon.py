@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -75,7 +76,7 @@ def _listen(host: str, port: int) -> list[socket.socket]:
         try:
             listeners.append(_bind(address, port))
         except OSError as error:
-            if address == "::1" and listeners and error.errno != 98:
+            if address == "::1" and listeners and error.errno != errno.EADDRINUSE:
                 continue
             for listener in listeners:
                 listener.close()
@@ -97,7 +98,7 @@ def _place(state_dir: Path, host: str, port: int) -> tuple[str, int]:
         place = json.loads(kept.read_text())
         if host != place["host"] or port not in (0, place["port"]):
             raise DaemonError(
-                f"the service of {state_dir} is at {place['host']}:{place['port']}; for another place take another directory"
+                f"the service of {state_dir} is at {place['host']}:{place['port']}; take another directory for another"
             )
         return place["host"], place["port"]
     return host, port
@@ -212,6 +213,9 @@ def start(state_dir: Path, host: str, port: int, settings: Path | None) -> dict:
         found = running(state_dir)
         if found is not None and found["pid"] == child.pid:
             return {"changed": True, **found}
+        if found is not None and child.poll() is not None:
+            # Somebody else started it at the same time.
+            return {"changed": False, **found}
         if child.poll() is not None:
             tail = (state_dir / LOG_FILE).read_text(errors="replace").strip().splitlines()[-1:]
             raise DaemonError(f"the service ended at once: {''.join(tail)}")

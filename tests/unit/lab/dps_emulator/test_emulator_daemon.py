@@ -14,6 +14,7 @@ import ssl
 import stat
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
@@ -146,3 +147,10 @@ def test_it_imports_nothing_from_the_plugins():
         assert not re.search(r"^\s*(from|import) .*(ansible|tpmfleet|tpm_rack)", source.read_text(), re.MULTILINE), (
             source
         )
+
+
+def test_started_by_two_at_once(state_dir, emulator_command):
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda _n: emulator_command("start", "--state-dir", str(state_dir)), range(2)))
+    assert len({answer["pid"] for answer in answers}) == 1
+    assert sorted(answer["changed"] for answer in answers) == [False, True]
