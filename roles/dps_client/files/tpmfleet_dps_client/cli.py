@@ -155,23 +155,15 @@ class Client:
 
     def selftest(self, _arguments: argparse.Namespace) -> int:
         """Everything but the network: configuration, certificates, state directory, TPM, both keys."""
-        import ssl
-
         from .chip import Chip
         from .registration import hub_key, identify
+        from .service import Service
 
-        _host = self._configuration.endpoint
-        try:
-            ssl.create_default_context(cafile=self._configuration.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ClientError(
-                "cannot use the certificates of {0}: {1}".format(self._configuration.ca_file, error)
-            ) from error
-        with self._state.locked():
-            chip = Chip(self._configuration)
-            identity = identify(self._configuration, chip)
-            assignment = self._state.assignment()
-            usable = assignment is not None and identity.fits(assignment) and chip.signs(hub_key(assignment))
+        Service(self._configuration, self._clock).check()
+        chip = Chip(self._configuration)
+        identity = identify(self._configuration, chip)
+        assignment = self._state.assignment()
+        usable = assignment is not None and identity.fits(assignment) and chip.signs(hub_key(assignment))
         shown = {"version": VERSION, "registration_id": identity.registration_id, "assigned": usable}
         sys.stdout.write(json.dumps(shown, sort_keys=True) + "\n")
         return EXIT_OK

@@ -53,6 +53,11 @@ class Service:
             self._connection.close()
             self._connection = None
 
+    def check(self) -> None:
+        """Whether a connection could be tried: proxy and certificates are usable. No network."""
+        self._proxy()
+        self._context()
+
     def call(
         self, method: str, path: str, *, body: Optional[Dict[str, Any]] = None, authorization: Optional[str] = None
     ) -> Answer:

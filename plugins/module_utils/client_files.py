@@ -1,0 +1,82 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where the field client lives on a device, and what it is told there."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any, Dict, List, Optional, Tuple
+
+from .placement import WantedFile
+
+USER = "tpmfleet-dps-client"
+TPM_GROUP = "tss"
+PROGRAM = "/usr/lib/tpmfleet-dps-client/tpmfleet-dps-client.pyz"
+COMMAND = "/usr/bin/tpmfleet-dps-client"
+CONFIGURATION_DIRECTORY = "/etc/tpmfleet-dps-client"
+STATE_DIRECTORY = "/var/lib/tpmfleet-dps-client"
+UNIT_DIRECTORY = "/etc/systemd/system"
+CA_FILE = CONFIGURATION_DIRECTORY + "/ca.pem"
+AUTH_FILE = CONFIGURATION_DIRECTORY + "/endorsement-auth"
+SERVICE = "tpmfleet-dps-client.service"
+# Unit to the target that wants it: what "systemctl enable" makes of its [Install] section.
+ENABLED = {SERVICE: "multi-user.target", "tpmfleet-dps-client.timer": "timers.target"}
+SETTINGS = (
+    "id_scope",
+    "global_endpoint",
+    "registration_id",
+    "tcti",
+    "proxy",
+    "first_attempt_spread",
+    "backoff_base",
+    "backoff_cap",
+    "refused_delay",
+)
+
+
+def configuration(options: Dict[str, Any]) -> bytes:
+    """The client's config.json for the *options* of the module; what is not given stays the client's default."""
+    document = {name: options[name] for name in SETTINGS if options.get(name) is not None}
+    if options.get("ca_certificates"):
+        document["ca_file"] = CA_FILE
+    if options.get("endorsement_auth"):
+        document["endorsement_auth_file"] = AUTH_FILE
+    return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
+
+
+def wanted_files(options: Dict[str, Any], owner: Tuple[int, int]) -> List[WantedFile]:
+    """Every file of the client. *owner*: user and group ID that the client runs as."""
+    present = options["state"] == "present"
+
+    def text(value: Optional[str]) -> Optional[bytes]:
+        return value.rstrip("\n").encode() + b"\n" if present and value else None
+
+    program = base64.b64decode(options["program"]) if present else None
+    units = [
+        WantedFile("units", "{0}/{1}".format(UNIT_DIRECTORY, name), content.encode() if present else None)
+        for name, content in sorted(options["units"].items())
+    ]
+    config = configuration(options) if present else None
+    return [
+        WantedFile("program", PROGRAM, program, mode=0o755, keep_previous=present),
+        WantedFile("configuration", CA_FILE, text(options.get("ca_certificates"))),
+        WantedFile(
+            "configuration", AUTH_FILE, text(options.get("endorsement_auth")), mode=0o600, owner=owner, secret=True
+        ),
+        WantedFile("configuration", CONFIGURATION_DIRECTORY + "/config.json", config),
+        *units,
+    ]
+
+
+def wanted_links(options: Dict[str, Any]) -> Dict[str, Tuple[str, Optional[str]]]:
+    """Link to the part it belongs to and its target; target None wants the link gone."""
+    present = options["state"] == "present"
+    links: Dict[str, Tuple[str, Optional[str]]] = {COMMAND: ("program", PROGRAM if present else None)}
+    for unit, target in ENABLED.items():
+        wanted = present and options["enabled"]
+        link = "{0}/{1}.wants/{2}".format(UNIT_DIRECTORY, target, unit)
+        links[link] = ("enabled", "{0}/{1}".format(UNIT_DIRECTORY, unit) if wanted else None)
+    return links

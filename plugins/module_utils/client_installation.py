@@ -1,0 +1,244 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Plans and applies the installation of the field client on the device where this runs."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import hashlib
+import json
+import os
+import pwd
+import shutil
+import stat
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from . import client_files, placement
+from .client_files import COMMAND, CONFIGURATION_DIRECTORY, PROGRAM, SERVICE, STATE_DIRECTORY, TPM_GROUP, USER
+
+# run(argv) → exit code, stdout, stderr
+Run = Callable[[List[str]], Tuple[int, str, str]]
+
+
+class InstallationError(Exception):
+    """The client was not installed; the message says why, and what stands on the device now."""
+
+
+class Installation:
+    """The client on this device, for the *options* of the module ``dps_client``."""
+
+    def __init__(self, options: Dict[str, Any], *, run: Run) -> None:
+        self._options = options
+        self._run = run
+        self._present = options["state"] == "present"
+        self._files: List[placement.Placement] = []
+        self._links: Dict[str, Optional[str]] = {}
+        self._changes: List[str] = []
+
+    def plan(self) -> Dict[str, Any]:
+        """What :meth:`apply` will do: ``changed``, ``changes``, ``diff`` and the programs' hashes. Changes nothing."""
+        user = _user()
+        try:
+            self._files = placement.plan(client_files.wanted_files(self._options, _ids(user)))
+        except placement.PlacementError as error:
+            raise InstallationError(str(error)) from error
+        changed = {each.wanted.part for each in self._files}
+        for link, (part, target) in client_files.wanted_links(self._options).items():
+            if _link_target(link) != target:
+                self._links[link] = target
+                changed.add(part)
+        if self._present and (user is None or not _in_tpm_group(user)):
+            changed.add("user")
+        if not self._present and self._options["purge"] and user is not None:
+            changed.add("user")
+        if self._state_directory_differs(user):
+            changed.add("state_directory")
+        if self._present and self._options["started"] and not self._active():
+            changed.add("started")
+        self._changes = sorted(changed)
+        result: Dict[str, Any] = {"changed": bool(changed), "changes": self._changes}
+        result["diff"] = [each.shown() for each in self._files]
+        if self._present:
+            result["program_sha256"] = self._wanted_program_hash()
+            result["previous_program_sha256"] = _hash_of(PROGRAM)
+        return result
+
+    def apply(self) -> Dict[str, Any]:
+        """Does what :meth:`plan` found: ``selftest`` where it was run. :class:`InstallationError` after putting back."""
+        if not self._changes:
+            return {}
+        return self._place() if self._present else self._remove()
+
+    def _place(self) -> Dict[str, Any]:
+        user = self._ensure_user()
+        _ensure_directory(os.path.dirname(PROGRAM), 0o755, (0, 0))
+        _ensure_directory(CONFIGURATION_DIRECTORY, 0o755, (0, 0))
+        _ensure_directory(STATE_DIRECTORY, 0o700, _ids(user))
+        # The plan may have been made before the user was.
+        files = placement.plan(client_files.wanted_files(self._options, _ids(user)))
+        links_before = {link: _link_target(link) for link in self._links}
+        said: Dict[str, Any] = {}
+        try:
+            placement.apply(files)
+            _set_links(self._links)
+            if self._options["selftest"] and ({"program", "configuration", "user"} & set(self._changes)):
+                said["selftest"] = self._selftest()
+        except placement.PlacementError as error:
+            raise InstallationError(str(error)) from error
+        except (InstallationError, OSError) as error:
+            placement.put_back(files)
+            _set_links(links_before)
+            raise InstallationError("{0}; everything was put back as it was".format(error)) from error
+        self._reload()
+        if "started" in self._changes:
+            self._systemctl("start", "--no-block", SERVICE)
+        return said
+
+    def _remove(self) -> Dict[str, Any]:
+        if os.path.exists("/etc/systemd/system/" + SERVICE):
+            self._systemctl("stop", SERVICE, may_fail=True)
+        try:
+            _set_links(self._links)
+            placement.apply(self._files)
+        except (placement.PlacementError, OSError) as error:
+            raise InstallationError(str(error)) from error
+        shutil.rmtree(os.path.dirname(PROGRAM), ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.rmdir(CONFIGURATION_DIRECTORY)
+        if self._options["purge"]:
+            shutil.rmtree(STATE_DIRECTORY, ignore_errors=True)
+            if _user() is not None:
+                self._command(["userdel", USER])
+        self._reload()
+        return {}
+
+    def _selftest(self) -> Dict[str, Any]:
+        # The program goes on as the owner of the state directory, so that what is tested is what the service may do.
+        code, out, err = self._run([COMMAND, "selftest"])
+        if code:
+            raise InstallationError("the client's selftest failed: {0}".format((err or out).strip()))
+        try:
+            return json.loads(out)
+        except ValueError as error:
+            raise InstallationError("the client's selftest said what no selftest says: {0}".format(out[:200])) from error
+
+    def _state_directory_differs(self, user: Optional[pwd.struct_passwd]) -> bool:
+        try:
+            status = os.stat(STATE_DIRECTORY)
+        except FileNotFoundError:
+            return self._present
+        if not self._present:
+            return bool(self._options["purge"])
+        return (stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid)) != (0o700, _ids(user))
+
+    def _wanted_program_hash(self) -> str:
+        for each in self._files:
+            if each.wanted.part == "program":
+                return hashlib.sha256(each.wanted.content or b"").hexdigest()
+        return _hash_of(PROGRAM)
+
+    def _ensure_user(self) -> pwd.struct_passwd:
+        user = _user()
+        groups = ["--groups", TPM_GROUP] if _tpm_group() is not None else []
+        if user is None:
+            own_group = ["--gid", USER] if _group(USER) is not None else ["--user-group"]
+            shell = "/usr/sbin/nologin" if os.path.exists("/usr/sbin/nologin") else "/bin/false"
+            self._command(
+                ["useradd", "--system", *own_group, "--no-create-home", "--home-dir", STATE_DIRECTORY, "--shell", shell]
+                + [*groups, USER]
+            )
+        elif not _in_tpm_group(user):
+            self._command(["usermod", "--append", *groups, USER])
+        found = _user()
+        if found is None:
+            raise InstallationError("the user {0} was made and is not there".format(USER))
+        return found
+
+    def _command(self, argv: List[str]) -> None:
+        code, out, err = self._run(argv)
+        if code:
+            raise InstallationError("{0} failed: {1}".format(argv[0], (err or out).strip()))
+
+    def _active(self) -> bool:
+        return self._run(["systemctl", "is-active", "--quiet", SERVICE])[0] == 0
+
+    def _systemctl(self, *arguments: str, may_fail: bool = False) -> None:
+        code, out, err = self._run(["systemctl", *arguments])
+        if code and not may_fail:
+            raise InstallationError("systemctl {0} failed: {1}".format(" ".join(arguments), (err or out).strip()))
+
+    def _reload(self) -> None:
+        # Where systemd does not run, as in an image that is being built, it reads the units when it first starts.
+        if {"units", "enabled"} & set(self._changes) and os.path.isdir("/run/systemd/system"):
+            self._systemctl("daemon-reload")
+
+
+def _user() -> Optional[pwd.struct_passwd]:
+    try:
+        return pwd.getpwnam(USER)
+    except KeyError:
+        return None
+
+
+def _group(name: str) -> Optional[grp.struct_group]:
+    try:
+        return grp.getgrnam(name)
+    except KeyError:
+        return None
+
+
+def _tpm_group() -> Optional[grp.struct_group]:
+    return _group(TPM_GROUP)
+
+
+def _in_tpm_group(user: pwd.struct_passwd) -> bool:
+    group = _tpm_group()
+    return group is None or user.pw_gid == group.gr_gid or user.pw_name in group.gr_mem
+
+
+def _ids(user: Optional[pwd.struct_passwd]) -> Tuple[int, int]:
+    """User and group ID; of nobody at all where there is no such user yet."""
+    return (user.pw_uid, user.pw_gid) if user is not None else (-1, -1)
+
+
+def _link_target(link: str) -> Optional[str]:
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InstallationError("{0} is there and is no link; it was left alone".format(link)) from error
+
+
+def _set_links(links: Dict[str, Optional[str]]) -> None:
+    for link, target in links.items():
+        if target is None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(link)
+            continue
+        _ensure_directory(os.path.dirname(link), 0o755, None)
+        temporary = "{0}.new.{1}".format(link, os.getpid())
+        os.symlink(target, temporary)
+        os.rename(temporary, link)
+
+
+def _ensure_directory(path: str, mode: int, owner: Optional[Tuple[int, int]]) -> None:
+    """Makes *path*; with an *owner*, one that is there gets it and the *mode*."""
+    made = not os.path.isdir(path)
+    if made:
+        os.makedirs(path, mode)
+    if owner is not None:
+        os.chown(path, *owner)
+    if made or owner is not None:
+        os.chmod(path, mode)
+
+
+def _hash_of(path: str) -> str:
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.sha256(stream.read()).hexdigest()
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,141 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Files that belong together, placed together: planned first, each replaced in one step, put back when told.
+
+A plan is a list of :class:`Placement`, made by comparing what is wanted with what is there; check mode ends with it, and
+applying consumes it. A file that is replaced stays next to the new one under its name with ``.previous``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Tuple
+
+
+class PlacementError(Exception):
+    """A file could not be placed; the message names it."""
+
+
+@dataclass(frozen=True)
+class WantedFile:
+    """One file: what it is a part of, its bytes, and whose it is. *content* None wants it gone."""
+
+    part: str
+    path: str
+    content: Optional[bytes]
+    mode: int = 0o644
+    owner: Tuple[int, int] = (0, 0)
+    secret: bool = False
+    """The content is never shown."""
+    keep_previous: bool = False
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A wanted file that is not as wanted, and what was there: None where nothing was."""
+
+    wanted: WantedFile
+    before: Optional[bytes]
+    before_mode: int = 0
+    before_owner: Tuple[int, int] = (0, 0)
+
+    def shown(self) -> Dict[str, str]:
+        """The difference as Ansible shows it, without secrets and without programs."""
+        return {
+            "before_header": self.wanted.path,
+            "after_header": self.wanted.path,
+            "before": self._text(self.before, self.before_mode),
+            "after": self._text(self.wanted.content, self.wanted.mode),
+        }
+
+    def _text(self, content: Optional[bytes], mode: int) -> str:
+        if content is None:
+            return ""
+        head = "mode {0:04o}\n".format(mode)
+        if self.wanted.secret:
+            return head + "(a secret)\n"
+        try:
+            return head + content.decode()
+        except UnicodeDecodeError:
+            return head + "({0} bytes)\n".format(len(content))
+
+
+def plan(wanted: List[WantedFile]) -> List[Placement]:
+    """What of *wanted* is not as wanted."""
+    found = (_look(each) for each in wanted)
+    return [each for each in found if each is not None]
+
+
+def _look(wanted: WantedFile) -> Optional[Placement]:
+    try:
+        status = os.lstat(wanted.path)
+    except FileNotFoundError:
+        return None if wanted.content is None else Placement(wanted, None)
+    except OSError as error:
+        raise PlacementError("cannot look at {0}: {1}".format(wanted.path, error.strerror)) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise PlacementError("{0} is there and is no regular file; it was left alone".format(wanted.path))
+    with open(wanted.path, "rb") as stream:
+        before = stream.read()
+    mode, owner = stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid)
+    if wanted.content is not None and (before, mode, owner) == (wanted.content, wanted.mode, wanted.owner):
+        return None
+    return Placement(wanted, before, mode, owner)
+
+
+def apply(placements: List[Placement]) -> None:
+    """Places all. Where one fails, those before it are put back and :class:`PlacementError` is raised."""
+    done: List[Placement] = []
+    for each in placements:
+        try:
+            if each.wanted.keep_previous and each.before is not None:
+                write(each.wanted.path + ".previous", each.before, each.before_mode, each.before_owner)
+            if each.wanted.content is None:
+                os.unlink(each.wanted.path)
+            else:
+                write(each.wanted.path, each.wanted.content, each.wanted.mode, each.wanted.owner)
+        except OSError as error:
+            put_back(done)
+            raise PlacementError("cannot place {0}: {1}".format(each.wanted.path, error.strerror)) from error
+        done.append(each)
+
+
+def put_back(placements: List[Placement]) -> None:
+    """Makes everything what it was before :func:`apply`."""
+    for each in reversed(placements):
+        if each.before is not None:
+            write(each.wanted.path, each.before, each.before_mode, each.before_owner)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(each.wanted.path)
+
+
+def write(path: str, content: bytes, mode: int, owner: Tuple[int, int]) -> None:
+    """Replaces *path* in one step that a power cut cannot halve."""
+    temporary = "{0}.new.{1}".format(path, os.getpid())
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fchown(descriptor, *owner)
+                os.fchmod(descriptor, mode)
+                os.fsync(descriptor)
+            os.rename(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+        directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except FileExistsError as error:
+        raise OSError(error.errno, "{0} is in the way".format(temporary)) from error
