@@ -14,8 +14,9 @@ version_added: 0.1.0
 author: tpmfleet contributors (@tpmfleet)
 description:
   - At the end of a run, says how many units passed, and for each one to pull its name, where it stopped and why.
-  - A unit that did nothing wrong, but was stopped because a task for the whole batch failed, is counted as held up. Nothing
-    has to be pulled for it; the run has to be repeated.
+  - A task for a whole batch (C(run_once)) that fails is named as such, with no unit to pull for it.
+  - A unit that did nothing wrong, but was stopped with its batch, is counted as held up. It stays in the rack, and the
+    run has to be repeated.
   - C(localhost) is the station and not a unit. It is named where it failed and is in no count.
   - Only what is wrong is listed, so that a run over hundreds of units still ends in one look.
   - Results of tasks with C(no_log) are not shown.
@@ -78,6 +79,7 @@ class CallbackModule(CallbackBase):
         self._units: set[str] = set()
         self._batch: set[str] = set()
         self._stopped: dict[str, tuple[str, str, str]] = {}
+        self._batch_stopped: list[tuple[str, str]] = []
         self._held_up: set[str] = set()
 
     def v2_playbook_on_play_start(self, play):
@@ -91,47 +93,56 @@ class CallbackModule(CallbackBase):
         """Where a rescue follows, the statistics do not count it."""
         if ignore_errors:
             return
-        self._note("stopped", result)
         task = self._task_of(result)
-        if task.run_once or task.any_errors_fatal:
+        if task.run_once:
             # Ansible ends the batch for all its hosts, and counts the failure for the one that stood for them.
+            self._batch_stopped.append(self._where_and_why(result))
+        else:
+            self._stopped[self._host_of(result)] = ("stopped", *self._where_and_why(result))
+        if task.run_once or task.any_errors_fatal:
             self._held_up |= self._batch
 
     def v2_runner_on_unreachable(self, result):
         """The statistics count it also where it is to be ignored."""
         if not self._task_of(result).ignore_unreachable:
-            self._note("unreachable", result)
+            self._stopped[self._host_of(result)] = ("unreachable", *self._where_and_why(result))
 
     def v2_playbook_on_stats(self, stats):
         """The end: says it."""
         bad = []
-        for host in sorted(stats.processed):
+        for host in sorted(self._stopped):
             counts = stats.summarize(host)
-            if host in self._stopped and (counts["failures"] or counts["unreachable"]):
+            if counts["failures"] or counts["unreachable"]:
                 bad.append(host)
         units = (self._units | set(stats.processed)) - {"localhost"}
-        held_up = (self._held_up & units) - set(bad)
-        to_pull = [host for host in bad if host != "localhost"]
-        heads = [f"{len(units) - len(to_pull) - len(held_up)} passed", f"{len(to_pull)} to pull"]
+        to_pull = units.intersection(bad)
+        held_up = (self._held_up & units) - to_pull
+        heads = [f"{len(units - to_pull - held_up)} passed", f"{len(to_pull)} to pull"]
         if held_up:
             heads.append(f"{len(held_up)} held up: nothing is wrong with them, repeat the run")
-        self._say(f"LINE SUMMARY: {', '.join(heads)}", C.COLOR_ERROR if bad or held_up else C.COLOR_OK)
+        batches = self._batch_stopped if any(stats.failures.values()) else []
+        self._say(f"LINE SUMMARY: {', '.join(heads)}", good=not (bad or batches))
+        for place, reason in batches:
+            self._say(f"BATCH stopped at {place}", f"     {reason}")
         for host in bad:
             verb, place, reason = self._stopped[host]
-            self._say(f"{'STATION' if host == 'localhost' else 'PULL'} {host}: {verb} at {place}", C.COLOR_ERROR)
-            self._say(f"     {reason}", C.COLOR_ERROR)
+            who = "STATION" if host == "localhost" else "PULL"
+            self._say(f"{who} {host}: {verb} at {place}", f"     {reason}")
 
-    def _say(self, text: str, color: str) -> None:
-        self._display.display(text, color=color)
+    def _say(self, *lines: str, good: bool = False) -> None:
+        for line in lines:
+            self._display.display(line, color=C.COLOR_OK if good else C.COLOR_ERROR)
 
-    def _note(self, verb: str, result) -> None:
+    def _where_and_why(self, result) -> tuple[str, str]:
         # ansible-core 2.19 gave the parts of a result public names and deprecated the others.
-        host = (result.host if hasattr(result, "host") else result._host).get_name()
         data = result.result if hasattr(result, "result") else result._result
         place = self._task_of(result).get_name().strip().replace("tpmfleet.azure_dps.", "")
         play = self._play.get_name().strip() if self._play else ""
-        place = f"{place} ({play})" if play else place
-        self._stopped[host] = (verb, place, reason_in_one_line(data, host))
+        return f"{place} ({play})" if play else place, reason_in_one_line(data, self._host_of(result))
+
+    @staticmethod
+    def _host_of(result) -> str:
+        return (result.host if hasattr(result, "host") else result._host).get_name()
 
     @staticmethod
     def _task_of(result):

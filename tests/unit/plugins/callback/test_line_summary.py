@@ -97,11 +97,11 @@ def test_no_log_stays_unsaid(summary):
 
 
 def test_a_batch_that_failed_as_one_is_held_up(summary):
-    """The unit that a batch's task ran for is not the only one that did not get through."""
+    """The unit that stood for the batch is no worse than the others."""
     tasks = "- name: Enroll\n  ansible.builtin.fail:\n    msg: the service does not answer\n  run_once: true\n"
     assert summary(tasks).splitlines() == [
-        "LINE SUMMARY: 0 passed, 1 to pull, 2 held up: nothing is wrong with them, repeat the run",
-        "PULL unit-001: stopped at Enroll (Step 3)",
+        "LINE SUMMARY: 0 passed, 0 to pull, 3 held up: nothing is wrong with them, repeat the run",
+        "BATCH stopped at Enroll (Step 3)",
         "     the service does not answer",
     ]
 
@@ -110,7 +110,14 @@ def test_a_batch_that_failed_holds_up_no_other_batch(summary):
     tasks = "- name: Enroll\n  ansible.builtin.fail:\n    msg: refused\n  run_once: true\n"
     tasks += "  when: \"'unit-004' in ansible_play_batch\"\n"
     printed = summary(tasks, units=4, head="  serial: 2\n")
-    assert printed.startswith("LINE SUMMARY: 2 passed, 1 to pull, 1 held up")
+    assert printed.startswith("LINE SUMMARY: 2 passed, 0 to pull, 2 held up")
+
+
+def test_any_error_that_ends_the_batch(summary):
+    """Here a unit is at fault, and the others are not."""
+    printed = summary(FAIL.format(msg="bad key"), head="  any_errors_fatal: true\n").splitlines()
+    assert printed[0].startswith("LINE SUMMARY: 0 passed, 1 to pull, 2 held up")
+    assert printed[1] == "PULL unit-002: stopped at Check (Step 3)"
 
 
 def test_loop_and_length(summary):
