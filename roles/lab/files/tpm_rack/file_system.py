@@ -56,12 +56,22 @@ Subsystem sftp /usr/lib/openssh/sftp-server
 """
 
 
-def _init_program() -> Path:
+# The replacement takes a oneshot service that has run for an active one and never runs it again; systemd takes it for
+# inactive (systemd.service(5), RemainAfterExit=).
+REPLACEMENT_RAN_ONCE = 'active = returncode and "failed" or "active"'
+SYSTEMD_RAN_ONCE = 'active = returncode and "failed" or (doRemainAfterExit and "active" or "inactive")'
+
+
+def _init_program() -> str:
     """A systemctl that is its own init, since systemd itself needs a control group tree to itself."""
     package = importlib.util.find_spec("systemctl2")
     if package is None or not package.submodule_search_locations:
         raise FileNotFoundError("docker-systemctl-replacement is not there: install tests/requirements.txt")
-    return Path(package.submodule_search_locations[0]) / "systemctl3.py"
+    program = (Path(package.submodule_search_locations[0]) / "systemctl3.py").read_text()
+    before, found, after = program.partition(REPLACEMENT_RAN_ONCE)
+    if not found:
+        raise ValueError("this release of docker-systemctl-replacement is not the pinned one of tests/requirements.txt")
+    return before + SYSTEMD_RAN_ONCE + after
 
 
 def _write_shadow(upper: Path) -> None:
@@ -106,7 +116,7 @@ def _install_programs(upper: Path) -> None:
     """The init, the timers and systemctl(1), run by the device's own Python whatever the host's path puts first."""
     programs, on_device = upper / PROGRAMS, Path(__file__).parent / "on_device"
     programs.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(_init_program(), programs / "systemctl3.py")
+    (programs / "systemctl3.py").write_text(_init_program())
     shutil.copyfile(on_device / "timers.py", programs / "timers.py")
     systemctl = upper / SYSTEMCTL
     systemctl.parent.mkdir(parents=True, exist_ok=True)
