@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -32,8 +33,8 @@ from .file_system import prepare
 # The work of starting is done by other programs; a few more than there are cores keep the cores busy.
 AT_ONCE = 4
 POWERED_OFF = "powered-off"
-# What a device and its TPM run on, as the host sees it.
-POWER_PROGRAMS = ("unshare", "swtpm")
+# What a device and its TPM run on or are made by, as the host sees it.
+RACK_PROGRAMS = ("unshare", "swtpm", "swtpm_setup", "swtpm_localca", "swtpm_cert", "ssh-keygen")
 
 
 class RackError(Exception):
@@ -50,16 +51,18 @@ class Rack:
 
     @contextmanager
     def _book(self) -> Iterator[dict]:
-        """The registry, locked, and written back at the end."""
+        """The registry, locked; who changes it saves it."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         with open(self.directory / "lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             path = self.directory / "registry.json"
-            book = json.loads(path.read_text()) if path.exists() else {"next_serial": 1, "hidden": [], "devices": {}}
-            yield book
-            self._write("registry.json", json.dumps(book, indent=2))
-            self._write("rack.json", json.dumps({"devices": [self._describe(*one) for one in book["devices"].items()]}, indent=2))
-            self._write("ek-list.jsonl", "".join(json.dumps(one["shipped"]) + "\n" for one in book["devices"].values()))
+            yield json.loads(path.read_text()) if path.exists() else {"next_serial": 1, "hidden": [], "devices": {}}
+
+    def _save(self, book: dict) -> None:
+        described = [self._describe(*one) for one in book["devices"].items()]
+        self._write("rack.json", json.dumps({"devices": described}, indent=2))
+        self._write("ek-list.jsonl", "".join(json.dumps(one["shipped"]) + "\n" for one in book["devices"].values()))
+        self._write("registry.json", json.dumps(book, indent=2))
 
     def _write(self, name: str, text: str) -> None:
         new = self.directory / f"{name}.new"
@@ -135,6 +138,7 @@ class Rack:
             shutil.rmtree(device.directory)
             del book["devices"][name]
             self._write_known_hosts(book)
+            self._save(book)
 
     def power_cycle(self, names: Sequence[str] = ()) -> None:
         """Cuts and gives back the power of *names*, or of all."""
@@ -175,26 +179,32 @@ class Rack:
         if not self.directory.exists():
             return False
         directories = sorted((self.directory / "devices").glob("*"))
-        running = bool(self._strays())
+        running = bool(self._processes(self.directory))
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(lambda directory: Device(directory).power_off(), directories))
-        for pid in self._strays():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        while self._strays():
-            time.sleep(0.02)
+        self._end(self.directory)
         if not keep:
             shutil.rmtree(self.directory)
         return running or not keep
 
-    def _strays(self) -> list[int]:
-        """Processes of the host that hold a device's power or TPM: each names a path below the rack's in its command."""
+    @staticmethod
+    def _end(directory: Path) -> None:
+        """Ends what a killed rack program left running for the device, or devices, below *directory*."""
+        while pids := Rack._processes(directory):
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+
+    @staticmethod
+    def _processes(directory: Path) -> list[int]:
+        """Processes of the host that hold or make a device or TPM: each names a path below *directory* in its command."""
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 program, *arguments = (entry / "cmdline").read_bytes().split(b"\0")
-                ours = f"{self.directory}/devices/".encode()
-                if Path(os.fsdecode(program)).name in POWER_PROGRAMS and any(ours in one for one in arguments):
+                below = re.compile(re.escape(os.fsencode(directory)) + rb"(/|,|$)")
+                if Path(os.fsdecode(program)).name in RACK_PROGRAMS and any(below.search(one) for one in arguments):
                     found.append(int(entry.name))
         return found
 
@@ -216,6 +226,7 @@ class Rack:
                 given = self._select(book, [argument]) if kind == "device" else [int(argument)]
             FAULTS[fault].break_(device, *given)
             book["devices"][name]["faults"].append(fault)
+            self._save(book)
 
     def mend(self, name: str, fault: str | None = None) -> None:
         """Undoes one fault of a device, or all of them, the newest first."""
@@ -227,6 +238,7 @@ class Rack:
                     raise RackError(f"{name} does not have the fault {one}")
                 FAULTS[one].mend(device)
                 faults.remove(one)
+                self._save(book)
             for one in faults if device.powered else []:
                 # Power that came back with a mended fault undoes no other one.
                 FAULTS[one].at_power_on(device)
@@ -263,12 +275,14 @@ class Rack:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(lambda name: self._make_one(book, name, authority), names[1:]))
         self._write_known_hosts(book)
+        self._save(book)
 
     def _make_one(self, book: dict, name: str, authority: Authority) -> None:
         entry = book["devices"][name]
         device = self._device(name)
         if device.directory.exists():
             # Left by a rack program that was killed in the middle of this.
+            self._end(device.directory)
             shutil.rmtree(device.directory)
         device.upper.mkdir(parents=True)
         self._make_ssh_key(device.directory / "host_key")

@@ -33,19 +33,19 @@ def test_a_tpm_that_does_not_answer_still_does_not_after_a_power_cycle(console, 
     break_("tpm-not-answering")
     for _time in range(2):
         with pytest.raises(subprocess.TimeoutExpired):
-            console.tpm(BROKEN, "tpm2_getrandom", "4", seconds=1)
+            console.tpm(BROKEN, "tpm2_getrandom", "--hex", "4", seconds=1)
         console.rack.power_cycle([BROKEN])
     console.rack.mend(BROKEN, "tpm-not-answering")
-    assert console.tpm(BROKEN, "tpm2_getrandom", "4").returncode == 0
+    assert console.tpm(BROKEN, "tpm2_getrandom", "--hex", "4").returncode == 0
 
 
 def test_a_tpm_that_is_gone_is_gone_after_a_power_cycle_too(console, break_):
     break_("tpm-gone")
-    assert console.tpm(BROKEN, "tpm2_getrandom", "4").returncode
+    assert console.tpm(BROKEN, "tpm2_getrandom", "--hex", "4").returncode
     console.rack.power_cycle([BROKEN])
-    assert console.tpm(BROKEN, "tpm2_getrandom", "4").returncode
+    assert console.tpm(BROKEN, "tpm2_getrandom", "--hex", "4").returncode
     console.rack.mend(BROKEN, "tpm-gone")
-    assert console.tpm(BROKEN, "tpm2_getrandom", "4").returncode == 0
+    assert console.tpm(BROKEN, "tpm2_getrandom", "--hex", "4").returncode == 0
 
 
 def test_a_tpm_in_lockout(console, break_):
