@@ -29,7 +29,9 @@ def _parser() -> argparse.ArgumentParser:
     up = command("up", "see to it that there are that many devices, all switched on")
     up.add_argument("--devices", type=int, required=True)
     up.add_argument("--name-prefix", default="rack1-slot")
-    up.add_argument("--hide", type=Path, action="append", default=[], help="a directory of the host that no device sees")
+    up.add_argument(
+        "--hide", type=Path, action="append", default=[], help="a directory of the host that no device sees"
+    )
     down = command("down", "end everything and remove it")
     down.add_argument("--keep", action="store_true", help="remove nothing, so that up finds the same devices again")
     command("add", "put one more device in").add_argument("name")

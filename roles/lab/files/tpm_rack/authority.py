@@ -13,8 +13,8 @@ from pathlib import Path
 class Authority:
     """A directory with a signing key, its certificate, and the settings with which swtpm_setup(8) uses them.
 
-    The key and the certificates are made by swtpm_localca(8) when it certifies its first TPM. It locks its directory, so
-    that TPMs can be made side by side.
+    The key and the certificates are made by swtpm_localca(8) when it certifies its first TPM. It locks its directory,
+    so that TPMs can be made side by side.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -30,7 +30,9 @@ class Authority:
             f"issuercert = {self.directory}/issuer.pem",
             f"certserial = {self.directory}/serial",
         )
-        self._write("localca.options", "--platform-manufacturer tpmfleet", "--platform-version 1", "--platform-model lab")
+        self._write(
+            "localca.options", "--platform-manufacturer tpmfleet", "--platform-version 1", "--platform-model lab"
+        )
         self._write(
             "setup.conf",
             f"create_certs_tool = {tool}",

@@ -55,7 +55,11 @@ class Fault:
 def _tool(device: Device, *command: str, fails: bool = False) -> str:
     """What one of tpm2-tools says, run on the device's TPM."""
     done = subprocess.run(
-        [command[0], "-T", device.tpm.tcti, *command[1:]], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        [command[0], "-T", device.tpm.tcti, *command[1:]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     if bool(done.returncode) != fails:
         raise DeviceError(f"{device.name}: {' '.join(command)}: {done.stdout}")
@@ -116,7 +120,7 @@ def _disown(device: Device) -> None:
 def _lock_out(device: Device) -> None:
     """Guesses wrong at an object that the dictionary attack logic protects, until the TPM has had enough.
 
-    The object is of the null hierarchy, which needs no authorization, so that a TPM with an owner can be locked out too.
+    The object is of the null hierarchy, which needs no authorization: so a TPM with an owner can be locked out too.
     """
     _snapshot(device)
     with _with_power(device), tempfile.TemporaryDirectory() as work:
@@ -174,8 +178,12 @@ FAULTS = {
         at_power_on=lambda device: device.tpm.stop(),
     ),
     "tpm-lockout": Fault("the TPM is in dictionary attack lockout", _lock_out, _restore),
-    "tpm-owned-by-stranger": Fault("owner and lockout authorization are set, and nobody knows them", _own_as_stranger, _disown),
+    "tpm-owned-by-stranger": Fault(
+        "owner and lockout authorization are set, and nobody knows them", _own_as_stranger, _disown
+    ),
     "tpm-cloned-from": Fault("the TPM's memory is a copy of another device's", _clone, _restore, argument="device"),
-    "ssh-gone-after": Fault("the connection is cut after a number of commands", _gate_ssh, _ungate_ssh, argument="count"),
+    "ssh-gone-after": Fault(
+        "the connection is cut after a number of commands", _gate_ssh, _ungate_ssh, argument="count"
+    ),
     "powered-off": Fault("no power", lambda device: device.power_off(), lambda device: device.power_on()),
 }

@@ -4,8 +4,8 @@
 
 """What of a simulated device's file system is its own from the start.
 
-Written straight into the upper layer of its overlay: a file there stands before the host's, and a directory marked opaque
-hides the host's (Linux kernel documentation, overlayfs, "whiteouts and opaque directories").
+Written straight into the upper layer of its overlay: a file there stands before the host's, and a directory marked
+opaque hides the host's (Linux kernel documentation, overlayfs, "whiteouts and opaque directories").
 """
 
 from __future__ import annotations
@@ -58,8 +58,17 @@ Subsystem sftp /usr/lib/openssh/sftp-server
 
 # The replacement takes a oneshot service that has run for an active one and never runs it again; systemd takes it for
 # inactive (systemd.service(5), RemainAfterExit=).
-REPLACEMENT_RAN_ONCE = 'active = returncode and "failed" or "active"'
-SYSTEMD_RAN_ONCE = 'active = returncode and "failed" or (doRemainAfterExit and "active" or "inactive")'
+ONESHOT_CORRECTIONS = (
+    (
+        'active = returncode and "failed" or "active"',
+        'active = returncode and "failed" or (doRemainAfterExit and "active" or "inactive")',
+    ),
+    (
+        'if not self.is_active_from(conf):\n            logg.warning("%s start not active", runs)',
+        'if service_result != "success" if runs in ["oneshot"] else not self.is_active_from(conf):\n'
+        '            logg.warning("%s start not active", runs)',
+    ),
+)
 
 
 def _init_program() -> str:
@@ -68,10 +77,11 @@ def _init_program() -> str:
     if package is None or not package.submodule_search_locations:
         raise FileNotFoundError("docker-systemctl-replacement is not there: install tests/requirements.txt")
     program = (Path(package.submodule_search_locations[0]) / "systemctl3.py").read_text()
-    before, found, after = program.partition(REPLACEMENT_RAN_ONCE)
-    if not found:
-        raise ValueError("this release of docker-systemctl-replacement is not the pinned one of tests/requirements.txt")
-    return before + SYSTEMD_RAN_ONCE + after
+    for theirs, ours in ONESHOT_CORRECTIONS:
+        if theirs not in program:
+            raise ValueError("this docker-systemctl-replacement is not the release that tests/requirements.txt pins")
+        program = program.replace(theirs, ours, 1)
+    return program
 
 
 def _write_shadow(upper: Path) -> None:
@@ -87,7 +97,9 @@ def write_sshd_configuration(upper: Path, port: int, extra: str = "") -> None:
     (upper / "etc/ssh/sshd_config").write_text(SSHD_CONFIGURATION.format(port=port) + extra)
 
 
-def prepare(upper: Path, name: str, serial_number: str, ssh_port: int, keys: dict[str, Path], hidden: list[Path]) -> None:
+def prepare(
+    upper: Path, name: str, serial_number: str, ssh_port: int, keys: dict[str, Path], hidden: list[Path]
+) -> None:
     """Fills a new device's upper layer.
 
     *keys* names its ``host_key`` and the ``authorized`` public key; *hidden* are directories of the host that no

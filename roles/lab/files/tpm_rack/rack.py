@@ -158,7 +158,9 @@ class Rack:
 
     def _each(self, book: dict, names: Sequence[str], act: Callable[[Device, list[str]], None]) -> None:
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(lambda device: act(device, book["devices"][device.name]["faults"]), self._select(book, names)))
+            list(
+                pool.map(lambda device: act(device, book["devices"][device.name]["faults"]), self._select(book, names))
+            )
 
     @staticmethod
     def _power_off(device: Device, _faults: list[str]) -> None:
@@ -198,7 +200,7 @@ class Rack:
 
     @staticmethod
     def _processes(directory: Path) -> list[int]:
-        """Processes of the host that hold or make a device or TPM: each names a path below *directory* in its command."""
+        """Processes of the host that hold or make a device or TPM: their commands name a path below *directory*."""
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):

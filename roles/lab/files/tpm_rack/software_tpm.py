@@ -125,15 +125,17 @@ class SoftwareTpm:
     def manufacture(self, authority=None, certificate: bool = True, persistent_ek: bool = False) -> None:
         """Makes a new TPM, certified by *authority* (:class:`tpm_rack.authority.Authority`).
 
-        swtpm_setup(8) leaves the endorsement keys persistent, most chips do not: they are evicted unless *persistent_ek*.
-        What the maker knows of the TPM is kept in ``maker.json``.
+        swtpm_setup(8) leaves the endorsement keys persistent, most chips do not: they are evicted unless
+        *persistent_ek*. What the maker knows of the TPM is kept in ``maker.json``.
         """
         if certificate and authority is None:
             raise SoftwareTpmError("an endorsement key certificate needs an authority")
         self._memory.mkdir(parents=True, exist_ok=True, mode=0o700)
         command = ["swtpm_setup", "--tpm2", "--tpmstate", str(self._memory), "--overwrite"]
         # Without --create-ek-cert swtpm_setup makes no endorsement key either, so the key's own option stands for it.
-        command += ["--create-ek-cert", "--config", str(authority.setup_configuration)] if certificate else ["--createek"]
+        command += (
+            ["--create-ek-cert", "--config", str(authority.setup_configuration)] if certificate else ["--createek"]
+        )
         if certificate:
             command += ["--vmid", self.state_dir.parent.name or "tpm"]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
@@ -232,7 +234,9 @@ class SoftwareTpm:
         """TPM2_EvictControl with the owner's empty authorization; a handle that is empty stays so."""
         password = struct.pack(">IIHBH", 9, 0x40000009, 0, 0, 0)
         try:
-            self._command(0x120, struct.pack(">II", 0x40000001, handle) + password + struct.pack(">I", handle), tag=0x8002)
+            self._command(
+                0x120, struct.pack(">II", 0x40000001, handle) + password + struct.pack(">I", handle), tag=0x8002
+            )
         except SoftwareTpmError:
             if handle == RSA_EK_HANDLE:
                 raise

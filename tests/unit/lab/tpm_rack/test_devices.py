@@ -96,7 +96,7 @@ def test_a_device_sees_neither_the_rack_s_keys_nor_other_processes(console):
 
 def test_a_password_opens_no_session(console):
     access = console.entry(ONE)["ssh"]
-    methods = console.said(ONE, f"/usr/sbin/sshd -T | grep -E '^(passwordauthentication|permitrootlogin) '").splitlines()
+    methods = console.said(ONE, "/usr/sbin/sshd -T | grep -E '^(passwordauthentication|permitrootlogin) '").splitlines()
     assert methods == ["permitrootlogin without-password", "passwordauthentication no"]
     assert access["host"] == "127.0.0.1"
 

@@ -14,7 +14,7 @@ import sys
 # Where the rack puts it on a device, next to the replacement.
 sys.path.insert(0, "/usr/lib/tpm-rack")
 
-import timers  # noqa: E402
+import timers
 
 REPLACEMENT = ["/usr/bin/python3", timers.REPLACEMENT]
 STARTING = ("start", "restart", "reload-or-restart", "try-restart")
@@ -44,7 +44,9 @@ def _one_timer(verb: str, options: list[str], timer: str) -> int:
         return 0 if active else 3
     if verb == "show":
         return _show([*options, verb, timer], timer)
-    code = subprocess.run([*REPLACEMENT, *(one for one in options if one != "--now"), verb, timer], check=False).returncode
+    code = subprocess.run(
+        [*REPLACEMENT, *(one for one in options if one != "--now"), verb, timer], check=False
+    ).returncode
     if code == 0 and "--now" in options and verb in ("enable", "disable"):
         return timers.activate(timer) if verb == "enable" else timers.deactivate(timer)
     return code

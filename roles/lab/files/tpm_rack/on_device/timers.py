@@ -21,7 +21,8 @@ UNITS = tuple(Path(one) for one in ("/etc/systemd/system", "/run/systemd/system"
 WANTED = tuple(units / "timers.target.wants" for units in UNITS)
 # A file a timer that runs; gone at power-off, as the timers are.
 ACTIVE = Path("/run/tpm-rack/timers")
-SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+# By the first letters of each, as many as tell it from the others.
+SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "mo": 2629800, "y": 31557600}
 
 
 def unit_settings(timer: str) -> dict[str, str] | None:
@@ -56,8 +57,8 @@ def is_active(timer: str) -> bool:
 
 def seconds(span: str) -> float:
     """A time span as systemd.time(7) writes it, such as ``1min 30s`` or ``90``."""
-    parts = re.findall(r"([\d.]+)\s*([a-z]*)", span)
-    return sum(float(number) * SECONDS.get("ms" if unit.startswith("ms") else unit[:1] or "s", 1) for number, unit in parts)
+    parts = re.findall(r"([\d.]+)\s*(ms|mo|[a-z]?)[a-z]*", span)
+    return sum(float(number) * SECONDS[unit or "s"] for number, unit in parts)
 
 
 class _Timer:
@@ -101,8 +102,8 @@ def main() -> None:
         now = time.monotonic() - boot
         active = {one.name for one in ACTIVE.glob("*.timer")}
         running = {name: running.get(name) or _Timer(name, now) for name in active}
-        for timer in running.values():
-            timer.look(now)
+        for one in running.values():
+            one.look(now)
         time.sleep(0.5)
 
 
