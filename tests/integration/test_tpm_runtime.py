@@ -1,0 +1,151 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The role tpm_runtime on a simulated device over SSH: what is there is verified, what is missing comes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def device(tmp_path_factory):
+    """One simulated device, switched on."""
+    from tpm_rack.rack import Rack
+
+    rack = Rack(tmp_path_factory.mktemp("runtime") / "rack")
+    try:
+        rack.up(1)
+        described = json.loads((rack.directory / "rack.json").read_text())["devices"][0]
+        yield rack.device(described["name"]), described
+    finally:
+        rack.down()
+
+
+@pytest.fixture
+def run_role(device, tmp_path):
+    """Runs the role with *arguments*; returns what it left in ``tpm_runtime_result``, what was printed and the recap."""
+    _device, described = device
+    name, ssh = described["name"], described["ssh"]
+    variables = {
+        "ansible_host": ssh["host"],
+        "ansible_port": ssh["port"],
+        "ansible_user": ssh["user"],
+        "ansible_ssh_private_key_file": ssh["private_key_file"],
+        "ansible_ssh_common_args": f"-o UserKnownHostsFile={ssh['known_hosts_file']}",
+        "tpmfleet_tcti": described["tcti"],
+    }
+    (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": {name: variables}}}))
+    play = {
+        "hosts": "all",
+        "gather_facts": False,
+        "tasks": [
+            {"ansible.builtin.import_role": {"name": "tpmfleet.azure_dps.tpm_runtime"}},
+            {
+                "ansible.builtin.copy": {"dest": str(tmp_path / "result"), "content": "{{ tpm_runtime_result }}"},
+                "delegate_to": "localhost",
+                "vars": {"ansible_python_interpreter": sys.executable},
+                "check_mode": False,
+            },
+        ],
+    }
+    (tmp_path / "play.yml").write_text(json.dumps([play]))
+
+    def run(*arguments: str, succeeds: bool = True) -> tuple[dict, str]:
+        (tmp_path / "result").write_text("{}")
+        done = subprocess.run(
+            [str(TOOLS / "ansible-playbook"), "-i", "hosts.json", "play.yml", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "0"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode == 0) is succeeds, done.stdout
+        return json.loads((tmp_path / "result").read_text()), done.stdout
+
+    return run
+
+
+def without_the_library(device) -> None:
+    """Takes Debian's package off the device's own file system."""
+    removed = device[0].execute(["apt-get", "remove", "--yes", "--quiet", "python3-tpm2-pytss"])
+    assert removed.returncode == 0, removed.stdout
+
+
+def can_import(device, python: str = "/usr/bin/python3") -> bool:
+    """Asked on the device's console, past Ansible."""
+    return device[0].execute([python, "-c", "import tpm2_pytss.ESAPI"]).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory):
+    """What a station carries: tpm2-pytss for the device's Python, all it needs, and pip."""
+    directory = tmp_path_factory.mktemp("wheels")
+    make = [sys.executable, "-m", "pip", "--python", "/usr/bin/python3", "--quiet", "wheel", "tpm2-pytss<3", "pip"]
+    subprocess.run([*make, "--wheel-dir", str(directory)], check=True)
+    return directory
+
+
+def test_what_is_there_is_verified_in_one_round_trip(run_role):
+    result, printed = run_role()
+    assert result["state"] == "verified"
+    assert result["how"] == "tpm2-pytss 1.2.0 and libtss2-tcti-swtpm.so.0 for /usr/bin/python3"
+    tasks = [line for line in printed.splitlines() if line.startswith(("ok: [rack", "changed: [rack", "included:"))]
+    # The argument check and the result are the controller's own; the look is the device's; the last one is this test's.
+    assert len(tasks) == 4, printed
+
+
+def test_packages(device, run_role):
+    """Check mode says it and leaves it, a run does it, and a second run verifies it."""
+    without_the_library(device)
+    planned, printed = run_role("--check")
+    assert planned["state"] == "planned" and "No module named 'tpm2_pytss'" in planned["how"]
+    assert "Install with apt] " in printed and not can_import(device)
+    done, _printed = run_role()
+    assert done["state"] == "done" and done["how"].endswith("installed from packages")
+    assert can_import(device)
+    again, printed = run_role()
+    assert again["state"] == "verified"
+
+
+def test_wheels(device, run_role, wheels):
+    """Without a network and without the distribution's package: into a virtual environment, and for the system's Python."""
+    without_the_library(device)
+    carried = ["-e", "tpm_runtime_source=wheels", "-e", f"tpm_runtime_wheels_dir={wheels}"]
+    environment = [*carried, "-e", "tpm_runtime_wheels_venv=/opt/tpmfleet"]
+    planned, _printed = run_role(*environment, "--check")
+    assert planned["state"] == "planned" and "/opt/tpmfleet/bin/python, which is not there" in planned["how"]
+    for arguments, python in ((environment, "/opt/tpmfleet/bin/python"), (carried, "/usr/bin/python3")):
+        assert not can_import(device, python)
+        done, _printed = run_role(*arguments)
+        assert done["state"] == "done" and f"for {python}, installed from wheels" in done["how"]
+        assert can_import(device, python)
+        again, _printed = run_role(*arguments)
+        assert again["state"] == "verified"
+    left = device[0].execute(["/bin/sh", "-c", "ls /tmp | grep ansible"]).stdout
+    assert left == ""
+
+
+def test_a_directory_without_wheels_is_told(device, run_role, tmp_path):
+    """Nothing is tried on the device."""
+    arguments = ["-e", "tpm_runtime_source=wheels", "-e", f"tpm_runtime_wheels_dir={tmp_path}"]
+    arguments += ["-e", "tpm_runtime_wheels_venv=/opt/none"]
+    _result, printed = run_role(*arguments, succeeds=False)
+    assert "There is no wheel of tpm2-pytss in tpm_runtime_wheels_dir" in printed
+
+
+def test_a_library_that_no_package_brings_is_named(run_role):
+    """A TCTI that does not exist: apt's own words are the reason."""
+    _result, printed = run_role("-e", "tpm_runtime_tcti=nosuch:", succeeds=False)
+    assert "libtss2-tcti-nosuch0" in printed
