@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .file_system import ENVIRONMENT, INIT, TIMERS
+from .file_system import ENVIRONMENT, INIT, INIT_INTERPRETER, TIMERS
 
 HOST_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
@@ -75,7 +75,7 @@ def main() -> None:
     _enter(root)
     subprocess.run(["/usr/sbin/sshd"], env=ENVIRONMENT, check=True)
     subprocess.Popen(["/usr/bin/python3", TIMERS], env=ENVIRONMENT)
-    os.execve("/usr/bin/python3", ["/usr/bin/python3", INIT, "init"], ENVIRONMENT)
+    os.execve(INIT_INTERPRETER, ["/usr/bin/python3", INIT, "init"], ENVIRONMENT)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 import uuid
 from pathlib import Path
 
 PROGRAMS = Path("usr/lib/tpm-rack")
 INIT = f"/{PROGRAMS}/systemctl3.py"
+# What the first process is called, so that a device's facts say systemd.
+INIT_INTERPRETER = f"/{PROGRAMS}/systemd"
 TIMERS = f"/{PROGRAMS}/timers.py"
 SYSTEMCTL = Path("usr/bin/systemctl")
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
@@ -54,6 +57,30 @@ MaxSessions 200
 MaxStartups 200
 Subsystem sftp /usr/lib/openssh/sftp-server
 """
+
+
+def hold_layers(directory: Path) -> None:
+    """Makes *directory* a place for upper layers: in memory where its file system takes none, as in a container.
+
+    A directory in memory is a mount of the host, to be given back by :func:`release_layers`.
+    """
+    directory.mkdir(mode=0o700)
+    probe = directory / "probe"
+    for name in ("upper", "work", "root"):
+        (probe / name).mkdir(parents=True)
+    layers = f"lowerdir=/,upperdir={probe}/upper,workdir={probe}/work"
+    # In a mount namespace of its own, so that the probe's mount ends with it.
+    mount = ["unshare", "--mount", "mount", "-t", "overlay", "overlay", "-o", layers, str(probe / "root")]
+    fits = subprocess.run(mount, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    shutil.rmtree(probe)
+    if not fits:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700", "tmpfs", str(directory)], check=True)
+
+
+def release_layers(directory: Path) -> None:
+    """Undoes :func:`hold_layers`, also where that was done more than once."""
+    while directory.is_mount():
+        subprocess.run(["umount", "--lazy", str(directory)], check=True)
 
 
 # The replacement takes a oneshot service that has run for an active one and never runs it again; systemd takes it for
@@ -130,6 +157,7 @@ def _install_programs(upper: Path) -> None:
     programs.mkdir(parents=True, exist_ok=True)
     (programs / "systemctl3.py").write_text(_init_program())
     shutil.copyfile(on_device / "timers.py", programs / "timers.py")
+    (upper / INIT_INTERPRETER.lstrip("/")).symlink_to("/usr/bin/python3")
     systemctl = upper / SYSTEMCTL
     systemctl.parent.mkdir(parents=True, exist_ok=True)
     systemctl.write_text("#!/usr/bin/python3\n" + (on_device / "systemctl.py").read_text())

@@ -28,7 +28,7 @@ from pathlib import Path
 from .authority import Authority
 from .device import Device
 from .faults import FAULTS
-from .file_system import prepare
+from .file_system import hold_layers, prepare, release_layers
 
 # The work of starting is done by other programs; a few more than there are cores keep the cores busy.
 AT_ONCE = 4
@@ -50,11 +50,11 @@ class Rack:
     # -- the book -----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _book(self) -> Iterator[dict]:
-        """The registry, locked; who changes it saves it."""
+    def _book(self, changes: bool = True) -> Iterator[dict]:
+        """The registry, locked against who *changes* it; who does so saves it."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         with open(self.directory / "lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_EX if changes else fcntl.LOCK_SH)
             path = self.directory / "registry.json"
             yield json.loads(path.read_text()) if path.exists() else {"next_serial": 1, "hidden": [], "devices": {}}
 
@@ -63,6 +63,10 @@ class Rack:
         self._write("rack.json", json.dumps({"devices": described}, indent=2))
         self._write("ek-list.jsonl", "".join(json.dumps(one["shipped"]) + "\n" for one in book["devices"].values()))
         self._write("registry.json", json.dumps(book, indent=2))
+
+    @property
+    def _devices(self) -> Path:
+        return self.directory / "devices"
 
     def _write(self, name: str, text: str) -> None:
         new = self.directory / f"{name}.new"
@@ -87,7 +91,7 @@ class Rack:
         }
 
     def _device(self, name: str) -> Device:
-        return Device(self.directory / "devices" / name)
+        return Device(self._devices / name)
 
     def _select(self, book: dict, names: Sequence[str]) -> list[Device]:
         unknown = set(names) - set(book["devices"])
@@ -97,7 +101,7 @@ class Rack:
 
     def device(self, name: str) -> Device:
         """One device, by its name."""
-        with self._book() as book:
+        with self._book(changes=False) as book:
             return self._select(book, [name])[0]
 
     @property
@@ -142,25 +146,30 @@ class Rack:
 
     def power_cycle(self, names: Sequence[str] = ()) -> None:
         """Cuts and gives back the power of *names*, or of all."""
-        with self._book() as book:
+        with self._book(changes=False) as book:
             self._each(book, names, self._power_off)
             self._each(book, names, self._power_on)
 
     def power_off(self, names: Sequence[str] = ()) -> None:
         """Cuts the power of *names*, or of all."""
-        with self._book() as book:
+        with self._book(changes=False) as book:
             self._each(book, names, self._power_off)
 
     def power_on(self, names: Sequence[str] = ()) -> None:
         """Switches *names* on, or all. What is broken stays broken: a device whose fault is no power gets none."""
-        with self._book() as book:
+        with self._book(changes=False) as book:
             self._each(book, names, self._power_on)
 
     def _each(self, book: dict, names: Sequence[str], act: Callable[[Device, list[str]], None]) -> None:
+        """Does *act* with devices side by side; one rack program at a time is at work on a device."""
+
+        def one(device: Device) -> None:
+            with open(device.directory / "lock", "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                act(device, book["devices"][device.name]["faults"])
+
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(
-                pool.map(lambda device: act(device, book["devices"][device.name]["faults"]), self._select(book, names))
-            )
+            list(pool.map(one, self._select(book, names)))
 
     @staticmethod
     def _power_off(device: Device, _faults: list[str]) -> None:
@@ -180,12 +189,13 @@ class Rack:
         """
         if not self.directory.exists():
             return False
-        directories = sorted((self.directory / "devices").glob("*"))
+        directories = sorted(self._devices.glob("*"))
         running = bool(self._processes(self.directory))
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(lambda directory: Device(directory).power_off(), directories))
         self._end(self.directory)
         if not keep:
+            release_layers(self._devices)
             shutil.rmtree(self.directory)
         return running or not keep
 
@@ -247,7 +257,7 @@ class Rack:
 
     def status(self) -> list[dict]:
         """One entry a device: name, power, whether SSH answers, whether the TPM has power, and its faults."""
-        with self._book() as book:
+        with self._book(changes=False) as book:
             return [
                 {
                     "name": device.name,
@@ -264,6 +274,8 @@ class Rack:
     def _make(self, book: dict, names: list[str]) -> None:
         if not names:
             return
+        if not self._devices.exists():
+            hold_layers(self._devices)
         self._make_ssh_key(self.directory / "ssh_key")
         for name in names:
             book["devices"][name] = {

@@ -94,6 +94,10 @@ def test_a_device_sees_neither_the_rack_s_keys_nor_other_processes(console):
     assert set(shadow) == {"*"}
 
 
+def test_a_device_says_that_systemd_manages_it(console):
+    assert console.said(ONE, "cat /proc/1/comm; test -d /run/systemd/system") == "systemd"
+
+
 def test_a_password_opens_no_session(console):
     access = console.entry(ONE)["ssh"]
     methods = console.said(ONE, "/usr/sbin/sshd -T | grep -E '^(passwordauthentication|permitrootlogin) '").splitlines()

@@ -103,3 +103,27 @@ def test_what_cannot_be_done_is_said_in_a_sentence(where):
     program = _start("power-off", "--rack-dir", str(where), "slot99")
     said, _nothing = program.communicate(timeout=60)
     assert (program.returncode, said) == (1, "tpm_rack: no such device in this rack: slot99\n")
+
+
+@pytest.fixture
+def container_like(tmp_path):
+    """A directory on an overlay, as all of a container's are: no overlay's upper layer can be there."""
+    for name in ("lower", "upper", "work", "merged"):
+        (tmp_path / name).mkdir()
+    layers = f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, str(tmp_path / "merged")], check=True)
+    yield tmp_path / "merged"
+    subprocess.run(["umount", str(tmp_path / "merged")], check=True)
+
+
+def test_a_rack_in_a_container_s_file_system_holds_its_devices_in_memory(container_like):
+    rack = ("--rack-dir", str(container_like / "rack"))
+    try:
+        _say("up", *rack, "--devices", "1")
+        assert (container_like / "rack" / "devices").is_mount()
+        _say("exec", *rack, "rack1-slot01", "--", "touch", "/etc/kept")
+        _say("power-cycle", *rack, "--all")
+        _say("exec", *rack, "rack1-slot01", "--", "ls", "/etc/kept")
+    finally:
+        _say("down", *rack)
+    assert _left(container_like / "rack") == []

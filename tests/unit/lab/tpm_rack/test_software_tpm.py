@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -49,8 +49,6 @@ def test_a_tpm_that_is_shipped_with_persistent_keys(make, lab_ca):
 
 
 def test_tpms_made_side_by_side_have_certificates_of_one_authority(lab_ca, tmp_path):
-    import json
-
     from cryptography import x509
     from tpm_rack.software_tpm import SoftwareTpm
 
@@ -69,7 +67,6 @@ def test_tpms_made_side_by_side_have_certificates_of_one_authority(lab_ca, tmp_p
 def test_nothing_of_the_system_s_own_authority_is_touched(lab_ca):
     configuration = lab_ca.setup_configuration.read_text() + (lab_ca.directory / "localca.conf").read_text()
     assert "/etc/" not in configuration and "/var/lib/swtpm-localca" not in configuration
-    assert not Path("/var/lib/swtpm-localca/signkey.pem").exists()
 
 
 def test_the_port_stays_and_a_copy_gets_its_own(software_tpm, tmp_path):
