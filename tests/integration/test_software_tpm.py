@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The role software_tpm on a simulated device over SSH: a prototype gets a TPM once, keeps it, and production refuses it."""
+"""The role software_tpm on a device over SSH: a prototype gets one TPM and keeps it; production refuses it."""
 
 from __future__ import annotations
 

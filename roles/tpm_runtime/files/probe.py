@@ -6,8 +6,9 @@
 
 A second argument names the Python that was meant to be asked and is not there.
 
-Answers one JSON object: ``missing`` (a list of sentences, empty where all is there), ``found`` (a sentence) and ``family``
-(``debian``, ``redhat`` or what os-release(5) says), so that a device that lacks something needs no second question.
+Answers one JSON object: ``missing`` (a list of sentences, empty where all is there), ``found`` (a sentence) and
+``family`` (``debian``, ``redhat`` or what os-release(5) says), so that a device that lacks something needs no second
+question.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def family_of(os_release: str) -> str:
 
 def main() -> None:
     """Looks, and answers."""
-    missing = ["{0}, which is not there".format(python) for python in sys.argv[2:]]
+    missing = [f"{python}, which is not there" for python in sys.argv[2:]]
     version = ""
     try:
         from importlib.metadata import version as version_of
@@ -38,8 +39,8 @@ def main() -> None:
 
         version = version_of("tpm2-pytss")
     except Exception as error:  # a binding whose libraries do not fit fails in its own ways
-        missing.append("tpm2-pytss for {0} ({1}: {2})".format(sys.executable, type(error).__name__, error))
-    library = "libtss2-tcti-{0}.so.0".format(sys.argv[1].split(":", 1)[0])
+        missing.append(f"tpm2-pytss for {sys.executable} ({type(error).__name__}: {error})")
+    library = "libtss2-tcti-{}.so.0".format(sys.argv[1].split(":", 1)[0])
     try:
         ctypes.CDLL(library)
     except OSError:
@@ -49,7 +50,7 @@ def main() -> None:
             family = family_of(release.read())
     except OSError:
         family = "unknown"
-    found = "tpm2-pytss {0} and {1} for {2}".format(version, library, sys.executable)
+    found = f"tpm2-pytss {version} and {library} for {sys.executable}"
     sys.stdout.write(json.dumps({"missing": missing, "found": found, "family": family}) + "\n")
 
 
