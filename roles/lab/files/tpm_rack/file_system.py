@@ -140,6 +140,9 @@ def prepare(
     (upper / "etc/hostname").write_text(f"{name}\n")
     (upper / "etc/hosts").write_text(f"127.0.0.1 localhost {name}\n::1 localhost\n")
     (upper / "etc/machine-id").write_text(f"{uuid.uuid4().hex}\n")
+    (upper / "var/lib/dbus").mkdir(parents=True)
+    # As Debian has it; the host's own may be a file, which facts would show as every device's.
+    (upper / "var/lib/dbus/machine-id").symlink_to("/etc/machine-id")
     _write_shadow(upper)
     for unit in MASKED_UNITS:
         (upper / "etc/systemd/system" / unit).symlink_to("/dev/null")
