@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 from pathlib import Path
 from typing import Any, Callable, Iterator, Optional, Tuple
@@ -31,12 +32,33 @@ def _told() -> Iterator[None]:
         raise ClientError("TPM: {0}".format(error)) from error
 
 
+class _Keys:
+    """An open TPM and, each from its first use on, handle and TPM2B_PUBLIC of its two primary keys."""
+
+    def __init__(self, esys: Any, stack: contextlib.ExitStack) -> None:
+        self.esys = esys
+        self._stack = stack
+
+    @functools.cached_property
+    def endorsement(self) -> Tuple[Any, bytes]:
+        """The endorsement key."""
+        return self._stack.enter_context(
+            _primary(self.esys, templates.EK_HANDLE, templates.ek_template, ESYS_TR.ENDORSEMENT)
+        )
+
+    @functools.cached_property
+    def storage(self) -> Tuple[Any, bytes]:
+        """The storage root key."""
+        return self._stack.enter_context(_primary(self.esys, templates.SRK_HANDLE, templates.srk_template, ESYS_TR.OWNER))
+
+
 class Chip:
     """The TPM of this device. The public keys are TPM2B_PUBLIC; :class:`ClientError` where the TPM does not comply."""
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
         self._public: Optional[Tuple[bytes, bytes]] = None
+        self._keys: Optional[_Keys] = None
 
     @property
     def endorsement_key(self) -> bytes:
@@ -56,16 +78,18 @@ class Chip:
 
     def import_key(self, challenge: bytes) -> WrappedKey:
         """The key of a *challenge* blob, wrapped for this TPM."""
-        with _told(), self._open() as esys, self._storage_root_key(esys) as (storage, _), self._endorsement_key(esys) as (
-            endorsement,
-            _,
-        ):
-            return credential.import_key(esys, endorsement_key=endorsement, storage_root_key=storage, blob=challenge)
+        with self.opened() as keys:
+            endorsement, _public = keys.endorsement
+            storage, _public = keys.storage
+            return credential.import_key(
+                keys.esys, endorsement_key=endorsement, storage_root_key=storage, blob=challenge
+            )
 
     def sign(self, key: WrappedKey, data: bytes) -> bytes:
         """HMAC of *data* by *key*."""
-        with _told(), self._open() as esys, self._storage_root_key(esys) as (storage, _):
-            return credential.sign(esys, storage_root_key=storage, key=key, data=data)
+        with self.opened() as keys:
+            storage, _public = keys.storage
+            return credential.sign(keys.esys, storage_root_key=storage, key=key, data=data)
 
     def signs(self, key: WrappedKey) -> bool:
         """Whether *key* can be loaded and used in this TPM."""
@@ -74,26 +98,28 @@ class Chip:
         except ClientError:
             return False
 
-    def _publics(self) -> Tuple[bytes, bytes]:
-        if self._public is None:
-            with _told(), self._open() as esys:
-                with self._endorsement_key(esys) as (_, endorsement), self._storage_root_key(esys) as (_, storage):
-                    self._public = endorsement, storage
-        return self._public
-
     @contextlib.contextmanager
-    def _open(self) -> Iterator[Any]:
+    def opened(self) -> Iterator[_Keys]:
+        """The TPM for several operations in a row, which then share what they need of it."""
+        if self._keys is not None:
+            yield self._keys
+            return
         auth_file = self._configuration.endorsement_auth_file
-        with connect(self._configuration.tcti, self._configuration.tpm_timeout) as esys:
+        with _told(), connect(self._configuration.tcti, self._configuration.tpm_timeout) as esys:
             if auth_file:
                 esys.tr_set_auth(ESYS_TR.ENDORSEMENT, _auth(Path(auth_file)))
-            yield esys
+            with contextlib.ExitStack() as stack:
+                self._keys = _Keys(esys, stack)
+                try:
+                    yield self._keys
+                finally:
+                    self._keys = None
 
-    def _endorsement_key(self, esys: Any) -> Any:
-        return _primary(esys, templates.EK_HANDLE, templates.ek_template, ESYS_TR.ENDORSEMENT)
-
-    def _storage_root_key(self, esys: Any) -> Any:
-        return _primary(esys, templates.SRK_HANDLE, templates.srk_template, ESYS_TR.OWNER)
+    def _publics(self) -> Tuple[bytes, bytes]:
+        if self._public is None:
+            with self.opened() as keys:
+                self._public = keys.endorsement[1], keys.storage[1]
+        return self._public
 
 
 @contextlib.contextmanager

@@ -161,9 +161,10 @@ class Client:
 
         Service(self._configuration, self._clock).check()
         chip = Chip(self._configuration)
-        identity = identify(self._configuration, chip)
         assignment = self._state.assignment()
-        usable = assignment is not None and identity.fits(assignment) and chip.signs(hub_key(assignment))
+        with chip.opened():
+            identity = identify(self._configuration, chip)
+            usable = assignment is not None and identity.fits(assignment) and chip.signs(hub_key(assignment))
         shown = {"version": VERSION, "registration_id": identity.registration_id, "assigned": usable}
         sys.stdout.write(json.dumps(shown, sort_keys=True) + "\n")
         return EXIT_OK

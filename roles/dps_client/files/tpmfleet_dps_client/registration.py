@@ -14,7 +14,7 @@ import base64
 import binascii
 import time
 import urllib.parse
-from typing import Any, Callable, Dict, NamedTuple, Optional
+from typing import Any, Dict, NamedTuple, Optional
 
 from .chip import Chip
 from .clock import Clock
@@ -76,15 +76,12 @@ def hub_key(assignment: Dict[str, Any]) -> WrappedKey:
 
 
 class Registration:
-    """Registers this device. *sleep* waits between polls."""
+    """Registers this device."""
 
-    def __init__(
-        self, configuration: Configuration, *, state: State, clock: Clock, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
+    def __init__(self, configuration: Configuration, *, state: State, clock: Clock) -> None:
         self._configuration = configuration
         self._state = state
         self._clock = clock
-        self._sleep = sleep
         self._chip = Chip(configuration)
 
     def held(self) -> Optional[Dict[str, Any]]:
@@ -92,9 +89,10 @@ class Registration:
         assignment = self._state.assignment()
         if assignment is None or self._state.registering:
             return None
-        if not identify(self._configuration, self._chip).fits(assignment):
-            return None
-        return assignment if self._chip.signs(hub_key(assignment)) else None
+        with self._chip.opened():
+            if not identify(self._configuration, self._chip).fits(assignment):
+                return None
+            return assignment if self._chip.signs(hub_key(assignment)) else None
 
     def register(self) -> Dict[str, Any]:
         """Registers, keeps the assignment and returns it. :class:`ClientError` says why not, and nothing is lost then."""
@@ -108,10 +106,11 @@ class Registration:
     def _register(self, identity: Identity, service: Service) -> Dict[str, Any]:
         challenge = self._challenge(identity, service)
         expiry = int(self._clock.now()) + TOKEN_SECONDS
-        key = self._chip.import_key(challenge)
-        token = make_token(
-            identity.resource, expiry=expiry, sign=lambda data: self._chip.sign(key, data), key_name=KEY_NAME
-        )
+        with self._chip.opened():
+            key = self._chip.import_key(challenge)
+            token = make_token(
+                identity.resource, expiry=expiry, sign=lambda data: self._chip.sign(key, data), key_name=KEY_NAME
+            )
         self._clock.keep()
         self._state.begin_registering()
         answer = service.call("PUT", identity.path + "/register", body=_body(identity), authorization=token)
@@ -140,7 +139,7 @@ class Registration:
             if time.monotonic() > deadline:
                 raise ClientError("the service did not end the assignment in {0:.0f} s".format(POLLING_SECONDS))
             pause = SHORTEST_POLL if answer.retry_after is None else answer.retry_after
-            self._sleep(min(max(pause, 0.5), 60.0))
+            time.sleep(min(max(pause, 0.5), 60.0))
             try:
                 answer = service.call("GET", path, authorization=token)
             except ClientError as error:
@@ -164,9 +163,10 @@ class Registration:
         blob = (result.get("tpm") or {}).get("authenticationKey")
         if not blob or not result.get("assignedHub") or not result.get("deviceId"):
             raise ClientError("the service assigned this device without a hub, a device ID or a key for it")
-        key = self._chip.import_key(_decoded(blob))
-        if not self._chip.signs(key):
-            raise ClientError("the key for the hub does not sign in this TPM")
+        with self._chip.opened():
+            key = self._chip.import_key(_decoded(blob))
+            if not self._chip.signs(key):
+                raise ClientError("the key for the hub does not sign in this TPM")
         before = self._state.assignment()
         if before is not None:
             before.pop("previous", None)
