@@ -203,6 +203,8 @@ def main():
     installation = Installation(module.params, run=module.run_command)
     try:
         result = installation.plan()
+        if not module._diff:
+            del result["diff"]
         if not module.check_mode:
             result.update(installation.apply())
     except InstallationError as error:
