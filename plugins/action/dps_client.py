@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Builds the field client on the controller and hands it to the module of the same name, so that placing costs one call."""
+"""Builds the field client on the controller and hands it to the module of its name: placing it costs one call."""
 
 from __future__ import annotations
 

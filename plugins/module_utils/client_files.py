@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 from .placement import WantedFile
 
@@ -37,7 +37,7 @@ SETTINGS = (
 )
 
 
-def configuration(options: Dict[str, Any]) -> bytes:
+def configuration(options: dict[str, Any]) -> bytes:
     """The client's config.json for the *options* of the module; what is not given stays the client's default."""
     document = {name: options[name] for name in SETTINGS if options.get(name) is not None}
     if options.get("ca_certificates"):
@@ -47,16 +47,16 @@ def configuration(options: Dict[str, Any]) -> bytes:
     return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
 
 
-def wanted_files(options: Dict[str, Any], owner: Tuple[int, int]) -> List[WantedFile]:
+def wanted_files(options: dict[str, Any], owner: tuple[int, int]) -> list[WantedFile]:
     """Every file of the client. *owner*: user and group ID that the client runs as."""
     present = options["state"] == "present"
 
-    def text(value: Optional[str]) -> Optional[bytes]:
+    def text(value: str | None) -> bytes | None:
         return value.rstrip("\n").encode() + b"\n" if present and value else None
 
     program = base64.b64decode(options["program"]) if present else None
     units = [
-        WantedFile("units", "{0}/{1}".format(UNIT_DIRECTORY, name), content.encode() if present else None)
+        WantedFile("units", f"{UNIT_DIRECTORY}/{name}", content.encode() if present else None)
         for name, content in sorted(options["units"].items())
     ]
     config = configuration(options) if present else None
@@ -71,12 +71,12 @@ def wanted_files(options: Dict[str, Any], owner: Tuple[int, int]) -> List[Wanted
     ]
 
 
-def wanted_links(options: Dict[str, Any]) -> Dict[str, Tuple[str, Optional[str]]]:
+def wanted_links(options: dict[str, Any]) -> dict[str, tuple[str, str | None]]:
     """Link to the part it belongs to and its target; target None wants the link gone."""
     present = options["state"] == "present"
-    links: Dict[str, Tuple[str, Optional[str]]] = {COMMAND: ("program", PROGRAM if present else None)}
+    links: dict[str, tuple[str, str | None]] = {COMMAND: ("program", PROGRAM if present else None)}
     for unit, target in ENABLED.items():
         wanted = present and options["enabled"]
-        link = "{0}/{1}.wants/{2}".format(UNIT_DIRECTORY, target, unit)
-        links[link] = ("enabled", "{0}/{1}".format(UNIT_DIRECTORY, unit) if wanted else None)
+        link = f"{UNIT_DIRECTORY}/{target}.wants/{unit}"
+        links[link] = ("enabled", f"{UNIT_DIRECTORY}/{unit}" if wanted else None)
     return links

@@ -14,13 +14,13 @@ import os
 import pwd
 import shutil
 import stat
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable
 
 from . import client_files, placement
 from .client_files import COMMAND, CONFIGURATION_DIRECTORY, PROGRAM, SERVICE, STATE_DIRECTORY, TPM_GROUP, USER
 
 # run(argv) → exit code, stdout, stderr
-Run = Callable[[List[str]], Tuple[int, str, str]]
+Run = Callable[..., Any]
 
 
 class InstallationError(Exception):
@@ -30,16 +30,16 @@ class InstallationError(Exception):
 class Installation:
     """The client on this device, for the *options* of the module ``dps_client``."""
 
-    def __init__(self, options: Dict[str, Any], *, run: Run) -> None:
+    def __init__(self, options: dict[str, Any], *, run: Run) -> None:
         self._options = options
         self._run = run
         self._present = options["state"] == "present"
-        self._files: List[placement.Placement] = []
-        self._links: Dict[str, Optional[str]] = {}
-        self._changes: List[str] = []
+        self._files: list[placement.Placement] = []
+        self._links: dict[str, str | None] = {}
+        self._changes: list[str] = []
 
-    def plan(self) -> Dict[str, Any]:
-        """What :meth:`apply` will do: ``changed``, ``changes``, ``diff`` and the programs' hashes. Changes nothing."""
+    def plan(self) -> dict[str, Any]:
+        """What :meth:`apply` will do: ``changed``, ``changes``, ``diff`` and programs' hashes. Changes nothing."""
         user = _user()
         try:
             self._files = placement.plan(client_files.wanted_files(self._options, _ids(user)))
@@ -59,20 +59,20 @@ class Installation:
         if self._present and self._options["started"] and not self._active():
             changed.add("started")
         self._changes = sorted(changed)
-        result: Dict[str, Any] = {"changed": bool(changed), "changes": self._changes}
+        result: dict[str, Any] = {"changed": bool(changed), "changes": self._changes}
         result["diff"] = [each.shown() for each in self._files]
         if self._present:
             result["program_sha256"] = self._wanted_program_hash()
             result["previous_program_sha256"] = _hash_of(PROGRAM)
         return result
 
-    def apply(self) -> Dict[str, Any]:
-        """Does what :meth:`plan` found: ``selftest`` where it was run. :class:`InstallationError` after putting back."""
+    def apply(self) -> dict[str, Any]:
+        """Does what :meth:`plan` found: ``selftest`` where it ran. :class:`InstallationError` after putting back."""
         if not self._changes:
             return {}
         return self._place() if self._present else self._remove()
 
-    def _place(self) -> Dict[str, Any]:
+    def _place(self) -> dict[str, Any]:
         user = self._ensure_user()
         _ensure_directory(os.path.dirname(PROGRAM), 0o755, (0, 0))
         _ensure_directory(CONFIGURATION_DIRECTORY, 0o755, (0, 0))
@@ -80,7 +80,7 @@ class Installation:
         # The plan may have been made before the user was.
         files = placement.plan(client_files.wanted_files(self._options, _ids(user)))
         links_before = {link: _link_target(link) for link in self._links}
-        said: Dict[str, Any] = {}
+        said: dict[str, Any] = {}
         try:
             placement.apply(files)
             _set_links(self._links)
@@ -91,13 +91,13 @@ class Installation:
         except (InstallationError, OSError) as error:
             placement.put_back(files)
             _set_links(links_before)
-            raise InstallationError("{0}; everything was put back as it was".format(error)) from error
+            raise InstallationError(f"{error}; everything was put back as it was") from error
         self._reload()
         if "started" in self._changes:
             self._systemctl("start", "--no-block", SERVICE)
         return said
 
-    def _remove(self) -> Dict[str, Any]:
+    def _remove(self) -> dict[str, Any]:
         if os.path.exists("/etc/systemd/system/" + SERVICE):
             self._systemctl("stop", SERVICE, may_fail=True)
         try:
@@ -115,17 +115,17 @@ class Installation:
         self._reload()
         return {}
 
-    def _selftest(self) -> Dict[str, Any]:
+    def _selftest(self) -> dict[str, Any]:
         # The program goes on as the owner of the state directory, so that what is tested is what the service may do.
         code, out, err = self._run([COMMAND, "selftest"])
         if code:
-            raise InstallationError("the client's selftest failed: {0}".format((err or out).strip()))
+            raise InstallationError(f"the client's selftest failed: {(err or out).strip()}")
         try:
             return json.loads(out)
         except ValueError as error:
-            raise InstallationError("the client's selftest said what no selftest says: {0}".format(out[:200])) from error
+            raise InstallationError(f"the client's selftest said what no selftest says: {out[:200]}") from error
 
-    def _state_directory_differs(self, user: Optional[pwd.struct_passwd]) -> bool:
+    def _state_directory_differs(self, user: pwd.struct_passwd | None) -> bool:
         try:
             status = os.stat(STATE_DIRECTORY)
         except FileNotFoundError:
@@ -154,13 +154,13 @@ class Installation:
             self._command(["usermod", "--append", *groups, USER])
         found = _user()
         if found is None:
-            raise InstallationError("the user {0} was made and is not there".format(USER))
+            raise InstallationError(f"the user {USER} was made and is not there")
         return found
 
-    def _command(self, argv: List[str]) -> None:
+    def _command(self, argv: list[str]) -> None:
         code, out, err = self._run(argv)
         if code:
-            raise InstallationError("{0} failed: {1}".format(argv[0], (err or out).strip()))
+            raise InstallationError(f"{argv[0]} failed: {(err or out).strip()}")
 
     def _active(self) -> bool:
         return self._run(["systemctl", "is-active", "--quiet", SERVICE])[0] == 0
@@ -168,7 +168,7 @@ class Installation:
     def _systemctl(self, *arguments: str, may_fail: bool = False) -> None:
         code, out, err = self._run(["systemctl", *arguments])
         if code and not may_fail:
-            raise InstallationError("systemctl {0} failed: {1}".format(" ".join(arguments), (err or out).strip()))
+            raise InstallationError("systemctl {} failed: {}".format(" ".join(arguments), (err or out).strip()))
 
     def _reload(self) -> None:
         # Where systemd does not run, as in an image that is being built, it reads the units when it first starts.
@@ -176,21 +176,21 @@ class Installation:
             self._systemctl("daemon-reload")
 
 
-def _user() -> Optional[pwd.struct_passwd]:
+def _user() -> pwd.struct_passwd | None:
     try:
         return pwd.getpwnam(USER)
     except KeyError:
         return None
 
 
-def _group(name: str) -> Optional[grp.struct_group]:
+def _group(name: str) -> grp.struct_group | None:
     try:
         return grp.getgrnam(name)
     except KeyError:
         return None
 
 
-def _tpm_group() -> Optional[grp.struct_group]:
+def _tpm_group() -> grp.struct_group | None:
     return _group(TPM_GROUP)
 
 
@@ -199,33 +199,33 @@ def _in_tpm_group(user: pwd.struct_passwd) -> bool:
     return group is None or user.pw_gid == group.gr_gid or user.pw_name in group.gr_mem
 
 
-def _ids(user: Optional[pwd.struct_passwd]) -> Tuple[int, int]:
+def _ids(user: pwd.struct_passwd | None) -> tuple[int, int]:
     """User and group ID; of nobody at all where there is no such user yet."""
     return (user.pw_uid, user.pw_gid) if user is not None else (-1, -1)
 
 
-def _link_target(link: str) -> Optional[str]:
+def _link_target(link: str) -> str | None:
     try:
         return os.readlink(link)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise InstallationError("{0} is there and is no link; it was left alone".format(link)) from error
+        raise InstallationError(f"{link} is there and is no link; it was left alone") from error
 
 
-def _set_links(links: Dict[str, Optional[str]]) -> None:
+def _set_links(links: dict[str, str | None]) -> None:
     for link, target in links.items():
         if target is None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(link)
             continue
         _ensure_directory(os.path.dirname(link), 0o755, None)
-        temporary = "{0}.new.{1}".format(link, os.getpid())
+        temporary = f"{link}.new.{os.getpid()}"
         os.symlink(target, temporary)
         os.rename(temporary, link)
 
 
-def _ensure_directory(path: str, mode: int, owner: Optional[Tuple[int, int]]) -> None:
+def _ensure_directory(path: str, mode: int, owner: tuple[int, int] | None) -> None:
     """Makes *path*; with an *owner*, one that is there gets it and the *mode*."""
     made = not os.path.isdir(path)
     if made:

@@ -4,8 +4,8 @@
 
 """Files that belong together, placed together: planned first, each replaced in one step, put back when told.
 
-A plan is a list of :class:`Placement`, made by comparing what is wanted with what is there; check mode ends with it, and
-applying consumes it. A file that is replaced stays next to the new one under its name with ``.previous``.
+A plan is a list of :class:`Placement`, made by comparing what is wanted with what is there; check mode ends with it,
+and applying consumes it. A file that is replaced stays next to the new one under its name with ``.previous``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import contextlib
 import os
 import stat
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Tuple
 
 
 class PlacementError(Exception):
@@ -27,9 +26,9 @@ class WantedFile:
 
     part: str
     path: str
-    content: Optional[bytes]
+    content: bytes | None
     mode: int = 0o644
-    owner: Tuple[int, int] = (0, 0)
+    owner: tuple[int, int] = (0, 0)
     secret: bool = False
     """The content is never shown."""
     keep_previous: bool = False
@@ -40,11 +39,11 @@ class Placement:
     """A wanted file that is not as wanted, and what was there: None where nothing was."""
 
     wanted: WantedFile
-    before: Optional[bytes]
+    before: bytes | None
     before_mode: int = 0
-    before_owner: Tuple[int, int] = (0, 0)
+    before_owner: tuple[int, int] = (0, 0)
 
-    def shown(self) -> Dict[str, str]:
+    def shown(self) -> dict[str, str]:
         """The difference as Ansible shows it, without secrets and without programs."""
         return {
             "before_header": self.wanted.path,
@@ -53,33 +52,33 @@ class Placement:
             "after": self._text(self.wanted.content, self.wanted.mode),
         }
 
-    def _text(self, content: Optional[bytes], mode: int) -> str:
+    def _text(self, content: bytes | None, mode: int) -> str:
         if content is None:
             return ""
-        head = "mode {0:04o}\n".format(mode)
+        head = f"mode {mode:04o}\n"
         if self.wanted.secret:
             return head + "(a secret)\n"
         try:
             return head + content.decode()
         except UnicodeDecodeError:
-            return head + "({0} bytes)\n".format(len(content))
+            return head + f"({len(content)} bytes)\n"
 
 
-def plan(wanted: List[WantedFile]) -> List[Placement]:
+def plan(wanted: list[WantedFile]) -> list[Placement]:
     """What of *wanted* is not as wanted."""
     found = (_look(each) for each in wanted)
     return [each for each in found if each is not None]
 
 
-def _look(wanted: WantedFile) -> Optional[Placement]:
+def _look(wanted: WantedFile) -> Placement | None:
     try:
         status = os.lstat(wanted.path)
     except FileNotFoundError:
         return None if wanted.content is None else Placement(wanted, None)
     except OSError as error:
-        raise PlacementError("cannot look at {0}: {1}".format(wanted.path, error.strerror)) from error
+        raise PlacementError(f"cannot look at {wanted.path}: {error.strerror}") from error
     if not stat.S_ISREG(status.st_mode):
-        raise PlacementError("{0} is there and is no regular file; it was left alone".format(wanted.path))
+        raise PlacementError(f"{wanted.path} is there and is no regular file; it was left alone")
     with open(wanted.path, "rb") as stream:
         before = stream.read()
     mode, owner = stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid)
@@ -88,9 +87,9 @@ def _look(wanted: WantedFile) -> Optional[Placement]:
     return Placement(wanted, before, mode, owner)
 
 
-def apply(placements: List[Placement]) -> None:
+def apply(placements: list[Placement]) -> None:
     """Places all. Where one fails, those before it are put back and :class:`PlacementError` is raised."""
-    done: List[Placement] = []
+    done: list[Placement] = []
     for each in placements:
         try:
             if each.wanted.keep_previous and each.before is not None:
@@ -101,11 +100,11 @@ def apply(placements: List[Placement]) -> None:
                 write(each.wanted.path, each.wanted.content, each.wanted.mode, each.wanted.owner)
         except OSError as error:
             put_back(done)
-            raise PlacementError("cannot place {0}: {1}".format(each.wanted.path, error.strerror)) from error
+            raise PlacementError(f"cannot place {each.wanted.path}: {error.strerror}") from error
         done.append(each)
 
 
-def put_back(placements: List[Placement]) -> None:
+def put_back(placements: list[Placement]) -> None:
     """Makes everything what it was before :func:`apply`."""
     for each in reversed(placements):
         if each.before is not None:
@@ -115,9 +114,9 @@ def put_back(placements: List[Placement]) -> None:
                 os.unlink(each.wanted.path)
 
 
-def write(path: str, content: bytes, mode: int, owner: Tuple[int, int]) -> None:
+def write(path: str, content: bytes, mode: int, owner: tuple[int, int]) -> None:
     """Replaces *path* in one step that a power cut cannot halve."""
-    temporary = "{0}.new.{1}".format(path, os.getpid())
+    temporary = f"{path}.new.{os.getpid()}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         try:
@@ -138,4 +137,4 @@ def write(path: str, content: bytes, mode: int, owner: Tuple[int, int]) -> None:
         finally:
             os.close(directory)
     except FileExistsError as error:
-        raise OSError(error.errno, "{0} is in the way".format(temporary)) from error
+        raise OSError(error.errno, f"{temporary} is in the way") from error

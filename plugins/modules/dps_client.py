@@ -11,11 +11,11 @@ short_description: Place the client with which a device provisions itself at pow
 version_added: 0.1.0
 author: tpmfleet contributors (@tpmfleet)
 description:
-  - Places C(tpmfleet-dps-client), its configuration and its systemd units on a device, in one call. At each power-up the
-    client registers with the Device Provisioning Service by TPM attestation, unless the device is assigned already.
+  - Places C(tpmfleet-dps-client), its configuration and its systemd units on a device, in one call. At each power-up
+    the client registers with the Device Provisioning Service by TPM attestation, unless the device is assigned already.
   - The program is built from this collection on the controller. Equal sources give equal bytes.
-  - After a change the client's C(selftest) is run; where it fails, everything is put back as it was. It uses the TPM and
-    not the network.
+  - After a change the client's C(selftest) is run; where it fails, everything is put back as it was. It uses the TPM
+    and not the network.
   - The client runs as the user C(tpmfleet-dps-client), which is made if missing, in group C(tss) where there is one.
 requirements:
   - On the device Python 3.9 and tpm2-pytss 1.2 or later, and systemd.
@@ -145,8 +145,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was changed, or would be in check mode, of C(user), C(program), C(configuration), C(units), C(enabled),
-    C(state_directory) and C(started).
+  description: What was changed, or would be in check mode, of C(user), C(program), C(configuration), C(units),
+    C(enabled), C(state_directory) and C(started).
   returned: success
   type: list
   elements: str
@@ -169,7 +169,6 @@ selftest:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client_installation import (
     Installation,
     InstallationError,

@@ -4,14 +4,15 @@
 
 """The device's half of attestation: take a secret that only this TPM can read, and sign with it inside the TPM.
 
-TPM 2.0 part 1, 24 (credential protection) and 23.3 (duplication); part 3, 12.5 TPM2_ActivateCredential, 13.3 TPM2_Import.
+TPM 2.0 part 1, 24 (credential protection) and 23.3 (duplication); part 3, TPM2_ActivateCredential and TPM2_Import.
 Handles are those of ESYS (``ESYS_TR``). Nothing stays in the TPM after a call, also when it fails.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Iterator, List, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 try:
     from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_SE, TPMA_OBJECT
@@ -45,19 +46,19 @@ class WrappedKey(NamedTuple):
     private: bytes
 
 
-def split_blob(blob: bytes) -> List[bytes]:
+def split_blob(blob: bytes) -> list[bytes]:
     """The five structures of a challenge *blob*, each with its size in front: :class:`TpmError` where one is cut short.
 
     TPM2B_ID_OBJECT, TPM2B_ENCRYPTED_SECRET, TPM2B_PRIVATE, TPM2B_ENCRYPTED_SECRET, TPM2B_PUBLIC. What follows them is
     opaque to a device and left alone.
     """
-    parts: List[bytes] = []
+    parts: list[bytes] = []
     at = 0
     for name in _PARTS:
         end = at + 2 + int.from_bytes(blob[at : at + 2], "big")
         if end > len(blob) or end - at <= 2:
             raise TpmError(
-                "The service's challenge is malformed: its {0} is {1} at byte {2} of {3}. Register again.".format(
+                "The service's challenge is malformed: its {} is {} at byte {} of {}. Register again.".format(
                     name, "cut short" if end > len(blob) else "empty", at, len(blob)
                 )
             )
@@ -69,7 +70,7 @@ def split_blob(blob: bytes) -> List[bytes]:
 def _read(kind: Any, data: bytes) -> Any:
     value, length = kind.unmarshal(data)
     if length != len(data):
-        raise TpmError("The service's challenge is malformed: {0} has {1} bytes too many".format(kind, len(data) - length))
+        raise TpmError(f"The service's challenge is malformed: {kind} has {len(data) - length} bytes too many")
     return value
 
 
@@ -77,7 +78,7 @@ def _read(kind: Any, data: bytes) -> Any:
 def _endorsement_policy(esys: Any) -> Iterator[Any]:
     """A session that satisfies the policy of the endorsement key: PolicySecret of the endorsement hierarchy.
 
-    TCG EK Credential Profile 2.x, B.3.3. The authorization of the hierarchy is set on ESYS_TR.ENDORSEMENT by the caller.
+    TCG EK Credential Profile 2.x, B.3.3. The authorization of the hierarchy is set by the caller.
     """
     session = esys.start_auth_session(
         tpm_key=ESYS_TR.NONE,

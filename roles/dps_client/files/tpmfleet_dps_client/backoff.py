@@ -15,8 +15,8 @@ from .errors import ClientError
 def delay(configuration: Configuration, failures: int, error: ClientError) -> float:
     """Seconds to wait after the *failures*-th failure in a row (1 is the first).
 
-    Exponential with full jitter. What the service asks for in Retry-After is waited in any case, the jitter on top. After a
-    refusal the wait is long from the start, as no number of attempts makes an enrollment.
+    Exponential with full jitter. What the service asks for in Retry-After is waited in any case, the jitter on top.
+    After a refusal the wait is long from the start, as no number of attempts makes an enrollment.
     """
     if error.refused:
         return random.uniform(0.5, 1.5) * configuration.refused_delay

@@ -10,8 +10,9 @@ import base64
 import contextlib
 import functools
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable, Iterator, Optional, Tuple
+from typing import Any, Callable
 
 from tpm2_pytss.constants import ESYS_TR, TPM2_CAP
 from tpm2_pytss.types import TPM2B_SENSITIVE_CREATE
@@ -29,7 +30,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except TpmError as error:
-        raise ClientError("TPM: {0}".format(error)) from error
+        raise ClientError(f"TPM: {error}") from error
 
 
 class _Keys:
@@ -40,16 +41,18 @@ class _Keys:
         self._stack = stack
 
     @functools.cached_property
-    def endorsement(self) -> Tuple[Any, bytes]:
+    def endorsement(self) -> tuple[Any, bytes]:
         """The endorsement key."""
         return self._stack.enter_context(
             _primary(self.esys, templates.EK_HANDLE, templates.ek_template, ESYS_TR.ENDORSEMENT)
         )
 
     @functools.cached_property
-    def storage(self) -> Tuple[Any, bytes]:
+    def storage(self) -> tuple[Any, bytes]:
         """The storage root key."""
-        return self._stack.enter_context(_primary(self.esys, templates.SRK_HANDLE, templates.srk_template, ESYS_TR.OWNER))
+        return self._stack.enter_context(
+            _primary(self.esys, templates.SRK_HANDLE, templates.srk_template, ESYS_TR.OWNER)
+        )
 
 
 class Chip:
@@ -57,8 +60,8 @@ class Chip:
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
-        self._public: Optional[Tuple[bytes, bytes]] = None
-        self._keys: Optional[_Keys] = None
+        self._public: tuple[bytes, bytes] | None = None
+        self._keys: _Keys | None = None
 
     @property
     def endorsement_key(self) -> bytes:
@@ -115,7 +118,7 @@ class Chip:
                 finally:
                     self._keys = None
 
-    def _publics(self) -> Tuple[bytes, bytes]:
+    def _publics(self) -> tuple[bytes, bytes]:
         if self._public is None:
             with self.opened() as keys:
                 self._public = keys.endorsement[1], keys.storage[1]
@@ -125,7 +128,7 @@ class Chip:
 @contextlib.contextmanager
 def _primary(
     esys: Any, persistent: int, template: Callable[[], Any], hierarchy: Any
-) -> Iterator[Tuple[Any, bytes]]:
+) -> Iterator[tuple[Any, bytes]]:
     """A primary key and its TPM2B_PUBLIC: the persistent one, else made from its template for as long as it is used.
 
     The client never persists a key, as that would need the owner authorization; ownership does it in the factory.
@@ -154,4 +157,4 @@ def _auth(path: Path) -> bytes:
     try:
         return path.read_bytes().strip()
     except OSError as error:
-        raise ClientError("cannot read the endorsement authorization {0}: {1}".format(path, error.strerror)) from error
+        raise ClientError(f"cannot read the endorsement authorization {path}: {error.strerror}") from error

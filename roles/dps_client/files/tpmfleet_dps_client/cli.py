@@ -14,7 +14,7 @@ import random
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from . import VERSION
 from .backoff import delay
@@ -33,7 +33,7 @@ def _say(sentence: str) -> None:
 
 
 def _become_owner(directory: Path) -> None:
-    """Goes on as the owner of the state directory where root started this, so that what is written stays the service's."""
+    """Goes on as the owner of the state directory where root started this, so that what is written stays its own."""
     owner = directory.stat().st_uid
     if os.geteuid() != 0 or owner == 0:
         return
@@ -43,10 +43,11 @@ def _become_owner(directory: Path) -> None:
     os.setuid(owner)
 
 
-def _shown(assignment: Optional[Dict[str, Any]]) -> Dict[str, Any]:
+def _shown(assignment: dict[str, Any] | None) -> dict[str, Any]:
     """What of an assignment is for other eyes."""
     names = (
-        "registration_id id_scope global_endpoint assigned_hub device_id substatus etag created last_updated assigned_at"
+        "registration_id id_scope global_endpoint assigned_hub device_id substatus etag created last_updated"
+        " assigned_at"
     )
     return {name: assignment.get(name) for name in names.split()} if assignment else {}
 
@@ -58,7 +59,7 @@ class Client:
         self._configuration = configuration
         directory = Path(configuration.state_directory)
         if not directory.is_dir():
-            raise ClientError("there is no state directory {0}".format(directory))
+            raise ClientError(f"there is no state directory {directory}")
         _become_owner(directory)
         self._state = State(directory)
         self._clock = Clock(self._state)
@@ -81,12 +82,13 @@ class Client:
             except ClientError as error:
                 failures += 1
                 wait = delay(self._configuration, failures, error)
-                words = "Not assigned: {0}.".format(str(error).rstrip("."))
-                self._note("refused" if error.refused else "waiting", words, failures=failures, wait=None if once else wait)
+                words = "Not assigned: {}.".format(str(error).rstrip("."))
+                state = "refused" if error.refused else "waiting"
+                self._note(state, words, failures=failures, wait=None if once else wait)
                 if once:
                     _say(words)
                     return EXIT_REFUSED if error.refused else EXIT_TRY_AGAIN
-                _say("{0} Next attempt in {1:.0f} s.".format(words, wait))
+                _say(f"{words} Next attempt in {wait:.0f} s.")
                 time.sleep(wait)
 
     def _attempt(self, *, anew: bool, spread: bool) -> None:
@@ -96,22 +98,22 @@ class Client:
         registration = Registration(self._configuration, state=self._state, clock=self._clock)
         held = None if anew else registration.held()
         if held is not None:
-            words = "Already assigned to {0} as {1}; nothing to do.".format(held["assigned_hub"], held["device_id"])
+            words = "Already assigned to {} as {}; nothing to do.".format(held["assigned_hub"], held["device_id"])
             self._note("assigned", words)
             _say(words)
             return
         if spread and self._configuration.first_attempt_spread:
             wait = random.uniform(0, self._configuration.first_attempt_spread)
             self._note("waiting", "Not assigned yet; the first attempt is on its way.", wait=wait)
-            _say("Not assigned yet. First attempt in {0:.1f} s.".format(wait))
+            _say(f"Not assigned yet. First attempt in {wait:.1f} s.")
             time.sleep(wait)
-        self._note("registering", "Asking {0} for an assignment.".format(self._configuration.global_endpoint))
+        self._note("registering", f"Asking {self._configuration.global_endpoint} for an assignment.")
         assignment = registration.register()
-        words = "Assigned to {0} as {1}.".format(assignment["assigned_hub"], assignment["device_id"])
+        words = "Assigned to {} as {}.".format(assignment["assigned_hub"], assignment["device_id"])
         self._note("assigned", words)
         _say(words)
 
-    def _note(self, state: str, words: str, *, failures: int = 0, wait: Optional[float] = None) -> None:
+    def _note(self, state: str, words: str, *, failures: int = 0, wait: float | None = None) -> None:
         """Writes the status; a status that cannot be written is said and stops nothing."""
         now = time.time()
         status = {"state": state, "message": words, "failures": failures, "updated_at": int(now)}
@@ -119,7 +121,7 @@ class Client:
         try:
             self._state.write_status(status)
         except ClientError as error:
-            _say("The status was not written: {0}.".format(error))
+            _say(f"The status was not written: {error}.")
 
     def status(self, arguments: argparse.Namespace) -> int:
         """What was noted last, and the assignment."""
@@ -141,7 +143,7 @@ class Client:
         assignment = self._state.assignment()
         if assignment is None:
             raise ClientError("this device is not assigned to a hub yet, see: tpmfleet-dps-client status")
-        audience = arguments.audience or "{0}/devices/{1}".format(assignment["assigned_hub"], assignment["device_id"])
+        audience = arguments.audience or "{}/devices/{}".format(assignment["assigned_hub"], assignment["device_id"])
         key, chip = hub_key(assignment), Chip(self._configuration)
         expiry = int(self._clock.now()) + arguments.ttl
         sys.stdout.write(make_token(audience, expiry=expiry, sign=lambda data: chip.sign(key, data)) + "\n")
@@ -188,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Optional[List[str]] = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Runs one command; the exit code."""
     parsed = _parser().parse_args(arguments)
     os.umask(0o077)
@@ -196,7 +198,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
         client = Client(read_configuration(parsed.config))
         return getattr(client, parsed.command)(parsed)
     except ClientError as error:
-        _say("{0}: {1}.".format(parsed.command, str(error).rstrip(".")))
+        _say("{}: {}.".format(parsed.command, str(error).rstrip(".")))
         return EXIT_REFUSED if error.refused else EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_ERROR

@@ -4,8 +4,9 @@
 
 """What time it is, on a device whose clock may be wrong at first boot.
 
-Three sources: the system's clock; a floor, which is a moment that is certainly past (when this
-version was released, and the last time the service told, kept on disk); and the ``Date`` header of the service, once its certificate was verified. A token is made with the last.
+Three sources: the system's clock; a floor, which is a moment that is certainly past (when this version was released,
+and the last time the service told, kept on disk); and the ``Date`` header of the service, once its certificate was
+verified. A token is made with the last.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import os
 import ssl
 import time
 from pathlib import Path
-from typing import Optional
 
 from . import RELEASED
 from .errors import ClientError
@@ -34,7 +34,7 @@ class Clock:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._service_ahead: Optional[float] = None
+        self._service_ahead: float | None = None
         self.floor = max(_modified(state.time_floor_file), RELEASED)
 
     def now(self) -> float:
@@ -45,10 +45,10 @@ class Clock:
 
     @property
     def evidently_wrong(self) -> bool:
-        """Whether the system's clock shows a time that is certainly past; a day is left for time zones that someone set by hand."""
+        """Whether the system's clock shows a time that is certainly past, with a day for odd time zones."""
         return time.time() < self.floor - 86400
 
-    def learn(self, date: Optional[str]) -> None:
+    def learn(self, date: str | None) -> None:
         """Takes the ``Date`` header of a verified service."""
         moment = _parse(date)
         if moment is not None and moment >= self.floor - 86400:
@@ -59,19 +59,19 @@ class Clock:
         if self._service_ahead is not None and self.now() > self.floor:
             self._state.touch_time_floor(self.now())
 
-    def require_valid(self, certificate: dict, date: Optional[str]) -> None:
+    def require_valid(self, certificate: dict, date: str | None) -> None:
         """Checks the dates of a *certificate* that TLS verified without them, because the system's clock is wrong."""
         moment = max(_parse(date) or 0.0, self.floor)
         begin = ssl.cert_time_to_seconds(certificate["notBefore"])
         end = ssl.cert_time_to_seconds(certificate["notAfter"])
         if not begin <= moment <= end:
             raise ClientError(
-                "the certificate of the service is valid from {0} to {1}, and it is {2} by the service's own word; check"
+                "the certificate of the service is valid from {} to {}, and it is {} by the service's own word; check"
                 " what answers there".format(certificate["notBefore"], certificate["notAfter"], date)
             )
 
 
-def _parse(date: Optional[str]) -> Optional[float]:
+def _parse(date: str | None) -> float | None:
     try:
         return email.utils.parsedate_to_datetime(date).timestamp() if date else None
     except (TypeError, ValueError):

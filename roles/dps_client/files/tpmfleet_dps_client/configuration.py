@@ -11,7 +11,7 @@ import json
 import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional, Tuple
+from typing import Any
 
 from .errors import ClientError
 
@@ -24,16 +24,16 @@ class Configuration:
 
     id_scope: str
     global_endpoint: str = "https://global.azure-devices-provisioning.net"
-    registration_id: Optional[str] = None
+    registration_id: str | None = None
     """Without one it is made from the endorsement key, as the stock SDKs do."""
     tcti: str = "device:/dev/tpmrm0"
     tpm_timeout: float = 300.0
     """A TPM can take minutes to make a key."""
-    endorsement_auth_file: Optional[str] = None
+    endorsement_auth_file: str | None = None
     """Holds the authorization of the endorsement hierarchy, where ownership has set one."""
-    ca_file: Optional[str] = None
+    ca_file: str | None = None
     """Certificates to trust in place of the system's."""
-    proxy: Optional[str] = None
+    proxy: str | None = None
     """``http://host:port``; without one HTTPS_PROXY and NO_PROXY of the environment count."""
     state_directory: str = "/var/lib/tpmfleet-dps-client"
     network_timeout: float = 30.0
@@ -45,30 +45,30 @@ class Configuration:
     """Between attempts once the service has refused: an enrollment may still come."""
 
     @property
-    def endpoint(self) -> Tuple[str, int]:
+    def endpoint(self) -> tuple[str, int]:
         """Host and port of the service."""
         text = self.global_endpoint
         parts = urllib.parse.urlsplit(text if "//" in text else "https://" + text)
         if parts.scheme != "https" or not parts.hostname:
-            raise ClientError("global_endpoint must be https://HOST or HOST, it is {0!r}".format(text))
+            raise ClientError(f"global_endpoint must be https://HOST or HOST, it is {text!r}")
         return parts.hostname, parts.port or 443
 
 
 def _checked(document: Any, path: Path) -> Configuration:
     fields = {field.name: field for field in dataclasses.fields(Configuration)}
     if not isinstance(document, dict) or not document.get("id_scope"):
-        raise ClientError("{0}: there is no id_scope; the client does not know its service".format(path))
+        raise ClientError(f"{path}: there is no id_scope; the client does not know its service")
     unknown = sorted(set(document) - set(fields))
     if unknown:
-        raise ClientError("{0}: unknown setting {1}".format(path, ", ".join(unknown)))
+        raise ClientError("{}: unknown setting {}".format(path, ", ".join(unknown)))
     for name, value in document.items():
         number = "float" in str(fields[name].type)
         fits = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0 if number else isinstance(
             value, str
         )
-        if not fits and not (value is None and "Optional" in str(fields[name].type)):
+        if not fits and not (value is None and "None" in str(fields[name].type)):
             kind = "a number of seconds" if number else "text"
-            raise ClientError("{0}: {1} must be {2}, it is {3!r}".format(path, name, kind, value))
+            raise ClientError(f"{path}: {name} must be {kind}, it is {value!r}")
     return Configuration(**document)
 
 
@@ -77,6 +77,6 @@ def read_configuration(path: Path) -> Configuration:
     try:
         return _checked(json.loads(path.read_text()), path)
     except OSError as error:
-        raise ClientError("cannot read the configuration {0}: {1}".format(path, error.strerror)) from error
+        raise ClientError(f"cannot read the configuration {path}: {error.strerror}") from error
     except ValueError as error:
-        raise ClientError("{0} is not JSON: {1}".format(path, error)) from error
+        raise ClientError(f"{path} is not JSON: {error}") from error

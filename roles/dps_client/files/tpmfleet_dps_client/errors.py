@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 
 class ClientError(Exception):
     """Registration did not succeed this time.
@@ -16,7 +14,7 @@ class ClientError(Exception):
     *retry_after*: seconds that the service asked to be left alone.
     """
 
-    def __init__(self, sentence: str, *, refused: bool = False, retry_after: Optional[float] = None) -> None:
+    def __init__(self, sentence: str, *, refused: bool = False, retry_after: float | None = None) -> None:
         super().__init__(sentence)
         self.refused = refused
         self.retry_after = retry_after

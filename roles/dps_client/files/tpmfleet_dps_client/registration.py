@@ -4,8 +4,9 @@
 
 """From nothing to an assignment: one attempt, every step of which may be the last before a power cut.
 
-The order is what makes it safe. The service rolls the hub key when it assigns; so before it can, the client notes that the
-key it holds may be void (:meth:`State.begin_registering`), and the note goes only with the new key in its place, proven.
+The order is what makes it safe. The service rolls the hub key when it assigns; so before it can, the client notes
+that the key it holds may be void (:meth:`State.begin_registering`), and the note goes only with the new key in its
+place, proven.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import base64
 import binascii
 import time
 import urllib.parse
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from .chip import Chip
 from .clock import Clock
@@ -44,16 +45,16 @@ class Identity(NamedTuple):
     @property
     def resource(self) -> str:
         """What a registration token is for."""
-        return "{0}/registrations/{1}".format(self.id_scope, self.registration_id)
+        return f"{self.id_scope}/registrations/{self.registration_id}"
 
     @property
     def path(self) -> str:
         """Of the registration, on the service."""
-        return "/{0}/registrations/{1}".format(
+        return "/{}/registrations/{}".format(
             urllib.parse.quote(self.id_scope, safe=""), urllib.parse.quote(self.registration_id, safe="")
         )
 
-    def fits(self, assignment: Dict[str, Any]) -> bool:
+    def fits(self, assignment: dict[str, Any]) -> bool:
         """Whether *assignment* was made for this TPM and this service."""
         return all(assignment.get(name) == value for name, value in self._asdict().items())
 
@@ -69,7 +70,7 @@ def identify(configuration: Configuration, chip: Chip) -> Identity:
     )
 
 
-def hub_key(assignment: Dict[str, Any]) -> WrappedKey:
+def hub_key(assignment: dict[str, Any]) -> WrappedKey:
     """The key of a kept assignment."""
     kept = assignment["key"]
     return WrappedKey(public=base64.b64decode(kept["public"]), private=base64.b64decode(kept["private"]))
@@ -84,7 +85,7 @@ class Registration:
         self._clock = clock
         self._chip = Chip(configuration)
 
-    def held(self) -> Optional[Dict[str, Any]]:
+    def held(self) -> dict[str, Any] | None:
         """The kept assignment if nothing is to be done: it is this TPM's, this service's, and its key still signs."""
         assignment = self._state.assignment()
         if assignment is None or self._state.registering:
@@ -94,8 +95,8 @@ class Registration:
                 return None
             return assignment if self._chip.signs(hub_key(assignment)) else None
 
-    def register(self) -> Dict[str, Any]:
-        """Registers, keeps the assignment and returns it. :class:`ClientError` says why not, and nothing is lost then."""
+    def register(self) -> dict[str, Any]:
+        """Registers, keeps the assignment and returns it. :class:`ClientError` says why not; nothing is lost then."""
         identity = identify(self._configuration, self._chip)
         service = Service(self._configuration, self._clock)
         try:
@@ -103,7 +104,7 @@ class Registration:
         finally:
             service.close()
 
-    def _register(self, identity: Identity, service: Service) -> Dict[str, Any]:
+    def _register(self, identity: Identity, service: Service) -> dict[str, Any]:
         challenge = self._challenge(identity, service)
         expiry = int(self._clock.now()) + TOKEN_SECONDS
         with self._chip.opened():
@@ -128,16 +129,16 @@ class Registration:
             raise refusal(answer)
         return _decoded(challenge)
 
-    def _wait(self, identity: Identity, service: Service, token: str, answer: Answer) -> Dict[str, Any]:
+    def _wait(self, identity: Identity, service: Service, token: str, answer: Answer) -> dict[str, Any]:
         """Polls the operation until it is over: the registrationState of the device that was assigned."""
         operation = answer.body.get("operationId")
         if not operation:
             raise ClientError("the service began the assignment and named no operation")
-        path = "{0}/operations/{1}".format(identity.path, urllib.parse.quote(str(operation), safe=""))
+        path = "{}/operations/{}".format(identity.path, urllib.parse.quote(str(operation), safe=""))
         deadline = time.monotonic() + POLLING_SECONDS
         while answer.body.get("status") == "assigning":
             if time.monotonic() > deadline:
-                raise ClientError("the service did not end the assignment in {0:.0f} s".format(POLLING_SECONDS))
+                raise ClientError(f"the service did not end the assignment in {POLLING_SECONDS:.0f} s")
             pause = SHORTEST_POLL if answer.retry_after is None else answer.retry_after
             time.sleep(min(max(pause, 0.5), 60.0))
             try:
@@ -151,14 +152,14 @@ class Registration:
         result = answer.body.get("registrationState") or {}
         if answer.body.get("status") != "assigned":
             raise ClientError(
-                "the service did not assign this device: status {0}, error {1}: {2}".format(
+                "the service did not assign this device: status {}, error {}: {}".format(
                     answer.body.get("status"), result.get("errorCode"), result.get("errorMessage")
                 ),
                 refused=True,
             )
         return result
 
-    def _assignment(self, identity: Identity, result: Dict[str, Any]) -> Dict[str, Any]:
+    def _assignment(self, identity: Identity, result: dict[str, Any]) -> dict[str, Any]:
         """What is kept: the assignment, with its key in this TPM's wrapping and proven to sign, and the one before."""
         blob = (result.get("tpm") or {}).get("authenticationKey")
         if not blob or not result.get("assignedHub") or not result.get("deviceId"):
@@ -185,7 +186,7 @@ class Registration:
         }
 
 
-def _body(identity: Identity) -> Dict[str, Any]:
+def _body(identity: Identity) -> dict[str, Any]:
     keys = {"endorsementKey": identity.endorsement_key, "storageRootKey": identity.storage_root_key}
     return {"registrationId": identity.registration_id, "tpm": keys}
 
@@ -194,4 +195,4 @@ def _decoded(text: Any) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (TypeError, ValueError, binascii.Error) as error:
-        raise ClientError("the service's challenge is not base64: {0}".format(error)) from error
+        raise ClientError(f"the service's challenge is not base64: {error}") from error

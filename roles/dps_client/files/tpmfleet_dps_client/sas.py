@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import base64
 import urllib.parse
-from typing import Callable, Optional
+from typing import Callable
 
 
 def make_token(
-    resource: str, *, expiry: int, sign: Callable[[bytes], bytes], key_name: Optional[str] = None
+    resource: str, *, expiry: int, sign: Callable[[bytes], bytes], key_name: str | None = None
 ) -> str:
     """``SharedAccessSignature sr=…&sig=…&se=…``; *expiry* in seconds since the epoch."""
     encoded = urllib.parse.quote(resource, safe="")
-    signature = sign("{0}\n{1}".format(encoded, expiry).encode())
+    signature = sign(f"{encoded}\n{expiry}".encode())
     sig = urllib.parse.quote(base64.b64encode(signature).decode(), safe="")
-    token = "SharedAccessSignature sr={0}&sig={1}&se={2}".format(encoded, sig, expiry)
-    return token + ("&skn={0}".format(key_name) if key_name else "")
+    token = f"SharedAccessSignature sr={encoded}&sig={sig}&se={expiry}"
+    return token + (f"&skn={key_name}" if key_name else "")

@@ -15,7 +15,7 @@ import ssl
 import time
 import urllib.parse
 import urllib.request
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from . import VERSION
 from .clock import Clock
@@ -33,8 +33,8 @@ class Answer(NamedTuple):
     """What the service answered: HTTP status, the JSON object, and the seconds of Retry-After."""
 
     status: int
-    body: Dict[str, Any]
-    retry_after: Optional[float]
+    body: dict[str, Any]
+    retry_after: float | None
 
 
 class Service:
@@ -44,8 +44,8 @@ class Service:
         self._configuration = configuration
         self._clock = clock
         self._host, self._port = configuration.endpoint
-        self._connection: Optional[http.client.HTTPSConnection] = None
-        self._undated_certificate: Optional[dict] = None
+        self._connection: http.client.HTTPSConnection | None = None
+        self._undated_certificate: dict | None = None
 
     def close(self) -> None:
         """Ends the connection."""
@@ -59,7 +59,7 @@ class Service:
         self._context()
 
     def call(
-        self, method: str, path: str, *, body: Optional[Dict[str, Any]] = None, authorization: Optional[str] = None
+        self, method: str, path: str, *, body: dict[str, Any] | None = None, authorization: str | None = None
     ) -> Answer:
         """One call. Every answer below 500 but 429 comes back; no answer, 429 and 5xx are a :class:`ClientError`."""
         headers = {"Accept": "application/json", "User-Agent": "tpmfleet-dps-client/" + VERSION}
@@ -70,7 +70,7 @@ class Service:
         content = None if body is None else json.dumps(body).encode()
         try:
             connection = self._connected()
-            connection.request(method, "{0}?api-version={1}".format(path, API_VERSION), content, headers)
+            connection.request(method, f"{path}?api-version={API_VERSION}", content, headers)
             response = connection.getresponse()
             raw = response.read(_LONGEST_ANSWER)
             self._take_time(response.getheader("Date"))
@@ -104,7 +104,7 @@ class Service:
             context = ssl.create_default_context(cafile=self._configuration.ca_file)
         except (OSError, ssl.SSLError) as error:
             raise ClientError(
-                "cannot use the certificates of {0}: {1}".format(self._configuration.ca_file, error)
+                f"cannot use the certificates of {self._configuration.ca_file}: {error}"
             ) from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         # With a clock that is evidently wrong no certificate would be valid. Chain and name are verified as ever, the
@@ -113,13 +113,13 @@ class Service:
             context.verify_flags |= _NO_CHECK_TIME  # type: ignore[assignment]
         return context
 
-    def _take_time(self, date: Optional[str]) -> None:
+    def _take_time(self, date: str | None) -> None:
         if self._undated_certificate is not None:
             self._clock.require_valid(self._undated_certificate, date)
             self._undated_certificate = None
         self._clock.learn(date)
 
-    def _proxy(self) -> Optional[tuple]:
+    def _proxy(self) -> tuple | None:
         chosen = self._configuration.proxy
         if not chosen and not urllib.request.proxy_bypass_environment(self._host):
             chosen = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
@@ -127,24 +127,25 @@ class Service:
             return None
         parts = urllib.parse.urlsplit(chosen if "//" in chosen else "http://" + chosen)
         if parts.scheme != "http" or not parts.hostname:
-            raise ClientError("the proxy must be http://HOST:PORT, it is {0!r}".format(chosen))
+            raise ClientError(f"the proxy must be http://HOST:PORT, it is {chosen!r}")
         return parts.hostname, parts.port or 3128
 
     def _why(self, error: Exception) -> str:
-        where = "{0}:{1}".format(self._host, self._port)
+        where = f"{self._host}:{self._port}"
         if isinstance(error, ssl.SSLCertVerificationError):
             if error.verify_code in (_NOT_YET_VALID, _EXPIRED):
                 return (
-                    "the certificate of {0} is not valid at {1}, the time of this device's clock: {2}. Is the clock wrong?"
+                    "the certificate of {} is not valid at {}, the time of this device's clock: {}. Is the clock wrong?"
                 ).format(where, time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), error.verify_message)
             return (
-                "what answers at {0} is not trusted: {1}. A captive portal, a proxy that reads along, or the wrong ca_file"
-            ).format(where, error.verify_message)
+                f"what answers at {where} is not trusted: {error.verify_message}. A captive portal, a proxy that reads"
+                " along, or the wrong ca_file"
+            )
         if isinstance(error, socket.gaierror):
-            return "the name {0} cannot be resolved: {1}".format(self._host, error.strerror)
-        return "cannot talk to {0}: {1}".format(where, error or type(error).__name__)
+            return f"the name {self._host} cannot be resolved: {error.strerror}"
+        return f"cannot talk to {where}: {error or type(error).__name__}"
 
-    def _judge(self, status: int, raw: bytes, retry_after: Optional[float]) -> Answer:
+    def _judge(self, status: int, raw: bytes, retry_after: float | None) -> Answer:
         try:
             body = json.loads(raw) if raw else {}
         except ValueError:
@@ -152,9 +153,9 @@ class Service:
         if status >= 429:
             # The stock clients take all of these as "try again" (azure-iot-provisioning-device).
             words = "is throttled" if status == 429 else "has a problem of its own"
-            raise ClientError("the service {0} ({1})".format(words, _told(status, body)), retry_after=retry_after)
+            raise ClientError(f"the service {words} ({_told(status, body)})", retry_after=retry_after)
         if not isinstance(body, dict):
-            raise ClientError("what answers at {0} does not speak the protocol (HTTP {1})".format(self._host, status))
+            raise ClientError(f"what answers at {self._host} does not speak the protocol (HTTP {status})")
         return Answer(status, body, retry_after)
 
 
@@ -166,22 +167,22 @@ def refusal(answer: Answer) -> ClientError:
         404: "this device is not enrolled, or the ID scope is another service's",
     }
     hint = hints.get(answer.status, "the service did not accept the request")
-    return ClientError("{0} ({1})".format(hint, _told(answer.status, answer.body)), refused=True)
+    return ClientError(f"{hint} ({_told(answer.status, answer.body)})", refused=True)
 
 
 def _told(status: int, body: Any) -> str:
     told = body if isinstance(body, dict) else {}
-    words = "HTTP {0}".format(status)
+    words = f"HTTP {status}"
     if told.get("errorCode"):
-        words += ", error {0}".format(told["errorCode"])
+        words += ", error {}".format(told["errorCode"])
     if told.get("message"):
-        words += ": {0}".format(str(told["message"])[:300])
+        words += ": {}".format(str(told["message"])[:300])
     if told.get("trackingId"):
-        words += ", tracking ID {0}".format(told["trackingId"])
+        words += ", tracking ID {}".format(told["trackingId"])
     return words
 
 
-def _seconds(retry_after: Optional[str]) -> Optional[float]:
+def _seconds(retry_after: str | None) -> float | None:
     """Retry-After is seconds or a date (RFC 9110, 10.2.3)."""
     if not retry_after:
         return None

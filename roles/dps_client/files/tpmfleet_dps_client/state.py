@@ -21,8 +21,9 @@ import contextlib
 import fcntl
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional
+from typing import Any
 
 from .errors import ClientError
 
@@ -54,11 +55,11 @@ class State:
         finally:
             os.close(descriptor)
 
-    def assignment(self) -> Optional[Dict[str, Any]]:
+    def assignment(self) -> dict[str, Any] | None:
         """The kept assignment, None where there is none that can be read."""
         return self._read("assignment.json")
 
-    def status(self) -> Dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         """What :meth:`write_status` wrote last."""
         return self._read("status.json") or {}
 
@@ -71,7 +72,7 @@ class State:
         """Notes that from now on the kept hub key may be refused, and reserves the room for the new one."""
         self._write("registering.new", b" " * RESERVE, into="registering")
 
-    def keep_assignment(self, assignment: Dict[str, Any]) -> None:
+    def keep_assignment(self, assignment: dict[str, Any]) -> None:
         """Ends what :meth:`begin_registering` began."""
         content = json.dumps(assignment, indent=1).encode() + b"\n"
         try:
@@ -97,7 +98,7 @@ class State:
         except OSError as error:
             raise self._cannot("assignment.json", error) from error
 
-    def write_status(self, status: Dict[str, Any]) -> None:
+    def write_status(self, status: dict[str, Any]) -> None:
         """Replaces the status."""
         self._write("status.json.new", json.dumps(status, indent=1).encode() + b"\n", into="status.json")
 
@@ -110,13 +111,13 @@ class State:
         except OSError as error:
             raise self._cannot("time-floor", error) from error
 
-    def _read(self, name: str) -> Optional[Dict[str, Any]]:
+    def _read(self, name: str) -> dict[str, Any] | None:
         try:
             document = json.loads((self.path / name).read_bytes())
         except (FileNotFoundError, ValueError):
             return None
         except OSError as error:
-            raise ClientError("cannot read {0}: {1}".format(self.path / name, error.strerror)) from error
+            raise ClientError(f"cannot read {self.path / name}: {error.strerror}") from error
         return document if isinstance(document, dict) else None
 
     def _write(self, temporary: str, content: bytes, *, into: str) -> None:
@@ -143,7 +144,7 @@ class State:
             os.close(descriptor)
 
     def _cannot(self, name: str, error: OSError) -> ClientError:
-        return ClientError("cannot write {0}: {1}".format(self.path / name, error.strerror))
+        return ClientError(f"cannot write {self.path / name}: {error.strerror}")
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

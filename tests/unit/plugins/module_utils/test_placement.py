@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 import pytest
-
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils import placement
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.placement import PlacementError, WantedFile
 

@@ -20,7 +20,6 @@ import urllib.parse
 import urllib.request
 
 import pytest
-
 from ansible_collections.tpmfleet.azure_dps.plugins.action.dps_client import build_program
 
 DEVICE_PYTHON = "/usr/bin/python3"
@@ -74,7 +73,7 @@ class FieldDevice:
 
     @contextlib.contextmanager
     def forks(self):
-        """A function that runs the client with a fault, without the start of a Python each time: (code, what it said)."""
+        """A function that runs the client with a fault, in one Python: (code, what it said)."""
         configuration = self.directory / "config.json"
         configuration.write_text(json.dumps(self.configuration))
         start = [DEVICE_PYTHON, "-c", FORKS, str(self.program)]
@@ -106,7 +105,8 @@ class FieldDevice:
         parts = dict(part.split("=", 1) for part in self.service["connection_string"].split(";"))
         resource = urllib.parse.quote(parts["HostName"], safe="")
         expiry = int(time.time()) + 600
-        digest = hmac.digest(base64.b64decode(parts["SharedAccessKey"]), f"{resource}\n{expiry}".encode(), hashlib.sha256)
+        key = base64.b64decode(parts["SharedAccessKey"])
+        digest = hmac.digest(key, f"{resource}\n{expiry}".encode(), hashlib.sha256)
         signature = urllib.parse.quote(base64.b64encode(digest).decode(), safe="")
         token = f"SharedAccessSignature sr={resource}&sig={signature}&se={expiry}&skn={parts['SharedAccessKeyName']}"
         request = urllib.request.Request(
@@ -137,7 +137,8 @@ class FieldDevice:
         digest = hmac.digest(base64.b64decode(known["key"]), f"{fields['sr']}\n{fields['se']}".encode(), hashlib.sha256)
         signed = base64.b64encode(digest).decode() == urllib.parse.unquote(fields["sig"])
         resource = urllib.parse.unquote(fields["sr"])
-        return signed and resource == f"{known['hub']}/devices/{self.registration_id}" and int(fields["se"]) > time.time()
+        wanted = f"{known['hub']}/devices/{self.registration_id}"
+        return signed and resource == wanted and int(fields["se"]) > time.time()
 
     def transient_objects(self):
         """Handles of what lies in the TPM's memory now."""

@@ -120,7 +120,8 @@ def test_a_broken_configuration_is_named(enrolled):
 def test_two_at_once_take_turns(enrolled):
     """The service is asked by one of them; the other finds the work done."""
     enrolled.run("status")
-    command = ["/usr/bin/python3", str(enrolled.program), "--config", str(enrolled.directory / "config.json"), "register"]
+    configuration = str(enrolled.directory / "config.json")
+    command = ["/usr/bin/python3", str(enrolled.program), "--config", configuration, "register"]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = sorted(process.communicate(timeout=60)[1].split()[0] for process in both)
     assert said == ["Already", "Assigned"]

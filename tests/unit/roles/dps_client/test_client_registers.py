@@ -11,7 +11,6 @@ import os
 import sys
 
 import pytest
-
 from ansible_collections.tpmfleet.azure_dps.plugins.action.dps_client import build_program
 
 DEVICE_PYTHON = "/usr/bin/python3"
