@@ -1,0 +1,56 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Uses the field client that is on this device, as a person at its console would."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .client_files import COMMAND
+
+EXIT_TRY_AGAIN = 75
+SECONDS_BETWEEN = 3.0
+
+
+class ControlError(Exception):
+    """The client did not do as it was told; the message has its own words."""
+
+
+class ClientControl:
+    """The client at :data:`COMMAND`. *run(argv)* gives exit code, stdout and stderr."""
+
+    def __init__(self, run: Callable[..., Any]) -> None:
+        self._run = run
+
+    def assignment(self) -> dict[str, Any] | None:
+        """What the client holds, without its key; None where it is not assigned."""
+        _code, out, err = self._run([COMMAND, "status", "--json"])
+        try:
+            return json.loads(out)["assignment"]
+        except (ValueError, KeyError) as error:
+            raise ControlError(
+                f"{COMMAND} status does not answer: {(err or out).strip() or 'nothing'}. Was the client placed?"
+            ) from error
+
+    def register(self, *, anew: bool, timeout: float) -> None:
+        """Registers within *timeout* seconds; *anew* also where the device is assigned."""
+        deadline = time.monotonic() + timeout
+        while True:
+            code, _out, err = self._run([COMMAND, "reprovision" if anew else "register", "--once"])
+            if code == 0:
+                return
+            words = err.strip().splitlines()[-1:] or [f"exit code {code}"]
+            if code != EXIT_TRY_AGAIN or time.monotonic() + SECONDS_BETWEEN > deadline:
+                raise ControlError(f"the device did not register: {words[0]}")
+            time.sleep(SECONDS_BETWEEN)
+
+    def forget(self) -> None:
+        """Removes the assignment from the device."""
+        code, out, err = self._run([COMMAND, "forget"])
+        if code:
+            raise ControlError(f"the assignment was not removed: {(err or out).strip()}")
