@@ -20,10 +20,8 @@ from . import VERSION
 from .backoff import delay
 from .clock import Clock
 from .configuration import DEFAULT_PATH, Configuration, read_configuration
-from .errors import ClientError
+from .errors import EXIT_ERROR, EXIT_OK, EXIT_REFUSED, EXIT_TRY_AGAIN, ClientError
 from .state import State
-
-EXIT_OK, EXIT_ERROR, EXIT_TRY_AGAIN, EXIT_REFUSED = 0, 1, 75, 77
 
 
 def _say(sentence: str) -> None:

@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+# Exit codes of the program, after sysexits.h: EX_TEMPFAIL and EX_NOPERM.
+EXIT_OK, EXIT_ERROR, EXIT_TRY_AGAIN, EXIT_REFUSED = 0, 1, 75, 77
+
 
 class ClientError(Exception):
     """Registration did not succeed this time.
