@@ -1,0 +1,163 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A herd of field clients that power up together, against a throttled service: who ends assigned, at what price.
+
+With the collection importable (``ansible_collections`` on PYTHONPATH) and the emulated service running in DIR:
+``python tests/bench/client_herd.py --service DIR --clients 1000 --registrations 200 --window 10``
+
+The clients are the real client's registration code, back-off and connection handling, each with a state directory of
+its own, run as threads; only the chip is shared: one software TPM serves all under as many registration IDs, as a thousand
+of them do not fit a workbench. The last line is JSON; ``calls_per_needed`` is calls seen over calls needed, and
+``needed`` is two to register and one poll for each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import importlib.util
+import json
+import sys
+import tempfile
+import threading
+import time
+import types
+from pathlib import Path
+
+COLLECTION = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(COLLECTION / "roles" / "lab" / "files"))
+
+PERSISTED = ((0x81010001, "endorsement"), (0x81000001, "storage"))
+
+
+def field_device_class():
+    """The unit tests' device, for its client of the service API."""
+    path = COLLECTION / "tests" / "unit" / "roles" / "dps_client" / "conftest.py"
+    specification = importlib.util.spec_from_file_location("field_device", path)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module.FieldDevice
+
+
+def load_client(directory: Path):
+    """Imports the built program, as it is placed on devices, with one turn at a time for the shared TPM."""
+    from ansible_collections.tpmfleet.azure_dps.plugins.action.dps_client import build_program
+
+    program = directory / "client.pyz"
+    program.write_bytes(build_program(sys.executable))
+    sys.path.insert(0, str(program))
+    from tpmfleet_dps_client import chip, cli
+
+    turn, opened = threading.RLock(), chip.Chip.opened
+
+    @contextlib.contextmanager
+    def in_turn(self):
+        with turn, opened(self) as keys:
+            yield keys
+
+    chip.Chip.opened = in_turn
+    cli._say = lambda _sentence: None
+    return chip, cli
+
+
+def persist_keys(chip, configuration) -> None:
+    """What ownership does in the factory, so that the shared TPM is quick."""
+    from tpm2_pytss.constants import ESYS_TR
+
+    with chip.Chip(configuration).opened() as keys:
+        for handle, name in PERSISTED:
+            keys.esys.evict_control(ESYS_TR.OWNER, getattr(keys, name)[0], handle)
+
+
+def enroll(service: dict, registration_ids: list[str], endorsement_key: bytes) -> None:
+    """Ten at a time."""
+    key = base64.b64encode(endorsement_key).decode()
+    api = field_device_class().__new__(field_device_class())
+    api.service = service
+    for at in range(0, len(registration_ids), 10):
+        enrollments = [
+            {"registrationId": name, "attestation": {"type": "tpm", "tpm": {"endorsementKey": key}}}
+            for name in registration_ids[at : at + 10]
+        ]
+        done = api.call("POST", "/enrollments", {"mode": "create", "enrollments": enrollments})
+        assert done["isSuccessful"], done
+
+
+def herd(directory: Path, arguments: argparse.Namespace) -> dict:
+    """Runs it: what is printed."""
+    from tpm_rack.software_tpm import SoftwareTpm
+
+    chip, cli = load_client(directory)
+    from tpmfleet_dps_client.configuration import Configuration
+
+    service = json.loads((Path(arguments.service) / "emulator.json").read_text())
+    control = types.MethodType(field_device_class().control, types.SimpleNamespace(service=service))
+    tpm = SoftwareTpm(directory / "tpm")
+    tpm.manufacture(certificate=False)
+    tpm.start()
+    try:
+        common = {"id_scope": service["id_scope"], "global_endpoint": service["endpoint"], "tcti": tpm.tcti}
+        common.update(ca_file=service["ca_file"], first_attempt_spread=arguments.spread)
+        common.update(tpm_timeout=3600.0, backoff_base=2.0)
+        one = Configuration(**common, state_directory=str(directory))
+        persist_keys(chip, one)
+        names = [f"herd-{number:05d}-{time.time_ns():x}" for number in range(arguments.clients)]
+        control("settings", {"throttle": False})
+        enroll(service, names, chip.Chip(one).endorsement_key)
+        limits = {"registrations_per_window": arguments.registrations, "window_seconds": arguments.window}
+        control("settings", {"throttle": True, **limits})
+        before = device_calls(control("stats"))
+        ended: dict[str, float] = {}
+        start = time.monotonic()
+
+        def run(name: str) -> None:
+            state = directory / name
+            state.mkdir(mode=0o700)
+            client = cli.Client(Configuration(**common, registration_id=name, state_directory=str(state)))
+            if client.register(argparse.Namespace(once=False)) == 0:
+                ended[name] = time.monotonic() - start
+
+        threads = [threading.Thread(target=run, args=(name,), daemon=True) for name in names]
+        for thread in threads:
+            thread.start()
+            time.sleep(arguments.within / len(threads))
+        for thread in threads:
+            thread.join(max(0.0, start + arguments.timeout - time.monotonic()))
+        calls = device_calls(control("stats")) - before
+    finally:
+        tpm.stop()
+    needed = 3 * len(names)
+    return {
+        "clients": len(names),
+        "assigned": len(ended),
+        "seconds": round(max(ended.values(), default=0.0), 1),
+        "calls": calls,
+        "needed": needed,
+        "calls_per_needed": round(calls / needed, 2),
+    }
+
+
+def device_calls(stats: dict) -> int:
+    """All calls of the device API that the service saw."""
+    return sum(sum(by.values()) for name, by in stats["calls"].items() if name.startswith("device."))
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--service", required=True, help="state directory of a running emulated service")
+    parser.add_argument("--clients", type=int, default=1000)
+    parser.add_argument("--within", type=float, default=10.0, help="seconds in which all are powered up")
+    parser.add_argument("--registrations", type=int, default=1000, help="what the service takes in a window")
+    parser.add_argument("--window", type=float, default=60.0, help="seconds")
+    parser.add_argument("--spread", type=float, default=30.0, help="the clients' first_attempt_spread")
+    parser.add_argument("--timeout", type=float, default=900.0)
+    with tempfile.TemporaryDirectory() as directory:
+        sys.stdout.write(json.dumps(herd(Path(directory), parser.parse_args())) + "\n")
+
+
+if __name__ == "__main__":
+    main()
