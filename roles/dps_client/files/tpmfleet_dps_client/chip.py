@@ -6,13 +6,8 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import functools
-import hashlib
-import os
-import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
@@ -21,7 +16,7 @@ from tpm2_pytss.constants import ESYS_TR, TPM2_CAP
 from tpm2_pytss.types import TPM2B_SENSITIVE_CREATE
 
 from .configuration import Configuration
-from .errors import EXIT_TRY_AGAIN, ClientError
+from .errors import ClientError
 from .tpm import credential, templates
 from .tpm.connection import TpmError, connect
 from .tpm.credential import WrappedKey
@@ -34,27 +29,6 @@ def _told() -> Iterator[None]:
         yield
     except TpmError as error:
         raise ClientError(f"TPM: {error}") from error
-
-
-@contextlib.contextmanager
-def _watched(patience: float) -> Iterator[None]:
-    """Ends the program where the TPM hangs, as nothing takes a command back that a TPM does not answer.
-
-    systemd starts the client again, and the next one may find the TPM well.
-    """
-    watch = threading.Timer(patience + 1, _give_up, [patience])
-    watch.daemon = True
-    watch.start()
-    try:
-        yield
-    finally:
-        watch.cancel()
-
-
-def _give_up(patience: float) -> None:
-    sys.stderr.write(f"Not assigned: TPM: it has not answered for {patience:.0f} s. Is it hung, or used by another?\n")
-    sys.stderr.flush()
-    os._exit(EXIT_TRY_AGAIN)
 
 
 class _Keys:
@@ -100,8 +74,7 @@ class Chip:
     @property
     def default_registration_id(self) -> str:
         """What the stock SDKs make of an endorsement key: base32 of its SHA-256, lower case, unpadded."""
-        digest = hashlib.sha256(self.endorsement_key).digest()
-        return base64.b32encode(digest).decode().lower().rstrip("=")
+        return templates.registration_id(self.endorsement_key)
 
     def import_key(self, challenge: bytes) -> WrappedKey:
         """The key of a *challenge* blob, wrapped for this TPM."""
@@ -132,7 +105,7 @@ class Chip:
             yield self._keys
             return
         auth_file, patience = self._configuration.endorsement_auth_file, self._configuration.tpm_timeout
-        with _watched(patience), _told(), connect(self._configuration.tcti, patience) as esys:
+        with _told(), connect(self._configuration.tcti, patience) as esys:
             if auth_file:
                 esys.tr_set_auth(ESYS_TR.ENDORSEMENT, _auth(Path(auth_file)))
             with contextlib.ExitStack() as stack:

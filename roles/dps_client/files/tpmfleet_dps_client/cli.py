@@ -198,5 +198,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ClientError as error:
         _say("{}: {}.".format(parsed.command, str(error).rstrip(".")))
         return EXIT_REFUSED if error.refused else EXIT_ERROR
+    except ImportError as error:
+        _say(f"{parsed.command}: the Python library tpm2-pytss is missing or unusable on this device: {error}.")
+        return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_ERROR

@@ -15,7 +15,6 @@ import struct
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import credential, templates
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.connection import TpmError, connect
-from tpm2_pytss import TSS2_Exception
 from tpm2_pytss.constants import ESYS_TR, TPM2_CAP
 from tpm2_pytss.types import TPM2B_SENSITIVE_CREATE
 
@@ -43,7 +42,7 @@ def keys(software_tpm):
 
 def flush(esys, handle):
     """Takes *handle* out of the TPM, where the test has not done so."""
-    with contextlib.suppress(TSS2_Exception):
+    with contextlib.suppress(TpmError):
         esys.flush_context(handle)
 
 
@@ -87,7 +86,7 @@ def test_a_forged_blob_is_refused_and_leaves_nothing_in_the_tpm(keys):
     esys, endorsement, storage, blob = keys
     before = loaded(esys)
     forged = blob[:10] + bytes([blob[10] ^ 1]) + blob[11:]
-    with pytest.raises((TpmError, TSS2_Exception)):
+    with pytest.raises(TpmError):
         credential.import_key(esys, endorsement_key=endorsement, storage_root_key=storage, blob=forged)
     assert loaded(esys) == before
 
