@@ -1,0 +1,334 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""An open TPM: one exception type with sentences for people, a limit to waiting, and nothing left behind.
+
+This is the one place that meets the absence of tpm2-pytss. Response codes: TPM 2.0 part 2, 6.6; layers of the software
+stack: TCG TSS 2.0 Overview and Common Structures, 2.4.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+import time
+import traceback
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+
+try:
+    from tpm2_pytss import ESAPI
+    from tpm2_pytss.TSS2_Exception import TSS2_Exception
+
+    HAS_TPM2_PYTSS = True
+    TPM2_PYTSS_IMPORT_ERROR = None  # type: Optional[str]
+except Exception:  # the C library may be missing or of another version, which raises more than ImportError
+    HAS_TPM2_PYTSS = False
+    TPM2_PYTSS_IMPORT_ERROR = traceback.format_exc()
+
+DEFAULT_TCTI = "device:/dev/tpmrm0"
+# Discrete TPMs look for the primes of a key for up to minutes; Linux waits 300 s for such a command.
+DEFAULT_TIMEOUT = 300
+NO_LIBRARY = "The Python library tpm2-pytss is missing or unusable on this device; the role tpm_runtime installs it."
+
+RC_AUTH_FAIL = 0x08E
+RC_BAD_AUTH = 0x0A2
+RC_HANDLE = 0x08B
+RC_LOCKOUT = 0x921
+
+_LAYER = 0xFF0000
+_LAYER_TCTI = 0x0A0000
+_LAYERS_WITH_TPM_CODES = (0x000000, 0x090000, 0x0B0000, 0x0C0000)  # TPM, resource managers
+_FORMAT_ONE = 0x080
+_TCTI_IO_ERROR = 0x0A000A
+
+# TPM_RC_YIELDED, TPM_RC_TESTING, TPM_RC_NV_RATE, TPM_RC_RETRY, TPM_RC_NV_UNAVAILABLE: the command had no effect.
+_PASSING = (0x908, 0x90A, 0x920, 0x922, 0x923)
+
+_WORDS = {
+    RC_AUTH_FAIL: (
+        "the authorization is not the right one, and the TPM counted it as an attack attempt",
+        "Do not repeat it with guessed values: the TPM goes into lockout.",
+    ),
+    RC_BAD_AUTH: (
+        "the authorization is not the right one",
+        "Give the authorization that this TPM's owner has set.",
+    ),
+    0x082: ("the object's attributes do not allow it", None),
+    0x084: ("a value is out of range or not right for this TPM", None),
+    0x085: ("the hierarchy is disabled or not right for it", "Look whether the firmware setup has the TPM enabled."),
+    RC_HANDLE: ("there is nothing at that handle", None),
+    0x095: ("a value has a size that this TPM does not take", None),
+    0x09D: ("the policy of the key was not satisfied", None),
+    0x100: ("the TPM has not been started", "The kernel or TPM2_Startup has to start it first."),
+    0x101: ("the TPM is in failure mode", "Power-cycle the device; if it stays so, the chip is defective."),
+    0x120: ("the command is disabled", "TPM2_Clear and others can be disabled by firmware or by the owner."),
+    0x12D: ("the TPM is in the middle of a firmware upgrade", "Finish the upgrade first."),
+    0x12F: ("the authorization cannot be used that way", None),
+    0x143: ("this TPM does not have the command", None),
+    0x14A: ("the NV index was never written", None),
+    0x14B: ("the TPM has no room left in its NV memory", "Remove persistent keys or NV indices that nobody needs."),
+    0x14C: ("the handle is occupied", None),
+    0x902: (
+        "the TPM has no room for another key",
+        "Something left keys in it: use the resource manager (/dev/tpmrm0), power-cycle, or tpm2_flushcontext -t.",
+    ),
+    0x903: (
+        "the TPM has no room for another session",
+        "Something left sessions in it: use the resource manager (/dev/tpmrm0), power-cycle, or tpm2_flushcontext -l.",
+    ),
+    0x904: ("the TPM is out of memory", "Use the resource manager (/dev/tpmrm0), or power-cycle."),
+    0x905: ("the TPM has no session handle left", "Power-cycle, or tpm2_flushcontext -s and -l."),
+    0x906: ("the TPM has no object handle left", "Power-cycle, or tpm2_flushcontext -t."),
+    0x907: ("the locality is not right", None),
+    0x909: ("the command was canceled", "Run it again."),
+    0x920: ("the TPM limits how often its NV memory is written, and stayed so", "Run it again later."),
+    RC_LOCKOUT: (
+        "the TPM is in dictionary attack lockout",
+        "Wait for the recovery time that tpm_info shows, or have it reset with the lockout authorization.",
+    ),
+    0x922: ("the TPM stayed busy", "Run it again later."),
+    0x908: ("the TPM stayed busy", "Run it again later."),
+    0x90A: ("the TPM did not finish testing itself", "Run it again later."),
+    0x923: ("the TPM's NV memory stayed unavailable", "Run it again later."),
+}  # type: Dict[int, Tuple[str, Optional[str]]]
+
+_DOING = {
+    "clear": "clear the TPM",
+    "create_primary": "make a primary key",
+    "dictionary_attack_parameters": "set the dictionary attack parameters",
+    "dictionary_attack_lock_reset": "end the lockout",
+    "evict_control": "persist or remove a key",
+    "flush_context": "flush a key or session",
+    "get_capability": "read what the TPM is",
+    "hierarchy_change_auth": "change the authorization of a hierarchy",
+    "nv_read": "read NV memory",
+    "nv_read_public": "look at an NV index",
+    "policy_secret": "use the authorization of a hierarchy",
+    "read_public": "read a public key",
+    "start_auth_session": "start a session",
+    "tr_from_tpmpublic": "look at a handle",
+}
+
+# What a call leaves in the TPM: its result, or the first of it.
+_LEAVES = frozenset(
+    ("create_loaded", "create_primary", "hash_sequence_start", "hmac_start", "load", "load_external", "start_auth_session")
+)
+_TAKES_AWAY = frozenset(("event_sequence_complete", "flush_context", "sequence_complete"))
+
+# Connections whose TPM never answered. Their thread still waits in the C library, so they must not be freed.
+_abandoned = []  # type: List[Any]
+
+
+class TpmError(Exception):
+    """The TPM did not do it: a sentence, the response code where there was one, and what to do next."""
+
+    def __init__(self, message: str, rc: Optional[int] = None, hint: Optional[str] = None) -> None:
+        super().__init__(message if hint is None else "{0} {1}".format(message, hint))
+        self.message = message
+        self.rc = rc
+        self.hint = hint
+
+    @property
+    def code(self) -> Optional[int]:
+        """The response code without the number of the handle, parameter or session that it is about."""
+        return None if self.rc is None else plain_code(self.rc)
+
+
+def plain_code(rc: int) -> int:
+    """*rc* without layer and, in a format-one code, without the number of what it is about (part 2, 6.6.2)."""
+    code = rc & 0xFFFF
+    return code & 0x0BF if code & _FORMAT_ONE else code
+
+
+def told(rc: int, doing: str) -> TpmError:
+    """The error for response code *rc* while *doing* something."""
+    if rc & _LAYER in _LAYERS_WITH_TPM_CODES:
+        words, hint = _WORDS.get(plain_code(rc), ("the TPM refused it", None))
+        return TpmError("The TPM could not {0}: {1} (code 0x{2:x}).".format(doing, words, rc), rc, hint)
+    if rc & _LAYER == _LAYER_TCTI:
+        return TpmError(
+            "The connection to the TPM broke while it was to {0} (code 0x{1:x}).".format(doing, rc),
+            rc,
+            "Look whether the TPM is still there, then run again.",
+        )
+    return TpmError("The TPM software stack could not {0} (code 0x{1:x}).".format(doing, rc), rc)
+
+
+@contextlib.contextmanager
+def connect(tcti: str = DEFAULT_TCTI, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Any]:
+    """An open TPM with the methods of ``tpm2_pytss.ESAPI``, for as long as the context lasts.
+
+    *timeout* is the longest that the TPM may take for one command, in seconds. A busy TPM is asked again for so long.
+    Every failure of a method is a :class:`TpmError`. Keys and sessions that were loaded and not flushed are flushed at
+    the end, also after an error, unless the TPM does not answer at all.
+    """
+    if not HAS_TPM2_PYTSS:
+        raise TpmError(NO_LIBRARY)
+    # The library writes each refused command to stderr, which is the user's terminal or a journal.
+    os.environ.setdefault("TSS2_LOG", "all+none")
+    esys = Esys(tcti, timeout)
+    try:
+        yield esys
+    finally:
+        esys.close()
+
+
+class Esys:
+    """ESAPI in a thread of its own, since a command to a TPM that does not answer can be neither ended nor interrupted."""
+
+    def __init__(self, tcti: str, timeout: float) -> None:
+        self._tcti = tcti
+        self._timeout = timeout
+        self._calls = queue.Queue()  # type: queue.Queue[Any]
+        self._left = []  # type: List[Any]
+        self._silent = False
+        # A daemon, so that the process can end while the thread still waits.
+        self._thread = threading.Thread(target=self._serve, name="tpm", daemon=True)
+        self._thread.start()
+        _look_for_device(tcti)
+        self._esapi = self._open()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._esapi, name)
+        if not callable(method):
+            return method
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = self._persistently(_DOING.get(name, "do " + name), lambda: method(*args, **kwargs))
+            if name in _LEAVES:
+                self._left.append(result[0] if isinstance(result, tuple) else result)
+            elif name in _TAKES_AWAY:
+                gone = args[0] if args else next(iter(kwargs.values()))
+                self._left = [handle for handle in self._left if handle != gone]
+            return result
+
+        return call
+
+    def close(self) -> None:
+        """Flushes what is left, latest first, and closes."""
+        if self._silent:
+            return
+        for handle in reversed(self._left):
+            # TPM2_Clear and others take objects away by themselves, so a handle may be gone.
+            with contextlib.suppress(TpmError, TSS2_Exception):
+                self._in_thread("flush a key or session", lambda h=handle: self._esapi.flush_context(h))
+        if not self._silent:
+            with contextlib.suppress(TpmError, TSS2_Exception):
+                self._in_thread("close", self._esapi.close)
+            self._calls.put(None)
+            self._thread.join()
+
+    def _serve(self) -> None:
+        while True:
+            call = self._calls.get()
+            if call is None:
+                return
+            function, answer = call
+            try:
+                answer.put((True, function()))
+            except BaseException as error:
+                answer.put((False, error))
+
+    def _in_thread(self, doing: str, function: Callable[[], Any], timeout: Optional[float] = None) -> Any:
+        """What *function* returns or raises, from the thread that owns the connection."""
+        answer = queue.Queue()  # type: queue.Queue[Tuple[bool, Any]]
+        self._calls.put((function, answer))
+        try:
+            succeeded, result = answer.get(timeout=self._timeout if timeout is None else max(timeout, 0.001))
+        except queue.Empty:
+            self._silent = True
+            _abandoned.append(self)
+            raise TpmError(
+                "The TPM at {0} did not answer within {1:g} s when it was to {2}.".format(self._tcti, self._timeout, doing),
+                hint="Either it hangs (power-cycle the device), another program holds it, or the timeout is too short "
+                "for this chip: making a key can take minutes.",
+            ) from None
+        if succeeded:
+            return result
+        raise result
+
+    def _persistently(self, doing: str, function: Callable[[], Any], opening: bool = False) -> Any:
+        """:meth:`_in_thread`, again while the TPM says that it is busy and the time lasts."""
+        end = time.monotonic() + self._timeout
+        pause = 0.02
+        while True:
+            try:
+                return self._in_thread(doing, function, end - time.monotonic())
+            except TSS2_Exception as error:
+                rc = int(error.rc)
+                passing = rc & _LAYER in _LAYERS_WITH_TPM_CODES and plain_code(rc) in _PASSING
+                if opening:
+                    passing = passing or _device_is_busy(self._tcti)
+                if not passing or time.monotonic() + pause > end:
+                    if opening:
+                        raise _not_opened(self._tcti, rc) from error
+                    raise told(rc, doing) from error
+            time.sleep(pause)
+            pause = min(2 * pause, 2.0)
+
+    def _open(self) -> Any:
+        try:
+            return self._persistently("open the connection", lambda: ESAPI(self._tcti), opening=True)
+        except TpmError:
+            if not self._silent:
+                self._calls.put(None)
+            raise
+
+
+def _device(tcti: str) -> Optional[str]:
+    """The path of a device TCTI, None for another one."""
+    name, _colon, path = tcti.partition(":")
+    if tcti.startswith("/"):
+        return tcti
+    return (path or "/dev/tpmrm0") if name in ("device", "libtss2-tcti-device.so.0", "libtss2-tcti-device.so") else None
+
+
+def _look_for_device(tcti: str) -> None:
+    """The usual two mistakes, told before the library would say only that an I/O error occurred."""
+    path = _device(tcti)
+    if path is None:
+        return
+    if not os.path.exists(path):
+        raise TpmError(
+            "There is no TPM at {0}.".format(path),
+            hint="Look whether the firmware setup has the TPM enabled and the kernel has its driver, or set tcti.",
+        )
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise TpmError(
+            "No permission to use the TPM at {0}.".format(path), hint="Run as root, or as a member of the group tss."
+        )
+
+
+def _device_is_busy(tcti: str) -> bool:
+    """Whether the device of *tcti* takes one user at a time, as /dev/tpm0 does, and has one."""
+    path = _device(tcti)
+    if path is None:
+        return False
+    try:
+        os.close(os.open(path, os.O_RDWR))
+    except OSError as error:
+        return error.errno == 16  # EBUSY
+    return False
+
+
+def _not_opened(tcti: str, rc: int) -> TpmError:
+    if rc == _TCTI_IO_ERROR and _device(tcti) is None:
+        return TpmError(
+            "No TPM answers at {0} (code 0x{1:x}).".format(tcti, rc),
+            rc,
+            "Look whether the TPM simulator or resource manager named there runs.",
+        )
+    if _device_is_busy(tcti):
+        return TpmError(
+            "The TPM at {0} is used by another program.".format(tcti), rc, "Use /dev/tpmrm0, which takes many users."
+        )
+    if rc & _LAYER == _LAYER_TCTI and rc != _TCTI_IO_ERROR:
+        return TpmError(
+            "No way to the TPM could be opened for the TCTI {0!r} (code 0x{1:x}).".format(tcti, rc),
+            rc,
+            "Look at its spelling (such as device:/dev/tpmrm0) and whether the library libtss2-tcti for it is installed.",
+        )
+    return TpmError("The connection to the TPM at {0} could not be opened (code 0x{1:x}).".format(tcti, rc), rc)
