@@ -8,8 +8,8 @@ With the collection importable (``ansible_collections`` on PYTHONPATH) and the e
 ``python tests/bench/client_herd.py --service DIR --clients 1000 --registrations 200 --window 10``
 
 The clients are the real client's registration code, back-off and connection handling, each with a state directory of
-its own, run as threads; only the chip is shared: one software TPM serves all under as many registration IDs, as a thousand
-of them do not fit a workbench. The last line is JSON; ``calls_per_needed`` is calls seen over calls needed, and
+its own, run as threads; only the chip is shared: one software TPM serves all under as many registration IDs, as a
+thousand of them do not fit a workbench. The last line is JSON; ``calls_per_needed`` is calls seen over calls needed, and
 ``needed`` is two to register and one poll for each.
 """
 

@@ -85,7 +85,7 @@ def test_without_a_registration_id_the_one_of_the_stock_sdks_is_used(device):
     assert made == made.lower()
 
 
-# At its end the client tells the processor's seconds and its own peak; a child's ru_maxrss would begin with its parent's.
+# At its end the client tells its processor seconds and its peak; ru_maxrss of a child begins with its parent's.
 COST = """
 import atexit, json, resource
 def tell():
