@@ -11,19 +11,21 @@ stack: TCG TSS 2.0 Overview and Common Structures, 2.4.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import queue
 import threading
 import time
 import traceback
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from collections.abc import Iterator
+from typing import Any, Callable
 
 try:
     from tpm2_pytss import ESAPI
     from tpm2_pytss.TSS2_Exception import TSS2_Exception
 
     HAS_TPM2_PYTSS = True
-    TPM2_PYTSS_IMPORT_ERROR = None  # type: Optional[str]
+    TPM2_PYTSS_IMPORT_ERROR: str | None = None
 except Exception:  # the C library may be missing or of another version, which raises more than ImportError
     HAS_TPM2_PYTSS = False
     TPM2_PYTSS_IMPORT_ERROR = traceback.format_exc()
@@ -47,7 +49,7 @@ _TCTI_IO_ERROR = 0x0A000A
 # TPM_RC_YIELDED, TPM_RC_TESTING, TPM_RC_NV_RATE, TPM_RC_RETRY, TPM_RC_NV_UNAVAILABLE: the command had no effect.
 _PASSING = (0x908, 0x90A, 0x920, 0x922, 0x923)
 
-_WORDS = {
+_WORDS: dict[int, tuple[str, str | None]] = {
     RC_AUTH_FAIL: (
         "the authorization is not the right one, and the TPM counted it as an attack attempt",
         "Do not repeat it with guessed values: the TPM goes into lockout.",
@@ -93,7 +95,7 @@ _WORDS = {
     0x908: ("the TPM stayed busy", "Run it again later."),
     0x90A: ("the TPM did not finish testing itself", "Run it again later."),
     0x923: ("the TPM's NV memory stayed unavailable", "Run it again later."),
-}  # type: Dict[int, Tuple[str, Optional[str]]]
+}
 
 _DOING = {
     "clear": "clear the TPM",
@@ -114,25 +116,33 @@ _DOING = {
 
 # What a call leaves in the TPM: its result, or the first of it.
 _LEAVES = frozenset(
-    ("create_loaded", "create_primary", "hash_sequence_start", "hmac_start", "load", "load_external", "start_auth_session")
+    (
+        "create_loaded",
+        "create_primary",
+        "hash_sequence_start",
+        "hmac_start",
+        "load",
+        "load_external",
+        "start_auth_session",
+    )
 )
 _TAKES_AWAY = frozenset(("event_sequence_complete", "flush_context", "sequence_complete"))
 
 # Connections whose TPM never answered. Their thread still waits in the C library, so they must not be freed.
-_abandoned = []  # type: List[Any]
+_abandoned: list[Any] = []
 
 
 class TpmError(Exception):
     """The TPM did not do it: a sentence, the response code where there was one, and what to do next."""
 
-    def __init__(self, message: str, rc: Optional[int] = None, hint: Optional[str] = None) -> None:
-        super().__init__(message if hint is None else "{0} {1}".format(message, hint))
+    def __init__(self, message: str, rc: int | None = None, hint: str | None = None) -> None:
+        super().__init__(message if hint is None else f"{message} {hint}")
         self.message = message
         self.rc = rc
         self.hint = hint
 
     @property
-    def code(self) -> Optional[int]:
+    def code(self) -> int | None:
         """The response code without the number of the handle, parameter or session that it is about."""
         return None if self.rc is None else plain_code(self.rc)
 
@@ -147,14 +157,14 @@ def told(rc: int, doing: str) -> TpmError:
     """The error for response code *rc* while *doing* something."""
     if rc & _LAYER in _LAYERS_WITH_TPM_CODES:
         words, hint = _WORDS.get(plain_code(rc), ("the TPM refused it", None))
-        return TpmError("The TPM could not {0}: {1} (code 0x{2:x}).".format(doing, words, rc), rc, hint)
+        return TpmError(f"The TPM could not {doing}: {words} (code 0x{rc:x}).", rc, hint)
     if rc & _LAYER == _LAYER_TCTI:
         return TpmError(
-            "The connection to the TPM broke while it was to {0} (code 0x{1:x}).".format(doing, rc),
+            f"The connection to the TPM broke while it was to {doing} (code 0x{rc:x}).",
             rc,
             "Look whether the TPM is still there, then run again.",
         )
-    return TpmError("The TPM software stack could not {0} (code 0x{1:x}).".format(doing, rc), rc)
+    return TpmError(f"The TPM software stack could not {doing} (code 0x{rc:x}).", rc)
 
 
 @contextlib.contextmanager
@@ -177,13 +187,13 @@ def connect(tcti: str = DEFAULT_TCTI, timeout: float = DEFAULT_TIMEOUT) -> Itera
 
 
 class Esys:
-    """ESAPI in a thread of its own, since a command to a TPM that does not answer can be neither ended nor interrupted."""
+    """ESAPI in a thread of its own: a command to a TPM that does not answer can be neither ended nor interrupted."""
 
     def __init__(self, tcti: str, timeout: float) -> None:
         self._tcti = tcti
         self._timeout = timeout
-        self._calls = queue.Queue()  # type: queue.Queue[Any]
-        self._left = []  # type: List[Any]
+        self._calls: queue.Queue[Any] = queue.Queue()
+        self._left: list[Any] = []
         self._silent = False
         # A daemon, so that the process can end while the thread still waits.
         self._thread = threading.Thread(target=self._serve, name="tpm", daemon=True)
@@ -214,7 +224,7 @@ class Esys:
         for handle in reversed(self._left):
             # TPM2_Clear and others take objects away by themselves, so a handle may be gone.
             with contextlib.suppress(TpmError, TSS2_Exception):
-                self._in_thread("flush a key or session", lambda h=handle: self._esapi.flush_context(h))
+                self._in_thread("flush a key or session", functools.partial(self._esapi.flush_context, handle))
         if not self._silent:
             with contextlib.suppress(TpmError, TSS2_Exception):
                 self._in_thread("close", self._esapi.close)
@@ -232,9 +242,9 @@ class Esys:
             except BaseException as error:
                 answer.put((False, error))
 
-    def _in_thread(self, doing: str, function: Callable[[], Any], timeout: Optional[float] = None) -> Any:
+    def _in_thread(self, doing: str, function: Callable[[], Any], timeout: float | None = None) -> Any:
         """What *function* returns or raises, from the thread that owns the connection."""
-        answer = queue.Queue()  # type: queue.Queue[Tuple[bool, Any]]
+        answer: queue.Queue[tuple[bool, Any]] = queue.Queue()
         self._calls.put((function, answer))
         try:
             succeeded, result = answer.get(timeout=self._timeout if timeout is None else max(timeout, 0.001))
@@ -242,7 +252,7 @@ class Esys:
             self._silent = True
             _abandoned.append(self)
             raise TpmError(
-                "The TPM at {0} did not answer within {1:g} s when it was to {2}.".format(self._tcti, self._timeout, doing),
+                f"The TPM at {self._tcti} did not answer within {self._timeout:g} s when it was to {doing}.",
                 hint="Either it hangs (power-cycle the device), another program holds it, or the timeout is too short "
                 "for this chip: making a key can take minutes.",
             ) from None
@@ -278,7 +288,7 @@ class Esys:
             raise
 
 
-def _device(tcti: str) -> Optional[str]:
+def _device(tcti: str) -> str | None:
     """The path of a device TCTI, None for another one."""
     name, _colon, path = tcti.partition(":")
     if tcti.startswith("/"):
@@ -293,12 +303,12 @@ def _look_for_device(tcti: str) -> None:
         return
     if not os.path.exists(path):
         raise TpmError(
-            "There is no TPM at {0}.".format(path),
+            f"There is no TPM at {path}.",
             hint="Look whether the firmware setup has the TPM enabled and the kernel has its driver, or set tcti.",
         )
     if not os.access(path, os.R_OK | os.W_OK):
         raise TpmError(
-            "No permission to use the TPM at {0}.".format(path), hint="Run as root, or as a member of the group tss."
+            f"No permission to use the TPM at {path}.", hint="Run as root, or as a member of the group tss."
         )
 
 
@@ -317,18 +327,18 @@ def _device_is_busy(tcti: str) -> bool:
 def _not_opened(tcti: str, rc: int) -> TpmError:
     if rc == _TCTI_IO_ERROR and _device(tcti) is None:
         return TpmError(
-            "No TPM answers at {0} (code 0x{1:x}).".format(tcti, rc),
+            f"No TPM answers at {tcti} (code 0x{rc:x}).",
             rc,
             "Look whether the TPM simulator or resource manager named there runs.",
         )
     if _device_is_busy(tcti):
         return TpmError(
-            "The TPM at {0} is used by another program.".format(tcti), rc, "Use /dev/tpmrm0, which takes many users."
+            f"The TPM at {tcti} is used by another program.", rc, "Use /dev/tpmrm0, which takes many users."
         )
     if rc & _LAYER == _LAYER_TCTI and rc != _TCTI_IO_ERROR:
         return TpmError(
-            "No way to the TPM could be opened for the TCTI {0!r} (code 0x{1:x}).".format(tcti, rc),
+            f"No way to the TPM could be opened for the TCTI {tcti!r} (code 0x{rc:x}).",
             rc,
-            "Look at its spelling (such as device:/dev/tpmrm0) and whether the library libtss2-tcti for it is installed.",
+            "Look at its spelling (such as device:/dev/tpmrm0) and whether its library (libtss2-tcti) is installed.",
         )
-    return TpmError("The connection to the TPM at {0} could not be opened (code 0x{1:x}).".format(tcti, rc), rc)
+    return TpmError(f"The connection to the TPM at {tcti} could not be opened (code 0x{rc:x}).", rc)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import struct
-from typing import Any, Optional
+from typing import Any
 
 EK_HANDLE = 0x81010001
 SRK_HANDLE = 0x81000001
@@ -96,7 +96,7 @@ def _without_unique(template: bytes) -> bytes:
     return template[2 : 12 + policy_size + len(_RSA_2048_AES_128_CFB)]
 
 
-def rsa_modulus(public: bytes) -> Optional[int]:
+def rsa_modulus(public: bytes) -> int | None:
     """The modulus of an RSA-2048 *public*, None where it is another kind of key."""
     if public[2:4] != struct.pack(">H", _ALG_RSA) or public[-_MODULUS - 2 : -_MODULUS] != struct.pack(">H", _MODULUS):
         return None
@@ -114,5 +114,5 @@ def qualified_name(hierarchy: int, name: bytes) -> bytes:
 
 
 def registration_id(endorsement_key: bytes) -> str:
-    """The registration ID that the stock SDKs make of an endorsement key: base32 of its SHA-256, lower case, unpadded."""
+    """What the stock SDKs make of an endorsement key: base32 of its SHA-256, lower case, unpadded."""
     return base64.b32encode(hashlib.sha256(endorsement_key).digest()).decode("ascii").lower().rstrip("=")

@@ -1,0 +1,185 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a TPM tells of itself without any authorization (TPM2_GetCapability; TPM 2.0 part 2, 6.12 to 6.13, 8.6)."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, NamedTuple
+
+_CAP_ALGS = 0
+_CAP_HANDLES = 1
+_CAP_TPM_PROPERTIES = 6
+
+_PT_FIXED = 0x100
+_PT_FAMILY_INDICATOR = 0x100
+_PT_REVISION = 0x102
+_PT_YEAR = 0x104
+_PT_MANUFACTURER = 0x105
+_PT_VENDOR_STRINGS = (0x106, 0x107, 0x108, 0x109)
+_PT_FIRMWARE_VERSIONS = (0x10B, 0x10C)
+_PT_NV_BUFFER_MAX = 0x12C
+_PT_VARIABLE = 0x200
+_PT_PERMANENT = 0x200
+_PT_LOCKOUT_COUNTER = 0x20E
+_PT_MAX_AUTH_FAIL = 0x20F
+_PT_LOCKOUT_INTERVAL = 0x210
+_PT_LOCKOUT_RECOVERY = 0x211
+
+_OWNER_AUTH_SET = 1 << 0
+_ENDORSEMENT_AUTH_SET = 1 << 1
+_LOCKOUT_AUTH_SET = 1 << 2
+_DISABLE_CLEAR = 1 << 8
+_IN_LOCKOUT = 1 << 9
+
+PERSISTENT_HANDLES = (0x81000000, 0x81FFFFFF)
+NV_INDICES = (0x01000000, 0x01FFFFFF)
+
+# The vendor strings of swtpm and IBM's simulator, and of Microsoft's simulator. The manufacturer alone would not do:
+# IBM and Microsoft also stand for chips and firmware.
+_SOFTWARE_VENDOR_STRINGS = ("SWTPM", "XCG")
+
+_ALGORITHMS = {
+    0x0001: "rsa",
+    0x0004: "sha1",
+    0x0006: "aes",
+    0x000B: "sha256",
+    0x000C: "sha384",
+    0x000D: "sha512",
+    0x0012: "sm3_256",
+    0x0013: "sm4",
+    0x0018: "ecdsa",
+    0x0023: "ecc",
+    0x0026: "camellia",
+}
+
+
+class Properties(NamedTuple):
+    """The fixed properties of a chip and its changing state; times in seconds."""
+
+    manufacturer: str
+    model: str
+    firmware_version: str
+    family: str
+    revision: str
+    year: int
+    nv_buffer_max: int
+    owner_auth_set: bool
+    endorsement_auth_set: bool
+    lockout_auth_set: bool
+    clear_disabled: bool
+    in_lockout: bool
+    lockout_counter: int
+    max_tries: int
+    recovery_time: int
+    lockout_recovery: int
+
+    @property
+    def tpm_type(self) -> str:
+        """``software`` where the TPM says that it is made of software, else ``hardware`` (firmware TPMs among them)."""
+        return "software" if self.model.replace(" ", "").upper().startswith(_SOFTWARE_VENDOR_STRINGS) else "hardware"
+
+    def chip(self) -> dict[str, Any]:
+        """What the device record keeps of the chip."""
+        return {
+            "manufacturer": self.manufacturer,
+            "model": self.model,
+            "firmware_version": self.firmware_version,
+            "tpm_type": self.tpm_type,
+        }
+
+    def hierarchies(self) -> dict[str, bool]:
+        """Which hierarchies have an authorization."""
+        return {
+            "owner_auth_set": self.owner_auth_set,
+            "endorsement_auth_set": self.endorsement_auth_set,
+            "lockout_auth_set": self.lockout_auth_set,
+        }
+
+    def dictionary_attack(self) -> dict[str, int]:
+        """The parameters of the dictionary attack logic; TPM 2.0 part 1, 19.8."""
+        return {
+            "max_tries": self.max_tries,
+            "recovery_time": self.recovery_time,
+            "lockout_recovery": self.lockout_recovery,
+        }
+
+
+def read_properties(esys: Any) -> Properties:
+    """The properties of the TPM behind *esys*."""
+    fixed = _properties(esys, _PT_FIXED)
+    state = _properties(esys, _PT_VARIABLE)
+    permanent = state[_PT_PERMANENT]
+    return Properties(
+        manufacturer=_text(fixed[_PT_MANUFACTURER]),
+        model=" ".join("".join(_text(fixed.get(part, 0)) for part in _PT_VENDOR_STRINGS).split()),
+        firmware_version=_version([fixed.get(part, 0) for part in _PT_FIRMWARE_VERSIONS]),
+        family=_text(fixed[_PT_FAMILY_INDICATOR]),
+        revision="{}.{:02d}".format(*divmod(fixed[_PT_REVISION], 100)),
+        year=fixed.get(_PT_YEAR, 0),
+        nv_buffer_max=fixed[_PT_NV_BUFFER_MAX],
+        owner_auth_set=bool(permanent & _OWNER_AUTH_SET),
+        endorsement_auth_set=bool(permanent & _ENDORSEMENT_AUTH_SET),
+        lockout_auth_set=bool(permanent & _LOCKOUT_AUTH_SET),
+        clear_disabled=bool(permanent & _DISABLE_CLEAR),
+        in_lockout=bool(permanent & _IN_LOCKOUT),
+        lockout_counter=state[_PT_LOCKOUT_COUNTER],
+        max_tries=state[_PT_MAX_AUTH_FAIL],
+        recovery_time=state[_PT_LOCKOUT_INTERVAL],
+        lockout_recovery=state[_PT_LOCKOUT_RECOVERY],
+    )
+
+
+def read_handles(esys: Any, first: int, last: int) -> list[int]:
+    """The handles of *first* to *last* that exist."""
+    found: list[int] = []
+    more = True
+    while more and first <= last:
+        more, data = esys.get_capability(capability=_CAP_HANDLES, prop=first, property_count=64)
+        page = [int(handle) for handle in data.data.handles]
+        if not page:
+            break
+        found += [handle for handle in page if handle <= last]
+        first = page[-1] + 1
+    return found
+
+
+def read_algorithms(esys: Any) -> list[str]:
+    """The algorithms of note that the TPM has."""
+    _more, data = esys.get_capability(capability=_CAP_ALGS, prop=0, property_count=128)
+    return sorted(_ALGORITHMS[int(one.alg)] for one in data.data.algorithms if int(one.alg) in _ALGORITHMS)
+
+
+def seconds_in_words(seconds: int) -> str:
+    """*seconds* as people say them."""
+    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= size:
+            count = round(seconds / size, 1)
+            return "{:g} {}{}".format(count, unit, "" if count == 1 else "s")
+    return "{} second{}".format(seconds, "" if seconds == 1 else "s")
+
+
+def _properties(esys: Any, first: int) -> dict[int, int]:
+    """The properties of the group that *first* begins; TPMs answer in pages of a size of their own."""
+    found: dict[int, int] = {}
+    last = first + 0xFF
+    more = True
+    while more and first <= last:
+        more, data = esys.get_capability(capability=_CAP_TPM_PROPERTIES, prop=first, property_count=64)
+        page = {int(one.property): int(one.value) for one in data.data.tpmProperties}
+        if not page:
+            break
+        found.update(page)
+        first = max(page) + 1
+    return found
+
+
+def _text(value: int) -> str:
+    return "".join(chr(byte) for byte in struct.pack(">I", value) if 32 <= byte < 127).strip()
+
+
+def _version(parts: list[int]) -> str:
+    """Two 32-bit words as four 16-bit numbers, as the EK certificates and the makers' notes have them."""
+    return ".".join(str(number) for part in parts for number in (part >> 16, part & 0xFFFF))
