@@ -9,7 +9,7 @@ With the collection importable (``ansible_collections`` on PYTHONPATH) and the e
 
 The clients are the real client's registration code, back-off and connection handling, each with a state directory of
 its own, run as threads; only the chip is shared: one software TPM serves all under as many registration IDs, as a
-thousand of them do not fit a workbench. The last line is JSON; ``calls_per_needed`` is calls seen over calls needed, and
+thousand of them do not fit a workbench. The last line is JSON; ``calls_per_needed`` is calls seen over needed, and
 ``needed`` is two to register and one poll for each.
 """
 
