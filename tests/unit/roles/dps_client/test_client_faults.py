@@ -123,7 +123,7 @@ def test_two_at_once_take_turns(enrolled):
     enrolled.run("status")
     configuration = str(enrolled.directory / "config.json")
     command = ["/usr/bin/python3", str(enrolled.program), "--config", configuration, "register"]
-    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _turn in range(2)]
     said = sorted(process.communicate(timeout=60)[1].split()[0] for process in both)
     assert said == ["Already", "Assigned"]
 
@@ -141,7 +141,7 @@ class Tunnel(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             ends = {self.connection: far, far: self.connection}
             while True:
-                ready, _, _ = select.select(list(ends), [], [], 10)
+                ready = select.select(list(ends), [], [], 10)[0]
                 data = ready[0].recv(65536) if ready else b""
                 if not data:
                     return
