@@ -70,29 +70,37 @@ class EndorsementKey(NamedTuple):
 
 
 def read_endorsement_key(
-    esys: Any, *, properties: Properties, template: str = "auto", endorsement_auth: bytes = b"", identify: bool = True
+    esys: Any,
+    *,
+    properties: Properties,
+    template: str = "auto",
+    endorsement_auth: bytes = b"",
+    identify: bool = True,
+    ignore_persistent: bool = False,
 ) -> EndorsementKey:
     """The endorsement key at 0x81010001, or where there is none the one that *template* makes.
 
     *template* ``tcg`` or ``sdk`` insists: a persistent key of the other one is a :class:`TpmError`, as every client
     would use that one. ``auto`` takes a persistent key as it is and else makes the ``tcg`` key. Which template a
     persistent key came from is seen from its certificate, else by making the keys again; *identify* false saves the
-    latter, which can take minutes.
+    latter, which can take minutes. With *ignore_persistent* what is at the handle counts for nothing.
     """
     certificate = read_certificate(esys, RSA_CERTIFICATE, properties.nv_buffer_max)
     maker = _Maker(esys, properties, endorsement_auth)
-    if templates.EK_HANDLE not in read_handles(esys, templates.EK_HANDLE, templates.EK_HANDLE):
+    if ignore_persistent or not read_handles(esys, templates.EK_HANDLE, templates.EK_HANDLE):
         made = "tcg" if template == "auto" else template
         handle, public = maker.make(made)
         return EndorsementKey(public, templates.name_of(public), made, False, certificate, handle)
     handle = esys.tr_from_tpmpublic(templates.EK_HANDLE)
     public = _checked_persistent(esys, handle)
-    came_from = _template_of(public, certificate, maker if identify else None)
+    can_make = bool(endorsement_auth) or not properties.endorsement_auth_set
+    # Where a template is insisted on, a missing authorization is an error; else only the template stays unknown.
+    came_from = _template_of(public, certificate, maker if identify and (can_make or template != "auto") else None)
     if template not in ("auto", came_from):
         raise TpmError(
             f"The endorsement key persisted at 0x{templates.EK_HANDLE:08x} is of template '{came_from}', "
             f"not of '{template}'.",
-            hint="Clients use the persisted key, so a device enrolled with the other one would fail in the field. Ask for "
+            hint="Clients use the persisted key, so a device enrolled with the other would fail in the field. Ask for "
             "template '{}', or remove the persisted key first.".format("auto" if came_from == "other" else came_from),
         )
     return EndorsementKey(public, templates.name_of(public), came_from, True, certificate, handle)
