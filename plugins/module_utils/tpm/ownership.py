@@ -173,8 +173,8 @@ class Ownership:
         raise TpmError(
             "The lockout authorization of this TPM is set and the owner authorization is not, so nothing proves that "
             f"lockout_auth is the right one; {needed} would be a guess. Nothing was changed.",
-            hint=f"A wrong try disables the lockout hierarchy {_or_reset(self.properties.lockout_recovery)}. If you are "
-            "sure, set lockout_auth_trusted.",
+            hint=f"A wrong try disables the lockout hierarchy {_or_reset(self.properties.lockout_recovery)}. If you "
+            "are sure, set lockout_auth_trusted.",
         )
 
     def _set_in_words(self) -> str:
@@ -379,8 +379,8 @@ class Ownership:
                 hint="Allow more tries, or wait until some are forgiven.",
             )
         words = (
-            "set the dictionary attack parameters: {max_tries} tries, one forgiven each {recovery_time} s, lockout "
-            "authorization back after {lockout_recovery} s"
+            "set the dictionary attack parameters to {max_tries} tries, {recovery_time} s recovery, "
+            "{lockout_recovery} s lockout recovery"
         ).format(**wanted)
         return [Step("set_dictionary_attack", wanted, words)]
 

@@ -1,0 +1,196 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: tpm_endorsement_key_info
+short_description: The endorsement key of a TPM 2.0, its template and its certificate
+version_added: 0.1.0
+author: tpmfleet contributors (@tpmfleet)
+description:
+  - Reads the RSA-2048 endorsement key persisted at C(0x81010001), or makes it from its template for as long as it takes
+    to read it.
+  - Two templates are in use, and they make two different keys. A device that is enrolled with one key and registers
+    with the other fails in the field, so the result says which one it is.
+  - Reads the endorsement key certificate from NV memory where the maker has put one, and says whether it is about this
+    key. Whether the certificate can be trusted is for the controller to judge.
+extends_documentation_fragment:
+  - tpmfleet.azure_dps.attributes
+  - tpmfleet.azure_dps.attributes.info_module
+  - tpmfleet.azure_dps.attributes.actiongroup_tpm
+  - tpmfleet.azure_dps.tpm
+options:
+  template:
+    description:
+      - V(tcg) is the template of the TCG, which the endorsement key certificate certifies. V(sdk) is the one from which
+        Azure's device SDKs make a key where none is persisted.
+      - With either, a persisted key of the other template is an error, since clients would use that one.
+      - V(auto) takes a persisted key as it is, and else makes the V(tcg) key.
+    type: str
+    choices: [auto, tcg, sdk]
+    default: auto
+  identify_template:
+    description:
+      - Whether a persisted key that no certificate vouches for is compared with newly made keys, which can take
+        minutes.
+      - Where V(false), the template of such a key is V(other).
+    type: bool
+    default: true
+  endorsement_auth:
+    description: The authorization of the endorsement hierarchy, where it has one. It is needed only to make a key.
+    type: str
+  all_certificates:
+    description:
+      - Whether to return every certificate in the NV indices of the TCG's profile, those of ECC keys and chains included.
+    type: bool
+    default: false
+seealso:
+  - module: tpmfleet.azure_dps.tpm_info
+  - module: tpmfleet.azure_dps.tpm_ownership
+"""
+
+EXAMPLES = r"""
+- name: Read the endorsement key that the certificate certifies
+  tpmfleet.azure_dps.tpm_endorsement_key_info:
+    template: tcg
+  register: ek
+
+- name: Show what to enroll
+  ansible.builtin.debug:
+    msg: "{{ ek.endorsement_key.registration_id }} {{ ek.endorsement_key.public }}"
+
+- name: Read it with the certificates of its makers
+  tpmfleet.azure_dps.tpm_endorsement_key_info:
+    all_certificates: true
+"""
+
+RETURN = r"""
+endorsement_key:
+  description: The endorsement key.
+  returned: success
+  type: dict
+  contains:
+    public:
+      description: The TPM2B_PUBLIC in base64, which is what an enrollment takes.
+      type: str
+      returned: success
+      sample: AToAAQALAAMAsgAgg3GXZ0SEs/gakMyNRqXXJP1S124GUgtk8qHaGzMUaaoABgCAAEMAEAgAAAAAAAEAnhJ2fia4cfVCC0pI...
+    sha256:
+      description: SHA-256 of the TPM2B_PUBLIC.
+      type: str
+      returned: success
+      sample: 69e8ffd4bcf550f4982e7d4c34159f1ad1a56ce843b6cb12cb8abe2d811d5293
+    registration_id:
+      description: The registration ID that the stock SDKs make of the key.
+      type: str
+      returned: success
+      sample: nhup7vf46vipjgbopvgdifm7dli2k3hiio3mwewlrk7c3ai5kkjq
+    name:
+      description: The TPM name of the key, in hexadecimal.
+      type: str
+      returned: success
+      sample: 000b7a8342d660ef09dae14de390b96cbd70b6ece9b22e5748b5052fe04b37e7a1c5
+    template:
+      description: V(tcg), V(sdk), or V(other) where a persisted key came from neither or was not identified.
+      type: str
+      returned: success
+      sample: tcg
+    source:
+      description: V(persistent) where the key was persisted, V(template) where it was made to be read.
+      type: str
+      returned: success
+      sample: template
+    handle:
+      description: Handle of the persisted key.
+      type: str
+      returned: when persisted, else null
+      sample: "0x81010001"
+    persisted:
+      description: Whether the key is persisted.
+      type: bool
+      returned: success
+      sample: false
+    certificate:
+      description: The endorsement key certificate, DER in base64.
+      type: str
+      returned: when there is one, else null
+      sample: MIID8zCCAlugAwIBAgIBAjANBgkqhkiG9w0BAQsFADAYMRYwFAYDVQQDEw1zd3RwbS1sb2NhbGNhMCAXDTI2MTEyNDExMzAx...
+    certificate_nv_index:
+      description: Where the certificate was found.
+      type: str
+      returned: when there is one, else null
+      sample: "0x01c00002"
+    certificate_matches:
+      description: Whether the certificate is about this key.
+      type: bool
+      returned: when there is a certificate, else null
+      sample: true
+certificates:
+  description: The certificates in NV memory, in the order of their indices.
+  returned: when O(all_certificates=true)
+  type: list
+  elements: dict
+  contains:
+    nv_index:
+      description: Where it was found.
+      type: str
+      returned: success
+      sample: "0x01c00016"
+    kind:
+      description: V(endorsement) for the certificate of an endorsement key, V(chain) for one of its makers.
+      type: str
+      returned: success
+      sample: endorsement
+    certificate:
+      description: DER in base64.
+      type: str
+      returned: success
+      sample: MIIDRDCCAaygAwIBAgIBAzANBgkqhkiG9w0BAQsFADAYMRYwFAYDVQQDEw1zd3RwbS1sb2NhbGNhMCAXDTI2MTEyNDExMzAx...
+tpm:
+  description: The chip, as the device record has it.
+  returned: success
+  type: dict
+  sample: {"manufacturer": "IBM", "model": "SWTPM", "firmware_version": "8217.4131.22.13878", "tpm_type": "software"}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.tpm.endorsement_key import read_all_certificates, read_endorsement_key
+from ..module_utils.tpm.properties import read_properties
+from ..module_utils.tpm_module import connection_options, run
+
+
+def read(esys, params):
+    """The result of the module for the open TPM."""
+    properties = read_properties(esys)
+    key = read_endorsement_key(
+        esys,
+        properties=properties,
+        template=params["template"],
+        endorsement_auth=(params["endorsement_auth"] or "").encode("utf-8"),
+        identify=params["identify_template"],
+    )
+    result = {"changed": False, "endorsement_key": key.as_result(), "tpm": properties.chip()}
+    if params["all_certificates"]:
+        result["certificates"] = read_all_certificates(esys, properties=properties)
+    return result
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            **connection_options(),
+            "template": {"type": "str", "choices": ["auto", "tcg", "sdk"], "default": "auto"},
+            "identify_template": {"type": "bool", "default": True},
+            "endorsement_auth": {"type": "str", "no_log": True},
+            "all_certificates": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    run(module, lambda esys: read(esys, module.params))
+
+
+if __name__ == "__main__":
+    main()
