@@ -43,7 +43,7 @@ options:
     type: str
   all_certificates:
     description:
-      - Whether to return every certificate in the NV indices of the TCG's profile, those of ECC keys and chains included.
+      - Whether to return every certificate in the NV indices of the TCG's profile, ECC keys and chains included.
     type: bool
     default: false
 seealso:

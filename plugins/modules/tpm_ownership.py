@@ -14,8 +14,8 @@ description:
     every client looks first; dictionary attack parameters are set; and its hierarchies have the authorizations
     given here.
   - A TPM that has another owner is refused, and nothing in it is changed. The owner authorization is tried, which no
-    TPM counts as an attack. The lockout authorization is never tried before the owner authorization has proven right, since
-    one wrong try disables the lockout hierarchy for a long time.
+    TPM counts as an attack. The lockout authorization is never tried before the owner authorization has proven right,
+    since one wrong try disables the lockout hierarchy for a long time.
   - A run that is killed at any point is completed by the next one.
   - Authorizations cross the bus to the TPM only in sessions salted to the endorsement key, new ones encrypted.
 extends_documentation_fragment:

@@ -1,0 +1,184 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A TPM that is not there, not answering, busy or refusing is told in words, in time, and nothing stays in it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import connection, templates
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.connection import TpmError, connect
+from tpm2_pytss import ESAPI
+from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_SE
+from tpm2_pytss.TSS2_Exception import TSS2_Exception
+from tpm2_pytss.types import TPM2B_SENSITIVE_CREATE, TPMT_SYM_DEF
+
+
+def look(tcti, timeout=5):
+    """One cheap command."""
+    with connect(tcti, timeout) as esys:
+        return esys.get_random(4)
+
+
+def load_a_key_and_a_session(esys):
+    """What has to be flushed later."""
+    esys.create_primary(TPM2B_SENSITIVE_CREATE(), templates.srk_template(), ESYS_TR.OWNER)
+    esys.start_auth_session(
+        tpm_key=ESYS_TR.NONE,
+        bind=ESYS_TR.NONE,
+        session_type=TPM2_SE.HMAC,
+        symmetric=TPMT_SYM_DEF(algorithm=TPM2_ALG.NULL),
+        auth_hash=TPM2_ALG.SHA256,
+    )
+
+
+@pytest.mark.parametrize(
+    ("tcti", "words"),
+    [
+        ("device:/dev/no-such-tpm", "There is no TPM at /dev/no-such-tpm"),
+        ("swtpm:host=127.0.0.1,port=1", "No TPM answers at swtpm:host=127.0.0.1,port=1"),
+        ("nonsense:x", "for the TCTI 'nonsense:x'"),
+        ("device:/dev/null", "The connection to the TPM at device:/dev/null"),
+    ],
+)
+def test_no_tpm(tcti, words):
+    with pytest.raises(TpmError, match=words):
+        look(tcti)
+
+
+def test_no_permission(tmp_path, monkeypatch):
+    device = tmp_path / "tpmrm0"
+    device.touch()
+    monkeypatch.setattr(connection.os, "access", lambda *_args: False)
+    with pytest.raises(TpmError, match="No permission to use the TPM at .*tpmrm0.*root"):
+        look(f"device:{device}")
+
+
+def test_a_missing_library_is_told_with_its_remedy(monkeypatch):
+    monkeypatch.setattr(connection, "HAS_TPM2_PYTSS", False)
+    with pytest.raises(TpmError, match="tpm2-pytss.*tpm_runtime"):
+        look("device:/dev/tpmrm0")
+
+
+def test_a_tpm_that_never_answers_is_given_up_in_time(chip):
+    chip.pause()
+    before = time.monotonic()
+    with pytest.raises(TpmError, match="did not answer within 1 s"):
+        look(chip.tcti, timeout=1)
+    assert time.monotonic() - before < 3
+    chip.resume()
+
+
+def test_a_tpm_that_hangs_half_way_is_given_up(chip):
+    words = "did not answer within 1 s when it was to make a primary key"
+    with pytest.raises(TpmError, match=words), connect(chip.tcti, 1) as esys:
+        esys.get_random(4)
+        chip.pause()
+        esys.create_primary(TPM2B_SENSITIVE_CREATE(), templates.srk_template(), ESYS_TR.OWNER)
+    # The hung chip still makes its key when it goes on, and has no resource manager to take it away.
+    chip.power_cycle()
+
+
+def test_a_process_ends_although_its_tpm_never_answers(chip):
+    chip.pause()
+    program = (
+        "from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.connection import TpmError, connect\n"
+        f"try:\n with connect({chip.tcti!r}, 1): pass\n"
+        "except TpmError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, timeout=20, check=True)
+    assert "did not answer" in done.stdout
+    chip.resume()
+
+
+def test_a_busy_tpm_is_waited_for(chip):
+    holder = socket.create_connection(("127.0.0.1", chip.port))
+    threading.Timer(0.5, holder.close).start()
+    assert len(look(chip.tcti)) == 4
+
+
+def test_a_tpm_that_stays_busy_is_given_up(chip):
+    with socket.create_connection(("127.0.0.1", chip.port)), pytest.raises(TpmError, match="another program holds it"):
+        look(chip.tcti, timeout=1)
+
+
+class Moody:
+    """A TPM that refuses the first commands with *codes*."""
+
+    def __init__(self, codes):
+        self._codes = list(codes)
+
+    def __call__(self, _tcti):
+        return self
+
+    def get_random(self, _size):
+        if self._codes:
+            raise TSS2_Exception(self._codes.pop(0))
+        return b"1234"
+
+    def close(self):
+        """As ESAPI has it."""
+
+
+@pytest.mark.parametrize("code", [0x908, 0x90A, 0x920, 0x922, 0x923, 0x0B0922])
+def test_a_passing_refusal_is_asked_again(monkeypatch, code):
+    monkeypatch.setattr(connection, "ESAPI", Moody([code, code]))
+    assert look("moody") == b"1234"
+
+
+def test_a_passing_refusal_that_stays_is_told(monkeypatch):
+    monkeypatch.setattr(connection, "ESAPI", Moody([0x922] * 1000))
+    with pytest.raises(TpmError, match="stayed busy"):
+        look("moody", timeout=0.3)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0x921, "in dictionary attack lockout"),
+        (0x9A2, "the authorization is not the right one"),
+        (0x98E, "counted it as an attack"),
+        (0x902, "no room for another key.*tpm2_flushcontext"),
+        (0x0B0903, "no room for another session"),
+        (0x101, "failure mode"),
+        (0x14B, "no room left in its NV memory"),
+        (0x1BF, r"the TPM refused it \(code 0x1bf\)"),
+        (0x0A000A, "The connection to the TPM broke"),
+        (0x070004, "The TPM software stack could not"),
+    ],
+)
+def test_a_refusal_is_told_in_words(monkeypatch, code, words):
+    monkeypatch.setattr(connection, "ESAPI", Moody([code]))
+    with pytest.raises(TpmError, match=words) as caught:
+        look("moody")
+    assert caught.value.rc == code
+
+
+def test_what_was_loaded_is_flushed(chip, tools):
+    with connect(chip.tcti) as esys:
+        load_a_key_and_a_session(esys)
+        assert tools.leftovers()
+    assert tools.leftovers() == ""
+
+
+def test_what_was_loaded_is_flushed_after_an_error_too(chip, tools):
+    with pytest.raises(TpmError, match="the authorization"), connect(chip.tcti) as esys:
+        load_a_key_and_a_session(esys)
+        esys.tr_set_auth(ESYS_TR.OWNER, b"wrong")
+        esys.create_primary(TPM2B_SENSITIVE_CREATE(), templates.srk_template(), ESYS_TR.OWNER)
+    assert tools.leftovers() == ""
+
+
+def test_what_others_loaded_stays(chip, tools):
+    with ESAPI(chip.tcti) as theirs:
+        handle = theirs.create_primary(TPM2B_SENSITIVE_CREATE(), templates.srk_template(), ESYS_TR.OWNER)[0]
+        look(chip.tcti)
+        assert "0x80000000" in tools.capability("handles-transient")
+        theirs.flush_context(handle)
