@@ -78,6 +78,12 @@ def tools(chip):
     return Tools(chip.tcti)
 
 
+@pytest.fixture
+def tool_for():
+    """tpm2-tools on any TPM."""
+    return lambda tpm: Tools(tpm.tcti)
+
+
 @pytest.fixture(scope="session")
 def uncertified_state(tmp_path_factory):
     """The state of a TPM whose maker put no certificate in it."""
