@@ -1,0 +1,262 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who we are to the service: a shared access policy's key, a token made from one, or Entra ID.
+
+Sources: service documentation "Control access to DPS" (token format, scope of Entra ID tokens). A key or token appears
+in no message and no ``repr``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+import re
+import threading
+import time
+import traceback
+from datetime import datetime, timezone
+from typing import Any, Mapping
+from urllib.parse import quote, quote_plus, unquote
+
+from .errors import DpsError
+
+try:
+    import azure.identity as azure_identity
+
+    AZURE_IDENTITY_IMPORT_ERROR = None
+except ImportError:
+    azure_identity = None  # type: ignore[assignment]
+    AZURE_IDENTITY_IMPORT_ERROR = traceback.format_exc()
+
+CONNECTION_STRING_VARIABLE = "TPMFLEET_DPS_CONNECTION_STRING"
+ENTRA_SCOPE = "https://azure-devices-provisioning.net/.default"
+TOKEN_SECONDS = 3600
+# A token that ends within this time is not used for another call.
+RENEW_SECONDS = 300
+# Later than any true expiry in seconds: one stock SDK writes milliseconds.
+_MILLISECONDS_FROM = 10**11
+
+_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_PARTS = ("HostName", "SharedAccessKeyName", "SharedAccessKey", "SharedAccessSignature")
+_FOREIGN_PARTS = ("DeviceId", "ModuleId", "GatewayHostName")
+
+
+class Access:
+    """A host and how to show that we may use it. Safe for use by several threads."""
+
+    host: str
+
+    def authorization(self) -> str:
+        """The value of the Authorization header for a call made now. DpsError where there is none to be had."""
+        raise NotImplementedError
+
+
+class SharedAccessKey(Access):
+    """The key of a shared access policy; signs tokens of an hour and renews them in time."""
+
+    def __init__(self, host: str, policy: str, key: bytes) -> None:
+        self.host = host
+        self._policy = policy
+        self._key = key
+        self._lock = threading.Lock()
+        self._token = ""
+        self._expiry = 0.0
+
+    def authorization(self) -> str:
+        """A token with at least RENEW_SECONDS left."""
+        with self._lock:
+            if time.time() > self._expiry - RENEW_SECONDS:
+                self._expiry = int(time.time()) + TOKEN_SECONDS
+                self._token = sign(self.host, self._policy, self._key, int(self._expiry))
+            return self._token
+
+
+class SharedAccessToken(Access):
+    """A token that someone else signed, such as the one that a TPM maker is given."""
+
+    def __init__(self, token: str, host: str | None = None) -> None:
+        fields = _token_fields(token)
+        self.host = host or _checked_host(unquote(fields["sr"]).split("/", 1)[0], "sr (the host) of sas_token")
+        expiry = int(fields["se"])
+        self._expiry = expiry / 1000 if expiry >= _MILLISECONDS_FROM else float(expiry)
+        self._token = token.strip()
+
+    def authorization(self) -> str:
+        """The token. DpsError once it has expired, with the time when it did."""
+        if time.time() >= self._expiry:
+            ended = datetime.fromtimestamp(self._expiry, timezone.utc).isoformat()
+            raise DpsError(
+                f"The SAS token for {self.host} expired at {ended}.",
+                hint="Ask for a new one, or check this machine's clock.",
+            )
+        return self._token
+
+
+class EntraId(Access):
+    """A credential of azure-identity, or anything with its ``get_token``."""
+
+    def __init__(self, host: str, credential: Any) -> None:
+        self.host = host
+        self._credential = credential
+        self._lock = threading.Lock()
+        self._token: Any = None
+
+    def authorization(self) -> str:
+        """A bearer token for the scope of the provisioning service."""
+        with self._lock:
+            if self._token is None or time.time() > self._token.expires_on - RENEW_SECONDS:
+                self._token = self._ask()
+            return f"Bearer {self._token.token}"
+
+    def _ask(self) -> Any:
+        try:
+            return self._credential.get_token(ENTRA_SCOPE)
+        except Exception as error:
+            # azure-identity's own words can be pages long; the first line says which credential failed and how.
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise DpsError(
+                f"Entra ID gave no token for {self.host}: {first}",
+                hint="Check tenant, client_id and secret, or log in with 'az login', or use connection_string.",
+            ) from None
+
+
+def sign(host: str, policy: str, key: bytes, expiry: int) -> str:
+    """A shared access signature for *host* until *expiry* (seconds since the epoch)."""
+    resource = quote(host, safe="")
+    digest = hmac.new(key, f"{resource}\n{expiry}".encode(), hashlib.sha256).digest()
+    signature = quote_plus(base64.b64encode(digest))
+    return f"SharedAccessSignature sr={resource}&sig={signature}&se={expiry}&skn={quote(policy, safe='')}"
+
+
+def parse_connection_string(text: str) -> Access:
+    """The access that a connection string gives. DpsError says which part is wrong, and shows none of it."""
+    parts: dict[str, str] = {}
+    for number, part in enumerate((piece for piece in text.strip().strip("'\"").split(";") if piece.strip()), start=1):
+        name, equals, value = part.strip().partition("=")
+        if not equals:
+            raise _wrong(f"its part {number} is not of the form NAME=VALUE")
+        known = {one.lower(): one for one in _PARTS + _FOREIGN_PARTS}.get(name.strip().lower())
+        if known is None:
+            raise _wrong(f"its part {number} has a name that does not belong there")
+        if known in parts:
+            raise _wrong(f"{known} is there twice")
+        parts[known] = value.strip()
+    for name in _FOREIGN_PARTS:
+        if name in parts:
+            raise _wrong(f"it has a {name}, so it is a device's and not a provisioning service's")
+    if not parts.get("HostName"):
+        raise _wrong("HostName is missing")
+    host = _checked_host(parts["HostName"], "HostName of the connection string")
+    if parts.get("SharedAccessSignature"):
+        return SharedAccessToken(parts["SharedAccessSignature"], host)
+    for name in ("SharedAccessKeyName", "SharedAccessKey"):
+        if not parts.get(name):
+            raise _wrong(f"{name} is missing")
+    try:
+        key = base64.b64decode(parts["SharedAccessKey"], validate=True)
+    except (binascii.Error, ValueError):
+        raise _wrong("SharedAccessKey is not base64; was it cut off or pasted with something else?") from None
+    return SharedAccessKey(host, parts["SharedAccessKeyName"], key)
+
+
+def access_from(options: Mapping[str, Any]) -> Access:
+    """The access that a module's connection options ask for. DpsError where they do not say one way.
+
+    A connection string that comes from the environment gives way to an option that was written in the play.
+    """
+    connection_string, sas_token, host = (options.get(name) for name in ("connection_string", "sas_token", "host"))
+    if (host or sas_token) and connection_string and connection_string == os.environ.get(CONNECTION_STRING_VARIABLE):
+        connection_string = None
+    if connection_string:
+        if host or sas_token:
+            raise DpsError(
+                "connection_string excludes host and sas_token.", hint="Leave out the ones that are not meant."
+            )
+        return parse_connection_string(connection_string)
+    checked = _checked_host(re.sub(r"^https://", "", host.strip()).rstrip("/"), "host") if host else None
+    if sas_token:
+        return SharedAccessToken(sas_token, checked)
+    if checked:
+        return EntraId(checked, _entra_credential(options))
+    raise DpsError(
+        "Nothing says which provisioning service is meant.",
+        hint=f"Set connection_string (or {CONNECTION_STRING_VARIABLE}), or sas_token, or host for Entra ID.",
+    )
+
+
+def _entra_credential(options: Mapping[str, Any]) -> Any:
+    """The azure-identity credential that the options describe."""
+    if azure_identity is None:
+        raise DpsError(
+            "The Python package azure-identity, which Entra ID needs, is not installed.",
+            hint="Install it where the task runs (python -m pip install azure-identity), or use connection_string.",
+        )
+    tenant, client_id, secret = (options.get(name) for name in ("tenant", "client_id", "secret"))
+    certificate = options.get("x509_certificate_path")
+    source = options.get("auth_source") or "auto"
+    try:
+        if source == "cli":
+            return azure_identity.AzureCliCredential()
+        if source == "env":
+            return azure_identity.EnvironmentCredential()
+        if source == "msi":
+            return azure_identity.ManagedIdentityCredential(client_id=client_id)
+        if secret or certificate:
+            if not tenant or not client_id:
+                raise DpsError("secret and x509_certificate_path need tenant and client_id.", hint="Add them.")
+            if secret:
+                return azure_identity.ClientSecretCredential(tenant, client_id, secret)
+            return azure_identity.CertificateCredential(tenant, client_id, certificate)
+        return azure_identity.DefaultAzureCredential(managed_identity_client_id=client_id)
+    except (ValueError, OSError) as error:
+        raise DpsError(
+            f"The Entra ID credential cannot be made: {error}.", hint="Check tenant, client_id and the certificate."
+        ) from None
+
+
+def _wrong(what: str) -> DpsError:
+    return DpsError(
+        f"The connection string is wrong: {what}.",
+        hint="It has the form HostName=NAME;SharedAccessKeyName=POLICY;SharedAccessKey=KEY, from the service's page "
+        "'Shared access policies'.",
+    )
+
+
+def _checked_host(host: str, where: str) -> str:
+    if "://" in host or "/" in host:
+        raise DpsError(f"{where} is a URL.", hint="Give the host name alone, with :port where it is not 443.")
+    if not _HOST.fullmatch(host):
+        raise DpsError(f"{where} is not a host name.", hint="It looks like NAME.azure-devices-provisioning.net.")
+    if re.search(r"\.azure-devices\.(net|us|cn|de)(:\d+)?$", host, re.IGNORECASE) and "provisioning" not in host:
+        raise DpsError(
+            f"{where} is that of an IoT hub ({host}).",
+            hint="Take the connection string of the Device Provisioning Service, "
+            "NAME.azure-devices-provisioning.net.",
+        )
+    return host
+
+
+def _token_fields(token: str) -> dict[str, str]:
+    scheme = "SharedAccessSignature "
+    text = token.strip()
+    wrong = None
+    fields: dict[str, str] = {}
+    if not text.startswith(scheme):
+        wrong = "it does not begin with 'SharedAccessSignature '"
+    else:
+        for part in text[len(scheme) :].strip().split("&"):
+            name, _equals, value = part.partition("=")
+            fields[name] = value
+        missing = [name for name in ("sr", "sig", "se", "skn") if not fields.get(name)]
+        if missing:
+            wrong = f"it lacks {', '.join(missing)}"
+        elif not (fields["se"].isascii() and fields["se"].isdigit()):
+            wrong = "se (the expiry) is not a number"
+    if wrong:
+        raise DpsError(f"The SAS token is wrong: {wrong}.", hint="Ask for a new one, and copy the whole of it.")
+    return fields

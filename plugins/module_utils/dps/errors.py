@@ -1,0 +1,78 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The one exception of the DPS side, and what the service's refusals mean for the person who reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Service documentation "Troubleshoot Device Provisioning Service"; errorCode is the status and three digits.
+_HINTS = {
+    400: "Correct what the service names, or report it with the tracking ID.",
+    401: "Check the policy's name and key, or the token's expiry and host, and that this machine's clock is right.",
+    403: "The credential is known but has no right to do this: give its policy or its role the right.",
+    404: "Check the host name and the registration ID.",
+    405: "The service does not know this call: is the host a Device Provisioning Service's service endpoint?",
+    409: "Read it again and decide: it exists already, or another enrollment holds what must be unique.",
+    412: "It was changed by someone else since it was read: read it again.",
+    413: "The enrollment is too large: make its initial twin or device information smaller.",
+    429: "The service's quota is used up: run again later, raise retry_budget, or lower quota_share of parallel runs.",
+}
+_SERVER_HINT = "The service has a fault of its own: run again later, and report the tracking ID if it stays."
+_CODE_HINTS = {
+    400004: "The endorsement key has to be the base64 of the whole TPM2B_PUBLIC of an RSA endorsement key.",
+    401002: "Check the policy's name and key and that the policy has the right, or that the token is for this host.",
+}
+
+
+class DpsError(Exception):
+    """Something between us and the service went wrong.
+
+    *status* is the HTTP status or None where there was no answer, *error_code* and *tracking_id* the service's own,
+    *hint* what to do next. Never holds a key or a token.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        error_code: int | None = None,
+        tracking_id: str | None = None,
+        hint: str | None = None,
+        uncertain: bool = False,
+    ) -> None:
+        self.message = message
+        self.status = status
+        self.error_code = error_code
+        self.tracking_id = tracking_id
+        self.hint = hint if hint is not None else hint_for(status, error_code)
+        # Whether an earlier try of the same call ended without an answer, so that it may have been done.
+        self.uncertain = uncertain
+        super().__init__(" ".join(part for part in (self._told(), self.hint) if part))
+
+    def _told(self) -> str:
+        ids = [f"error {self.error_code}"] if self.error_code else []
+        ids += [f"tracking ID {self.tracking_id}"] if self.tracking_id else []
+        return f"{self.message} ({', '.join(ids)})." if ids else self.message
+
+    def as_result(self) -> dict[str, Any]:
+        """The failure as a module returns it."""
+        return {
+            "msg": str(self),
+            "status": self.status,
+            "error_code": self.error_code,
+            "tracking_id": self.tracking_id,
+            "hint": self.hint,
+        }
+
+
+def hint_for(status: int | None, error_code: int | None) -> str:
+    """What to do next, empty where nothing can be said."""
+    if error_code in _CODE_HINTS:
+        return _CODE_HINTS[error_code]
+    if status is None:
+        return ""
+    return _SERVER_HINT if status >= 500 else _HINTS.get(status, "")

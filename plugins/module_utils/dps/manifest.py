@@ -1,0 +1,304 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where wanted enrollments come from: a list, or a file of device records as JSON Lines or CSV, streamed.
+
+A file is read once to check every line and to note where each record begins, and again record by record when it is
+its turn. So memory holds a small index and never the fleet.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import json
+import os
+import threading
+from array import array
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Iterator, Sequence
+
+from .enrollment import Wanted, wanted_of
+from .errors import DpsError
+
+# CSV has text only: these cells hold JSON, the list of hubs is also taken as names separated by spaces or semicolons.
+_JSON_COLUMNS = (
+    "initial_twin",
+    "reprovision_policy",
+    "custom_allocation",
+    "optional_device_information",
+    "ownership",
+    "steps",
+)
+_BOOLEANS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a record is refused. *place* is its line in a file or its place in a list, both from 1."""
+
+    place: int
+    registration_id: str | None
+    field: str
+    reason: str
+
+    def as_result(self) -> dict[str, Any]:
+        """As a module returns it."""
+        return {
+            "place": self.place,
+            "registration_id": self.registration_id,
+            "field": self.field,
+            "reason": self.reason,
+        }
+
+    def told(self, word: str) -> str:
+        """As a sentence; *word* is what a place is called."""
+        return f"{word} {self.place}: {self.field} {self.reason}".replace("  ", " ")
+
+
+class ListSource:
+    """Records that are in memory anyway."""
+
+    word = "record"
+
+    def __init__(self, records: Sequence[Any]) -> None:
+        self._records = records
+
+    def scan(self) -> Iterator[tuple[int, int, Any, str | None]]:
+        """(position to read it again, place for people, the record, why it cannot be read or None), one a record."""
+        for number, record in enumerate(self._records):
+            yield number, number + 1, record, None
+
+    def at(self, position: int) -> Any:
+        """The record at a position that :meth:`scan` gave."""
+        return self._records[position]
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class FileSource:
+    """Records in a file: CSV where its name ends so, else JSON Lines."""
+
+    word = "line"
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        try:
+            self._file: BinaryIO = open(path, "rb")
+            # For reading a record again while the first reading goes on.
+            self._again: BinaryIO = open(path, "rb")
+        except OSError as error:
+            raise DpsError(
+                f"The manifest {path} cannot be read: {error.strerror}.",
+                hint="The file has to be where the task runs; delegate the task to the controller.",
+            ) from None
+        self._lock = threading.Lock()
+        self._size = os.fstat(self._file.fileno()).st_size
+        self._columns: list[str] | None = None
+        if path.lower().endswith(".csv"):
+            header = next(self._rows(0), None)
+            if header is None:
+                raise DpsError(f"The manifest {path} is empty.", hint="Its first line has to name the columns.")
+            self._columns = [name.strip() for name in header[2]]
+            self._begin = header[3]
+
+    def scan(self) -> Iterator[tuple[int, int, Any, str | None]]:
+        """As :meth:`ListSource.scan`."""
+        return self._scan_lines() if self._columns is None else self._scan_rows()
+
+    def at(self, position: int) -> Any:
+        """As :meth:`ListSource.at`."""
+        with self._lock:
+            if self._columns is None:
+                self._again.seek(position)
+                return json.loads(_without_mark(self._again.readline()))
+            record, _fault = self._from_row(next(self._rows(position, file=self._again))[2])
+            return record
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+        self._again.close()
+
+    def _scan_lines(self) -> Iterator[tuple[int, int, Any, str | None]]:
+        position = 0
+        self._file.seek(0)
+        for place, line in enumerate(self._file, start=1):
+            begin, position = position, position + len(line)
+            text = _without_mark(line)
+            if not text:
+                continue
+            try:
+                yield begin, place, json.loads(text), None
+            except (ValueError, UnicodeDecodeError) as error:
+                fault = f"is not JSON ({error.msg if isinstance(error, json.JSONDecodeError) else 'not UTF-8'})"
+                if position >= self._size and not line.endswith(b"\n"):
+                    fault = "ends in the middle of a record: the file was cut short"
+                yield begin, place, None, fault
+
+    def _scan_rows(self) -> Iterator[tuple[int, int, Any, str | None]]:
+        for begin, place, row, _end in self._rows(self._begin, first_place=2):
+            if any(cell.strip() for cell in row):
+                record, fault = self._from_row(row)
+                yield begin, place, record, fault
+
+    def _rows(
+        self, position: int, *, first_place: int = 1, file: BinaryIO | None = None
+    ) -> Iterator[tuple[int, int, list[str], int]]:
+        """(where the row begins, its line, its cells, where it ends); a quoted cell may span lines."""
+        source = file or self._file
+        source.seek(position)
+        ends = [position, first_place]
+
+        def lines() -> Iterator[str]:
+            for line in source:
+                ends[0] += len(line)
+                ends[1] += 1
+                yield line.decode("utf-8-sig" if ends[0] == len(line) else "utf-8", errors="replace")
+
+        begin, place = position, first_place
+        for row in csv.reader(lines()):
+            end, next_place = ends
+            yield begin, place, row, end
+            begin, place = end, next_place
+
+    def _from_row(self, row: list[str]) -> tuple[dict[str, Any] | None, str | None]:
+        assert self._columns is not None
+        if len(row) != len(self._columns):
+            return None, f"has {len(row)} cells, the first line names {len(self._columns)} columns"
+        record: dict[str, Any] = {}
+        for name, cell in zip(self._columns, row):
+            if cell.strip() == "":
+                continue
+            try:
+                record[name] = _from_cell(name, cell.strip())
+            except ValueError:
+                return None, f"has in column {name} what is not JSON"
+        return record, None
+
+
+def _without_mark(line: bytes) -> bytes:
+    """A line without its end and without the byte order mark that some editors begin a file with."""
+    text = line.strip()
+    return text[3:] if text.startswith(b"\xef\xbb\xbf") else text
+
+
+def _from_cell(name: str, cell: str) -> Any:
+    if name in _JSON_COLUMNS or (name == "iot_hubs" and cell.startswith("[")):
+        return json.loads(cell)
+    if name == "iot_hubs":
+        return cell.replace(";", " ").split()
+    if name == "iot_edge":
+        return _BOOLEANS.get(cell.lower(), cell)
+    return cell
+
+
+class Index:
+    """What memory holds of a manifest: for each good record its ID and where it is; and every problem.
+
+    Two records with one registration ID, or one endorsement key, are both refused: nobody can say which is right.
+    """
+
+    def __init__(self, source: ListSource | FileSource) -> None:
+        self.source = source
+        self.problems: list[Problem] = []
+        self._positions = array("Q")
+        self._places = array("L")
+        self._numbers: dict[str, int] = {}
+        self._spoiled: set[int] = set()
+        self.total = 0
+        self._read()
+
+    def __len__(self) -> int:
+        """How many records may be applied."""
+        return len(self._numbers)
+
+    def number_of(self, registration_id: str) -> int | None:
+        """The number of the record with this ID, in any case of letters; None where there is none."""
+        return self._numbers.get(registration_id.lower())
+
+    def numbers(self) -> Iterator[int]:
+        """The numbers of all good records, in their order."""
+        return iter(sorted(self._numbers.values()))
+
+    def capacity(self) -> int:
+        """One more than the highest number."""
+        return len(self._positions)
+
+    def place(self, number: int) -> int:
+        """The line or place of a record, for people."""
+        return self._places[number]
+
+    def wanted(self, number: int) -> Wanted:
+        """The record itself, read again. Safe for use by several threads."""
+        try:
+            wanted, problems = wanted_of(self.source_record(number))
+        except (ValueError, StopIteration):
+            wanted, problems = None, []
+        if wanted is None or problems or self.number_of(wanted.registration_id) != number:
+            raise DpsError(
+                f"The manifest changed while it was read ({self.source.word} {self.place(number)}).",
+                hint="Run again once nobody writes it; what was done so far stands.",
+            )
+        return wanted
+
+    def _read(self) -> None:
+        keys: dict[bytes, int] = {}
+        for position, place, record, fault in self.source.scan():
+            self.total += 1
+            if fault:
+                self.problems.append(Problem(place, None, "", fault))
+                continue
+            wanted, wrong = wanted_of(record)
+            registration_id = wanted.registration_id if wanted else _id_of(record)
+            self.problems += [Problem(place, registration_id, *pair) for pair in wrong]
+            if wanted is not None:
+                self._add(wanted, position, place, keys, good=not wrong)
+        for registration_id, number in [*self._numbers.items()]:
+            if number in self._spoiled:
+                del self._numbers[registration_id]
+
+    def _add(self, wanted: Wanted, position: int, place: int, keys: dict[bytes, int], *, good: bool) -> None:
+        number = len(self._positions)
+        self._positions.append(position)
+        self._places.append(place)
+        lower = wanted.registration_id.lower()
+        other = self._numbers.setdefault(lower, number)
+        if not good:
+            # Kept in the index all the same, so that a second record with its ID or key is found out.
+            self._spoiled.add(number)
+        if other != number:
+            self._refuse_both("registration_id", other, number, wanted.registration_id)
+        key = wanted.fields.get("endorsement_key")
+        if key:
+            digest = hashlib.blake2b(base64.b64decode(key), digest_size=16).digest()
+            holder = keys.setdefault(digest, number)
+            if holder != number and holder != other:
+                self._refuse_both("endorsement_key", holder, number, wanted.registration_id)
+
+    def _refuse_both(self, field: str, first: int, second: int, registration_id: str) -> None:
+        holder = _id_of(self.source_record(first)) or registration_id
+        for number, name, other, other_name in (
+            (first, holder, second, registration_id),
+            (second, registration_id, first, holder),
+        ):
+            reason = f"is also that of {self.source.word} {self._places[other]}"
+            if field == "endorsement_key":
+                reason += f" ({other_name}): two devices with one TPM, or one device listed twice"
+            self._spoiled.add(number)
+            self.problems.append(Problem(self._places[number], name, field, reason))
+
+    def source_record(self, number: int) -> Any:
+        """The record as it was written."""
+        return self.source.at(self._positions[number])
+
+
+def _id_of(record: Any) -> str | None:
+    if not isinstance(record, dict):
+        return None
+    wanted, _problems = wanted_of(record)
+    value = wanted.registration_id if wanted else record.get("registration_id")
+    return value if isinstance(value, str) else None
