@@ -14,8 +14,8 @@ options:
     description:
       - Connection string of a shared access policy of the Device Provisioning Service, as its page
         C(Shared access policies) shows it. C(HostName) may carry a port.
-      - Where it is not given it is taken from the environment variable E(TPMFLEET_DPS_CONNECTION_STRING), which gives way
-        to O(host) and O(sas_token).
+      - Where it is not given it is taken from the environment variable E(TPMFLEET_DPS_CONNECTION_STRING), which gives
+        way to O(host) and O(sas_token).
     type: str
   sas_token:
     description:
@@ -29,8 +29,8 @@ options:
     type: str
   auth_source:
     description:
-      - Where the Entra ID credential comes from. V(auto) takes O(secret) or O(x509_certificate_path) if one is given, and
-        else what azure-identity finds (environment, managed identity, Azure CLI and others).
+      - Where the Entra ID credential comes from. V(auto) takes O(secret) or O(x509_certificate_path) if one is given,
+        and else what azure-identity finds (environment, managed identity, Azure CLI and others).
       - V(cli) is the login of the Azure CLI, V(env) the variables C(AZURE_*), V(msi) the machine's managed identity.
     type: str
     choices: [auto, cli, env, msi]

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import IO, Any, Callable, Iterator, Mapping
+from typing import IO, Any, Callable
 
 from .enrollment import FIELDS, Wanted, as_result, changed_fields, key_digest, merged, normal, to_document
 from .errors import DpsError
@@ -36,7 +37,11 @@ DONE = {"create": "created", "update": "updated", "delete": "deleted", "unchange
 
 @dataclass(frozen=True)
 class Options:
-    """What an apply may do. *absent*: remove the listed enrollments; *replace_key*: an enrollment may change its TPM."""
+    """What an apply may do.
+
+    *absent*: remove the listed enrollments. *replace_key*: an enrollment may change its TPM. *etag*: only the
+    enrollment that has it.
+    """
 
     absent: bool = False
     replace_key: bool = False
@@ -47,8 +52,8 @@ class Options:
 class Step:
     """What is to be done with one record.
 
-    ``action`` is create, update, delete, unchanged or refuse (with ``reason``). ``before`` and ``after`` are the changed
-    fields only. ``actual`` is the document that is there, with its ETag; it is what an update is built on.
+    ``action`` is create, update, delete, unchanged or refuse (with ``reason``). ``before`` and ``after`` hold the
+    changed fields only. ``document`` is what is to be sent, ``etag`` that of the enrollment it was made from.
     """
 
     number: int
@@ -70,15 +75,6 @@ class Outcome:
     action: str
     reason: str | None = None
     error: DpsError | None = None
-
-    def as_result(self) -> dict[str, Any]:
-        """As a module returns it."""
-        return {
-            "registration_id": self.step.registration_id,
-            "action": self.action,
-            "changed_fields": self.step.changed,
-            "reason": self.reason,
-        }
 
 
 def plan_record(number: int, wanted: Wanted, actual: Mapping[str, Any] | None, options: Options) -> Step:
@@ -159,7 +155,7 @@ class Plan:
     """The steps that change or refuse something, on disk in their order; of the rest only the count."""
 
     def __init__(self, directory: str | None = None) -> None:
-        self._file: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", dir=directory)
+        self._file: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", dir=directory)  # noqa: SIM115
         self.counts = dict.fromkeys(DONE, 0)
 
     def add(self, step: Step) -> None:
@@ -226,7 +222,7 @@ def make_plan(
         wanted = index.wanted(number)
         return plan_record(number, wanted, service.enrollment(wanted.registration_id), options)
 
-    for step in _in_threads(read, rest, concurrency):
+    for step in in_threads(read, rest, concurrency):
         note(step)
     return plan
 
@@ -286,7 +282,7 @@ def apply_plan(
         yield from (batch for batch in pending.values() if batch)
 
     executor = _Executor(service, index.wanted, options)
-    for outcomes in _in_threads(executor.run, batches(), concurrency):
+    for outcomes in in_threads(executor.run, batches(), concurrency):
         for outcome in outcomes:
             on_outcome(outcome)
 
@@ -403,7 +399,7 @@ def _is_of_record(error: DpsError) -> bool:
     return error.status in (400, 404, 409, 412, 413) and bool(error.error_code)
 
 
-def _in_threads(function: Callable[[Any], Any], items: Iterator[Any], concurrency: int) -> Iterator[Any]:
+def in_threads(function: Callable[[Any], Any], items: Iterator[Any], concurrency: int) -> Iterator[Any]:
     """Results of *function* over *items*, as they come; only twice *concurrency* items are taken at a time.
 
     After the first exception no more is begun; what is under way is finished and its results are given first.

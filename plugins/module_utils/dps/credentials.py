@@ -19,8 +19,9 @@ import re
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import Any, Mapping
+from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
 from .errors import DpsError

@@ -19,10 +19,12 @@ import base64
 import binascii
 import hashlib
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Callable, Mapping
+from typing import Any, Callable
 
 from .endorsement_key import EndorsementKeyError, decode_endorsement_key, default_registration_id
+from .errors import DpsError
 
 REGISTRATION_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9\-._:]{0,126}[A-Za-z0-9\-])?")
 DEVICE_ID = re.compile(r"[A-Za-z0-9\-:.+%_#*?!(),=@;$']{1,128}")
@@ -88,7 +90,7 @@ def wanted_of(record: Any) -> tuple[Wanted | None, list[tuple[str, str]]]:
         return None, [("", "is not an object")]
     problems: list[tuple[str, str]] = []
     fields: dict[str, Any] = {}
-    for name, value in record.items():
+    for name in record:
         if name not in _READERS and name not in OTHER_RECORD_FIELDS and name != "registration_id":
             problems.append((str(name), "is not a field of an enrollment or of a device record"))
     for name, read in _READERS.items():
@@ -106,9 +108,7 @@ def wanted_of(record: Any) -> tuple[Wanted | None, list[tuple[str, str]]]:
     if fault:
         problems.append(("registration_id", fault))
     problems += _contradictions(record, fields)
-    if fault:
-        return None, problems
-    return Wanted(registration_id, fields), problems
+    return (None if fault else Wanted(str(registration_id), fields)), problems
 
 
 def registration_id_fault(value: Any) -> str | None:
@@ -122,6 +122,14 @@ def registration_id_fault(value: Any) -> str | None:
             return f"has {len(value)} characters; 128 are allowed"
         return "may hold letters, digits and - . _ : only, begins with a letter or digit and ends with one or a dash"
     return None
+
+
+def checked_ids(registration_ids: Iterable[str]) -> list[str]:
+    """The IDs once each, in their order. DpsError names those that are none."""
+    wrong = [f"{one!r} {registration_id_fault(one)}" for one in registration_ids if registration_id_fault(one)]
+    if wrong:
+        raise DpsError(f"Not a registration ID: {'; '.join(wrong)}.", hint="Nothing was sent.")
+    return list({one.lower(): one for one in registration_ids}.values())
 
 
 def normal(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -347,7 +355,7 @@ def _hub_list(value: Any) -> list[str]:
 
 def _custom(value: Any) -> dict[str, str] | None:
     given = _object(value, ("webhook_url", "api_version"))
-    if not given:
+    if not any(given.values()):
         return None
     if not given.get("webhook_url") or not given.get("api_version"):
         raise _Wrong("needs webhook_url and api_version")
@@ -374,9 +382,8 @@ def _contradictions(record: Mapping[str, Any], fields: Mapping[str, Any]) -> lis
     digest = record.get("endorsement_key_sha256")
     if digest and "endorsement_key" in fields and str(digest).lower() != key_digest(fields["endorsement_key"]):
         found.append(("endorsement_key_sha256", "is not the SHA-256 of endorsement_key"))
-    if fields.get("allocation_policy") == "custom" and "custom_allocation" in fields:
-        if fields["custom_allocation"] is None:
-            found.append(("custom_allocation", "is empty, and allocation_policy custom needs it"))
+    if fields.get("allocation_policy") == "custom" and fields.get("custom_allocation", True) is None:
+        found.append(("custom_allocation", "is empty, and allocation_policy custom needs it"))
     return found
 
 

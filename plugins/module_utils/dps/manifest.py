@@ -17,8 +17,9 @@ import json
 import os
 import threading
 from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Iterator, Sequence
+from typing import Any, BinaryIO
 
 from .enrollment import Wanted, wanted_of
 from .errors import DpsError
@@ -87,9 +88,9 @@ class FileSource:
     def __init__(self, path: str) -> None:
         self.path = path
         try:
-            self._file: BinaryIO = open(path, "rb")
+            self._file: BinaryIO = open(path, "rb")  # noqa: SIM115
             # For reading a record again while the first reading goes on.
-            self._again: BinaryIO = open(path, "rb")
+            self._again: BinaryIO = open(path, "rb")  # noqa: SIM115
         except OSError as error:
             raise DpsError(
                 f"The manifest {path} cannot be read: {error.strerror}.",
