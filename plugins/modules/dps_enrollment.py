@@ -145,8 +145,8 @@ changed_fields:
   sample: [provisioning_status]
 enrollment:
   description:
-    - The enrollment as it is then, with its registration as M(tpmfleet.azure_dps.dps_registration_info) returns it (null
-      where the device has not registered). Null where there is none.
+    - The enrollment as it is then, with its registration as M(tpmfleet.azure_dps.dps_registration_info) returns it
+      (null where the device has not registered). Null where there is none.
     - In check mode what the service alone knows, such as the ETag to be, is null.
   returned: success
   type: dict

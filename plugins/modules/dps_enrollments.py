@@ -125,14 +125,15 @@ results_omitted:
   type: int
   sample: 0
 failed_records:
-  description: The records that were refused, each with its place in the list (or its line in the manifest) and the reason.
+  description: The refused records, each with its place in the list (or its line in the manifest) and the reason.
   returned: always, except where a manifest was refused
   type: list
   elements: dict
   sample:
     - registration_id: pump-0002
       place: 2
-      reason: "endorsement_key is also that of record 5 (pump-0005): two devices with one TPM, or one device listed twice"
+      reason: >-
+        endorsement_key is also that of record 5 (pump-0005): two devices with one TPM, or one device listed twice
 problems:
   description: Every wrong line of a manifest that was refused.
   returned: when a manifest was refused
