@@ -11,8 +11,8 @@ version_added: 0.1.0
 author: tpmfleet contributors (@tpmfleet)
 description:
   - Reads the registration state of each device, one call a device.
-  - Can wait until all devices are assigned to a hub. The waiting grows longer between rounds and never takes more than
-    half of the service's documented quota. A device that is assigned or disabled is not asked for again.
+  - Can wait until all devices are assigned to a hub. Rounds of asking come at growing intervals, so that they take no
+    more than half of the service's documented quota. A device that is assigned or disabled is not asked for again.
   - A device without a registration is a result with the status V(not_found) and no failure. Time that has run out is
     told in RV(timed_out) and is no failure either, so that a play can say which device it waits for.
 extends_documentation_fragment:

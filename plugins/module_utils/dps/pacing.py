@@ -5,8 +5,8 @@
 """How fast calls are made: as fast as the service's quota lets them, found out from its answers.
 
 The quota is documented as 1,000 operations a minute and service; whether a bulk call costs one or ten is not. So
-nothing is assumed: calls go out freely until the service says 429, and then as many a minute as it was seen to take.
-More is tried now and then, the more rarely the more often it was refused.
+nothing is assumed: calls go out freely until the service says 429, and then as many as it was seen to take, in the time
+after which it said that it takes more. More is tried now and then, the more rarely the more often it was refused.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ import time
 from collections import deque
 from typing import Callable
 
-WINDOW_SECONDS = 60.0
+LONGEST_WINDOW = 60.0
+_SHORTEST_PROBE = 10.0
+# A window that is taken for shorter than it is ends in a refusal each time.
+_MARGIN = 1.02
 DOCUMENTED_OPERATIONS = 1000
 _LONGEST_PATIENCE = 32
 
@@ -39,16 +42,19 @@ class Pacer:
         self._in_flight = 0
         self._limit: int | None = None if share >= 1 else max(1, int(DOCUMENTED_OPERATIONS * share))
         self._learned = False
+        self._window = LONGEST_WINDOW
         self._closed_until = 0.0
         # How many windows without a refusal before more is tried.
         self._patience = 1
         self._probe_at = float("inf")
         self._probing = False
+        # The limit before more was tried.
+        self._proven: int | None = None
         self.refusals = 0
 
     @property
     def limit(self) -> int | None:
-        """Calls a minute, None while the service has not refused any."""
+        """Calls in the time that the quota looks back, None while the service has not refused any."""
         return self._limit
 
     def wait(self) -> None:
@@ -78,19 +84,29 @@ class Pacer:
             now = self._clock()
             # Calls that were under way when the first was refused tell nothing new.
             if now >= self._closed_until:
-                self._learn(now)
+                self._learn(now, retry_after)
             self._closed_until = max(self._closed_until, now + retry_after)
 
-    def _learn(self, now: float) -> None:
+    def _learn(self, now: float, retry_after: float) -> None:
+        # The quota is free again when the oldest call that counts has aged out: that is how long it looks back. Where
+        # others use the quota too the first guess is short, and later refusals make it longer. A try at more than the
+        # limit says nothing of the time.
         self._forget(now)
+        seen = ((now - self._answered[0] if self._answered else 0.0) + retry_after) * _MARGIN
+        if not self._probing:
+            self._window = min(LONGEST_WINDOW, max(seen, self._window if self._learned else 0.0))
         # The first refusal tells the quota, of which a share is ours; a later one that others use more of it.
         part = 1.0 if self._learned else self._share
-        self._learned = True
         taken = max(1, int(len(self._answered) * part))
-        self._limit = taken if self._limit is None else min(self._limit, taken)
+        known = self._proven if self._probing else self._limit
+        self._limit = taken if known is None or not self._learned else min(known, taken)
+        self._learned = True
         self._patience = min(self._patience * 2, _LONGEST_PATIENCE) if self._probing else 1
         self._probing = False
-        self._probe_at = now + self._patience * WINDOW_SECONDS
+        self._probe_at = now + self._patience * self._probe_seconds()
+
+    def _probe_seconds(self) -> float:
+        return max(self._window, _SHORTEST_PROBE)
 
     def _pause(self) -> float:
         now = self._clock()
@@ -104,12 +120,13 @@ class Pacer:
         if now >= self._probe_at and self._share >= 1:
             # The whole allowance was used without a refusal: there may be more. With a share of the quota there is
             # not: what lies beyond it belongs to others.
+            self._proven = self._limit
             self._limit += max(1, self._limit // 4)
             self._probing = True
-            self._probe_at = now + WINDOW_SECONDS
+            self._probe_at = now + self._probe_seconds()
             return 0.0
-        return self._answered[0] + WINDOW_SECONDS - now if self._answered else 0.05
+        return self._answered[0] + self._window - now if self._answered else 0.05
 
     def _forget(self, now: float) -> None:
-        while self._answered and self._answered[0] <= now - WINDOW_SECONDS:
+        while self._answered and self._answered[0] <= now - self._window:
             self._answered.popleft()

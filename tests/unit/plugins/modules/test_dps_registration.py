@@ -1,0 +1,142 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Registrations by their modules: what is not there is a value, waiting ends when it can, removing is idempotent.
+
+A registration is made by a device with a TPM, which is for the tests of the client: here the states are given.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps import watch as watching
+
+ASSIGNED = {
+    "registrationId": "unit-1",
+    "status": "assigned",
+    "substatus": "initialAssignment",
+    "assignedHub": "hub-eu.azure-devices.example",
+    "deviceId": "pump-0001",
+    "createdDateTimeUtc": "2026-11-24T11:19:54.4392650Z",
+    "lastUpdatedDateTimeUtc": "2026-11-24T11:19:54.6419320Z",
+    "etag": '"1"',
+}
+
+
+class Registrations:
+    """A service that knows registration states; each call is noted."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, list] = {}
+        self.asked: list[str] = []
+        self.deleted: list[tuple] = []
+
+    def registration(self, registration_id):
+        self.asked.append(registration_id)
+        states = self.states.get(registration_id, [None])
+        return states.pop(0) if len(states) > 1 else states[0]
+
+    def delete_registration(self, registration_id, *, etag):
+        self.deleted.append((registration_id, etag))
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that passes by sleeping only."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    return now
+
+
+def test_waiting_ends_when_all_are_assigned_and_asks_only_for_the_rest(clock):
+    service = Registrations()
+    service.states = {
+        "a": [ASSIGNED],
+        "b": [None, {"status": "failed", "errorCode": 400209}, {"status": "assigning"}, ASSIGNED],
+        "c": [{"status": "disabled"}],
+    }
+    states, waiting = watching.watch(service, ["a", "b", "c"], 300)
+    assert waiting == [] and states["b"] == ASSIGNED
+    assert sorted(service.asked) == ["a", "b", "b", "b", "b", "c"]
+    assert clock[0] < 10
+
+
+def test_waiting_ends_in_time_and_says_for_whom(clock):
+    service = Registrations()
+    service.states = {"a": [ASSIGNED]}
+    _states, waiting = watching.watch(service, ["a", "b"], 300)
+    assert waiting == ["b"] and clock[0] == pytest.approx(300)
+    assert len(service.asked) < 40
+
+
+def test_a_large_batch_takes_half_of_the_quota(clock):
+    service = Registrations()
+    watching.watch(service, [f"unit-{number}" for number in range(2000)], 600)
+    # The first and the last look come when they are wanted.
+    assert len(service.asked) <= 2 * 2000 + 500 * 10
+
+
+def test_without_waiting_each_is_asked_once(clock):
+    service = Registrations()
+    watching.watch(service, ["a", "b"], 0)
+    assert sorted(service.asked) == ["a", "b"] and clock[0] == 0
+
+
+def test_none_is_no_call(clock):
+    service = Registrations()
+    assert watching.watch(service, [], 300) == ({}, [])
+
+
+def test_what_is_not_there_is_a_value(dps, run_module):
+    found = run_module("dps_registration_info", **dps.connection(registration_ids=["unit-1", "unit-2"]))
+    assert [one["status"] for one in found["registrations"]] == ["not_found", "not_found"]
+    assert "never registered" in found["registrations"][0]["error_message"]
+    assert (found["timed_out"], found["waiting"]) == (False, [])
+    options = {"registration_ids": ["unit-1"], "wait_for": "assigned", "wait_timeout": 1}
+    waited = run_module("dps_registration_info", **dps.connection(**options))
+    assert (waited["timed_out"], waited["waiting"]) == (True, ["unit-1"])
+
+
+def test_an_assigned_device_is_told_whole(monkeypatch, dps, run_module):
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.service import Service
+
+    monkeypatch.setattr(Service, "registration", lambda _self, _one: ASSIGNED)
+    found = run_module("dps_registration_info", **dps.connection(registration_ids=["unit-1"], wait_for="assigned"))
+    assert found["registrations"] == [
+        {
+            "registration_id": "unit-1",
+            "status": "assigned",
+            "substatus": "initialAssignment",
+            "assigned_hub": "hub-eu.azure-devices.example",
+            "device_id": "pump-0001",
+            "error_code": None,
+            "error_message": None,
+            "created": ASSIGNED["createdDateTimeUtc"],
+            "last_updated": ASSIGNED["lastUpdatedDateTimeUtc"],
+            "etag": '"1"',
+        }
+    ]
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_removing_takes_the_registration_that_was_read(monkeypatch, dps, run_module, check):
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.service import Service
+
+    known = Registrations()
+    known.states = {"unit-1": [ASSIGNED]}
+    monkeypatch.setattr(Service, "registration", lambda _self, one: known.registration(one))
+    monkeypatch.setattr(Service, "delete_registration", lambda _self, one, **k: known.delete_registration(one, **k))
+    done = run_module("dps_registration", check=check, **dps.connection(registration_ids=["unit-1", "unit-2"]))
+    assert (done["changed"], done["removed"], done["not_found"]) == (True, ["unit-1"], ["unit-2"])
+    assert known.deleted == ([] if check else [("unit-1", '"1"')])
+    assert list(done["diff"]["before"]) == ["unit-1"]
+
+
+def test_removing_what_is_not_there_is_no_change(dps, run_module):
+    done = run_module("dps_registration", **dps.connection(registration_ids=["unit-1"], state="absent"))
+    assert not done["changed"]
