@@ -4,9 +4,11 @@
 
 """How fast calls are made: as fast as the service's quota lets them, found out from its answers.
 
-The quota is documented as 1,000 operations a minute and service; whether a bulk call costs one or ten is not. So
-nothing is assumed: calls go out freely until the service says 429, and then as many as it was seen to take, in the time
-after which it said that it takes more. More is tried now and then, the more rarely the more often it was refused.
+The quota is documented as 1,000 operations a minute and service; whether a bulk call costs one or ten is not, and
+others use the same quota. So nothing is assumed. Calls go out side by side up to a limit; at the limit one call alone
+tries whether there is more. Refused with 429, as many are made from then on as the service was seen to take, in the
+time after which it said that it takes more. More is tried again now and then, the more rarely the more often it was
+refused.
 """
 
 from __future__ import annotations
@@ -17,11 +19,14 @@ from collections import deque
 from typing import Callable
 
 LONGEST_WINDOW = 60.0
+DOCUMENTED_OPERATIONS = 1000
+# Where the quota may end, as calls: bulk calls that cost ten each, or one. Beyond, it is not the documented one.
+_FIRST_LIMITS = (100, 1000)
+_LONGEST_PATIENCE = 32
 _SHORTEST_PROBE = 10.0
 # A window that is taken for shorter than it is ends in a refusal each time.
 _MARGIN = 1.02
-DOCUMENTED_OPERATIONS = 1000
-_LONGEST_PATIENCE = 32
+_GLANCE = 0.005
 
 
 class Pacer:
@@ -40,22 +45,18 @@ class Pacer:
         self._lock = threading.Lock()
         self._answered: deque[float] = deque()
         self._in_flight = 0
-        self._limit: int | None = None if share >= 1 else max(1, int(DOCUMENTED_OPERATIONS * share))
-        self._learned = False
+        # A share of what is not known yet is a share of what is documented.
+        self._limit = _FIRST_LIMITS[0] if share >= 1 else max(1, int(DOCUMENTED_OPERATIONS * share))
         self._window = LONGEST_WINDOW
+        self._learned = False
         self._closed_until = 0.0
-        # How many windows without a refusal before more is tried.
+        # Whether the one call in flight tries for more than the limit; when the next may; and how many windows between.
+        self._trying = False
+        self._try_at = 0.0
         self._patience = 1
-        self._probe_at = float("inf")
-        self._probing = False
-        # The limit before more was tried.
+        # The limit before it was raised, while the raised one has not yet stood for a window.
         self._proven: int | None = None
         self.refusals = 0
-
-    @property
-    def limit(self) -> int | None:
-        """Calls in the time that the quota looks back, None while the service has not refused any."""
-        return self._limit
 
     def wait(self) -> None:
         """Returns when one more call may be made. Each is followed by :meth:`answered` or :meth:`refused`."""
@@ -75,6 +76,9 @@ class Pacer:
         with self._lock:
             self._in_flight -= 1
             self._answered.append(self._clock())
+            if self._trying:
+                self._trying = False
+                self._raise_limit()
 
     def refused(self, retry_after: float) -> None:
         """The call was answered with 429; nobody calls for *retry_after* seconds."""
@@ -87,23 +91,33 @@ class Pacer:
                 self._learn(now, retry_after)
             self._closed_until = max(self._closed_until, now + retry_after)
 
+    def _raise_limit(self) -> None:
+        if self._learned:
+            self._proven = self._limit
+            self._limit += max(1, self._limit // 4)
+            self._try_at = self._clock() + self._probe_seconds()
+        else:
+            self._limit = next((limit for limit in _FIRST_LIMITS if limit > self._limit), self._limit * 2)
+
     def _learn(self, now: float, retry_after: float) -> None:
-        # The quota is free again when the oldest call that counts has aged out: that is how long it looks back. Where
-        # others use the quota too the first guess is short, and later refusals make it longer. A try at more than the
-        # limit says nothing of the time.
         self._forget(now)
-        seen = ((now - self._answered[0] if self._answered else 0.0) + retry_after) * _MARGIN
-        if not self._probing:
+        taken = len(self._answered)
+        if self._learned and (self._trying or self._proven is not None):
+            # The limit was right before.
+            self._limit = self._proven or self._limit
+            self._patience = min(self._patience * 2, _LONGEST_PATIENCE)
+        else:
+            # The quota is free again when the oldest call that counts has aged out: that is how long it looks back.
+            # Where others use it too the first guess is short, and later refusals make it longer.
+            seen = ((now - self._answered[0] if self._answered else 0.0) + retry_after) * _MARGIN
             self._window = min(LONGEST_WINDOW, max(seen, self._window if self._learned else 0.0))
-        # The first refusal tells the quota, of which a share is ours; a later one that others use more of it.
-        part = 1.0 if self._learned else self._share
-        taken = max(1, int(len(self._answered) * part))
-        known = self._proven if self._probing else self._limit
-        self._limit = taken if known is None or not self._learned else min(known, taken)
+            # The first refusal tells the quota, of which a share is ours; a later one that others use more of it.
+            self._limit = max(1, min(self._limit, taken) if self._learned else int(taken * self._share))
+            self._patience = 1
         self._learned = True
-        self._patience = min(self._patience * 2, _LONGEST_PATIENCE) if self._probing else 1
-        self._probing = False
-        self._probe_at = now + self._patience * self._probe_seconds()
+        self._trying = False
+        self._proven = None
+        self._try_at = now + self._patience * self._probe_seconds()
 
     def _probe_seconds(self) -> float:
         return max(self._window, _SHORTEST_PROBE)
@@ -112,20 +126,19 @@ class Pacer:
         now = self._clock()
         if now < self._closed_until:
             return self._closed_until - now
-        if self._limit is None:
-            return 0.0
         self._forget(now)
         if len(self._answered) + self._in_flight < self._limit:
             return 0.0
-        if now >= self._probe_at and self._share >= 1:
-            # The whole allowance was used without a refusal: there may be more. With a share of the quota there is
-            # not: what lies beyond it belongs to others.
-            self._proven = self._limit
-            self._limit += max(1, self._limit // 4)
-            self._probing = True
-            self._probe_at = now + self._probe_seconds()
+        # With a share of the quota there is no trying: what lies beyond it belongs to others.
+        if self._share >= 1 and now >= self._try_at:
+            if self._in_flight:
+                return _GLANCE
+            self._trying = True
+            if self._proven is not None:
+                # The raised limit has stood.
+                self._proven, self._patience = None, 1
             return 0.0
-        return self._answered[0] + self._window - now if self._answered else 0.05
+        return self._answered[0] + self._window - now if self._answered else _GLANCE
 
     def _forget(self, now: float) -> None:
         while self._answered and self._answered[0] <= now - self._window:

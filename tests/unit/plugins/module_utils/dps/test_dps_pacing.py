@@ -76,6 +76,14 @@ def test_without_a_quota_nothing_is_waited_for():
     assert world.done >= 59_000
 
 
+@pytest.mark.parametrize("quota", [1000, 100])
+def test_the_documented_quota_is_found_by_one_refusal(quota):
+    world = World(quota)
+    world.run(pacer_in(world), minutes=0.9)
+    assert world.done in (quota, quota + 1)
+    assert world.refused == 1
+
+
 def test_a_share_of_the_documented_quota_is_never_refused():
     world = World(1000)
     world.run(pacer_in(world, 0.5), minutes=10)
