@@ -48,10 +48,55 @@ options:
       - If any line is wrong nothing is written at all, and every wrong line is told.
     type: path
   state:
-    description: Whether the listed enrollments are to be there. Others are left alone.
+    description:
+      - V(present) creates and changes the listed enrollments, V(absent) removes them. Others are left alone.
+      - V(exact) is V(present), and removes what is not listed, as far as O(selector) goes and O(prune_limit) allows. It
+        reads the whole list of the service. One wrong record refuses it all, since a record that is passed over would
+        look like one that is not listed.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, exact]
     default: present
+  selector:
+    description:
+      - Which enrollments are this manifest's own with O(state=exact), so that several teams can share one service. An
+        enrollment is selected if all that is given fits. Without it every TPM enrollment of the service is.
+      - A listed record that would not be selected is refused.
+    type: dict
+    suboptions:
+      registration_id:
+        description: A pattern with C(*) and C(?) that the registration ID fits.
+        type: str
+      tags:
+        description: Tags that the initial twin has at its top.
+        type: dict
+      optional_device_information:
+        description: Values that the device information has at its top.
+        type: dict
+  prune_limit:
+    description:
+      - How many enrollments O(state=exact) may remove. If either number is exceeded nothing at all is changed, and the
+        task fails, in check mode too.
+    type: dict
+    default: {}
+    suboptions:
+      count:
+        description: So many.
+        type: int
+        default: 100
+      percent:
+        description: So many of a hundred selected enrollments.
+        type: int
+        default: 10
+  plan_file:
+    description:
+      - Write the plan to this file, one JSON object a line, whole and without limits. In check mode too, which is what
+        a pipeline shows to a reviewer.
+    type: path
+  approved_plan:
+    description:
+      - Apply only if the plan is exactly the one in this file, which an earlier run wrote as O(plan_file). If the
+        manifest or the service has moved since, nothing is changed and the task fails.
+    type: path
   endorsement_key_change:
     description:
       - Whether an enrollment that is there may be given to another TPM, or be removed though it has another key.
@@ -90,6 +135,29 @@ EXAMPLES = r"""
 - name: Enroll the rack
   tpmfleet.azure_dps.dps_enrollments:
     enrollments: "{{ rack_records }}"
+  run_once: true
+  delegate_to: localhost
+
+- name: Plan on the pull request
+  tpmfleet.azure_dps.dps_enrollments:
+    manifest: enrollments.jsonl
+    state: exact
+    selector:
+      tags:
+        team: pumps
+    plan_file: plan.jsonl
+  check_mode: true
+  run_once: true
+  delegate_to: localhost
+
+- name: Apply on merge what was reviewed
+  tpmfleet.azure_dps.dps_enrollments:
+    manifest: enrollments.jsonl
+    state: exact
+    selector:
+      tags:
+        team: pumps
+    approved_plan: plan.jsonl
   run_once: true
   delegate_to: localhost
 
@@ -135,7 +203,7 @@ failed_records:
       reason: >-
         endorsement_key is also that of record 5 (pump-0005): two devices with one TPM, or one device listed twice
 problems:
-  description: Every wrong line of a manifest that was refused.
+  description: Every wrong line of a manifest that was refused, or record of an exact batch.
   returned: when a manifest was refused
   type: list
   elements: dict
@@ -152,21 +220,24 @@ from ..module_utils.dps.apply import Options, apply_plan, make_plan
 from ..module_utils.dps.connection import connection_options, run
 from ..module_utils.dps.errors import DpsError
 from ..module_utils.dps.manifest import FileSource, Index, ListSource
+from ..module_utils.dps.planfile import hold_to, write_plan
 from ..module_utils.dps.report import Report
+from ..module_utils.dps.selector import Selector
 
 # So many wrong lines stand in the message itself; all of them are in problems.
 PROBLEMS_IN_MESSAGE = 10
 
 
-def refuse_manifest(index, path):
-    """The failure of a manifest that has wrong lines."""
+def refuse_whole(index, name):
+    """The failure of a manifest that has wrong lines, or of an exact batch with wrong records."""
     places = len({problem.place for problem in index.problems})
     told = [problem.told(index.source.word) for problem in index.problems[:PROBLEMS_IN_MESSAGE]]
     if len(index.problems) > len(told):
         told.append(f"and {len(index.problems) - len(told)} more, see problems")
+    what = f"{places} of {index.total} {index.source.word}s of {name}"
     return {
         "failed": True,
-        "msg": f"{places} of {index.total} lines of {path} are wrong, so nothing was written: {'; '.join(told)}.",
+        "msg": f"{what} are wrong, so nothing was written: {'; '.join(told)}.",
         "problems": [problem.as_result() for problem in index.problems],
     }
 
@@ -177,17 +248,33 @@ def enroll(service, module):
     source = ListSource(params["enrollments"]) if params["manifest"] is None else FileSource(params["manifest"])
     try:
         index = Index(source)
-        if index.problems and params["manifest"] is not None:
-            return refuse_manifest(index, params["manifest"])
+        if index.problems and (params["manifest"] is not None or params["state"] == "exact"):
+            return refuse_whole(index, params["manifest"] or "enrollments")
         return plan_and_apply(service, index, module)
     finally:
         source.close()
 
 
+def check_pruning(plan, limit):
+    """DpsError if more would be removed than *limit* allows."""
+    percent = 100 * plan.pruned / plan.selected if plan.pruned else 0
+    if plan.pruned > limit["count"] or percent > limit["percent"]:
+        raise DpsError(
+            f"{plan.pruned} of {plan.selected} enrollments ({percent:.0f} %) are not listed and would be removed; "
+            f"prune_limit allows {limit['count']} and {limit['percent']} %.",
+            hint="Nothing was changed. Is the manifest whole? If they are to go, raise prune_limit.",
+        )
+
+
 def plan_and_apply(service, index, module):
     """The result of the module for what is good in *index*."""
     params = module.params
-    options = Options(absent=params["state"] == "absent", replace_key=params["endorsement_key_change"])
+    options = Options(
+        absent=params["state"] == "absent",
+        replace_key=params["endorsement_key_change"],
+        exact=params["state"] == "exact",
+        selector=Selector(params["selector"]) if params["selector"] is not None else None,
+    )
     report = Report(index, results_limit=params["results_limit"], diff_limit=params["diff_limit"])
     report.problems(index.problems)
     failure = None
@@ -201,6 +288,12 @@ def plan_and_apply(service, index, module):
             directory=module.tmpdir,
             on_unchanged=report.unchanged,
         )
+        if options.exact:
+            check_pruning(plan, params["prune_limit"])
+        if params["plan_file"]:
+            write_plan(params["plan_file"], plan, service.host)
+        if params["approved_plan"]:
+            hold_to(params["approved_plan"], plan, service.host)
         if module.check_mode:
             for step in plan.steps():
                 report.planned(step)
@@ -236,7 +329,25 @@ def main():
             **connection_options(),
             "enrollments": {"type": "list", "elements": "dict"},
             "manifest": {"type": "path"},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "absent", "exact"], "default": "present"},
+            "selector": {
+                "type": "dict",
+                "options": {
+                    "registration_id": {"type": "str"},
+                    "tags": {"type": "dict"},
+                    "optional_device_information": {"type": "dict"},
+                },
+            },
+            "prune_limit": {
+                "type": "dict",
+                "default": {},
+                "options": {
+                    "count": {"type": "int", "default": 100},
+                    "percent": {"type": "int", "default": 10},
+                },
+            },
+            "plan_file": {"type": "path"},
+            "approved_plan": {"type": "path"},
             "endorsement_key_change": {"type": "bool", "default": False, "no_log": False},
             "fail_on_record_error": {"type": "bool", "default": True},
             "concurrency": {"type": "int", "default": 8},
@@ -248,6 +359,8 @@ def main():
         mutually_exclusive=[("enrollments", "manifest")],
         supports_check_mode=True,
     )
+    if module.params["selector"] is not None and module.params["state"] != "exact":
+        module.fail_json(msg="selector is for state exact; with other states only what is listed is touched.")
     for name, lowest, highest in (("concurrency", 1, 64), ("quota_share", 1, 100)):
         if not lowest <= module.params[name] <= highest:
             module.fail_json(msg=f"{name} is {module.params[name]}; it has to be {lowest} to {highest}.")

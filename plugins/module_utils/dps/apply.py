@@ -25,6 +25,7 @@ from typing import IO, Any, Callable
 from .enrollment import FIELDS, Wanted, as_result, changed_fields, key_digest, merged, normal, to_document
 from .errors import DpsError
 from .manifest import Index
+from .selector import Selector
 from .service import BULK_BYTES, BULK_MOST, Service
 
 # As many records as are read by single calls: below it a GET each is quicker than the pages of a large service.
@@ -32,6 +33,8 @@ SINGLE_READS = 100
 PAGE_SIZE = 1000
 # How often a record that others change under us is planned anew.
 REPLANS = 5
+# The number of a step that removes what no record lists.
+PRUNED = -1
 DONE = {"create": "created", "update": "updated", "delete": "deleted", "unchanged": "unchanged", "refuse": "failed"}
 
 
@@ -40,20 +43,24 @@ class Options:
     """What an apply may do.
 
     *absent*: remove the listed enrollments. *replace_key*: an enrollment may change its TPM. *etag*: only the
-    enrollment that has it.
+    enrollment that has it. *exact*: remove what is not listed and is in the *selector*, which all that is listed has to
+    be in as well.
     """
 
     absent: bool = False
     replace_key: bool = False
     etag: str | None = None
+    exact: bool = False
+    selector: Selector | None = None
 
 
 @dataclass(frozen=True)
 class Step:
     """What is to be done with one record.
 
-    ``action`` is create, update, delete, unchanged or refuse (with ``reason``). ``before`` and ``after`` hold the
-    changed fields only. ``document`` is what is to be sent, ``etag`` that of the enrollment it was made from.
+    ``number`` is that of the record, PRUNED where no record lists the enrollment. ``action`` is create, update, delete,
+    unchanged or refuse (with ``reason``). ``before`` and ``after`` hold the changed fields only. ``document`` is what
+    is to be sent, ``etag`` that of the enrollment it was made from.
     """
 
     number: int
@@ -103,6 +110,8 @@ def plan_record(number: int, wanted: Wanted, actual: Mapping[str, Any] | None, o
         return Step(number, registration_id, "delete", sorted(gone), gone, {}, document, etag)
     after = merged(wanted, before)
     contradiction = _contradiction(after)
+    if contradiction is None and options.selector and not options.selector.matches(registration_id, after):
+        contradiction = "it is not in the selector, so with state exact it is none of this manifest's"
     if contradiction:
         return Step(number, registration_id, "refuse", reason=contradiction, etag=etag)
     if before is None:
@@ -157,12 +166,16 @@ class Plan:
     def __init__(self, directory: str | None = None) -> None:
         self._file: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", dir=directory)  # noqa: SIM115
         self.counts = dict.fromkeys(DONE, 0)
+        # How many enrollments are in the selector, and how many of them no record lists.
+        self.selected = 0
+        self.pruned = 0
 
     def add(self, step: Step) -> None:
         """Notes one step."""
         self.counts[step.action] += 1
         if step.action == "unchanged":
             return
+        self.pruned += step.number == PRUNED
         fields = [
             step.number,
             step.registration_id,
@@ -210,7 +223,9 @@ def make_plan(
     for number in index.numbers():
         unseen[number] = 1
     complete = False
-    if len(index) > SINGLE_READS:
+    if options.exact:
+        complete = _plan_from_pages(service, index, options, unseen, note, plan)
+    elif len(index) > SINGLE_READS:
         complete = _plan_from_pages(service, index, options, unseen, note)
     rest = (number for number in range(index.capacity()) if unseen[number])
     if complete:
@@ -228,24 +243,50 @@ def make_plan(
 
 
 def _plan_from_pages(
-    service: Service, index: Index, options: Options, unseen: bytearray, note: Callable[[Step], None]
+    service: Service,
+    index: Index,
+    options: Options,
+    unseen: bytearray,
+    note: Callable[[Step], None],
+    everything: Plan | None = None,
 ) -> bool:
-    """Plans what the service lists; whether the list was read to its end, so that the rest is not there."""
+    """Plans what the service lists; whether the list was read to its end, so that the rest is not there.
+
+    With *everything*, the plan of an exact apply, nothing is left out, and what no record lists is removed.
+    """
     budget = len(index)
     left = len(index)
     for calls, page in enumerate(service.pages(page_size=PAGE_SIZE), start=1):
         for document in page:
             number = index.number_of(str(document.get("registrationId")))
+            if everything is not None:
+                step = _pruning(document, options)
+                everything.selected += step is not None
+                if step is not None and number is None:
+                    note(step)
             if number is None or not unseen[number]:
                 continue
             unseen[number] = 0
             left -= 1
             note(plan_record(number, index.wanted(number), document, options))
-        if not left:
+        if everything is None and not left:
             return True
-        if calls >= budget:
+        if everything is None and calls >= budget:
             return False
     return True
+
+
+def _pruning(document: Mapping[str, Any], options: Options) -> Step | None:
+    """The step that removes an enrollment which no record lists, None where it is none of this manifest's."""
+    if (document.get("attestation") or {}).get("type") not in (None, "tpm"):
+        return None
+    fields = normal(document)
+    registration_id = document["registrationId"]
+    if options.selector is not None and not options.selector.matches(registration_id, fields):
+        return None
+    gone = {name: value for name, value in fields.items() if value}
+    sent = to_document(registration_id, fields, document)
+    return Step(PRUNED, registration_id, "delete", sorted(gone), gone, {}, sent, document.get("etag"))
 
 
 def apply_plan(
@@ -272,6 +313,10 @@ def apply_plan(
                 continue
             if step.action == "create":
                 step = plan_record(step.number, index.wanted(step.number), None, options)
+            if step.number == PRUNED:
+                # By itself: a bulk deletion pays no regard to the ETag, and what was changed since may be wanted.
+                yield [step]
+                continue
             size = len(json.dumps(step.document))
             batch = pending.setdefault(step.action, [])
             if batch and (len(batch) == BULK_MOST or sizes[step.action] + size > BULK_BYTES):
@@ -349,6 +394,8 @@ class _Executor:
         try:
             self._call(step)
         except DpsError as error:
+            if step.number == PRUNED and error.status == 412:
+                return Outcome(step, "failed", f"{error} It was not removed.", error)
             if error.status in (409, 412) or (error.status == 404 and error.error_code and step.action == "update"):
                 return self._replan(step, error, error.uncertain)
             if _is_of_record(error):

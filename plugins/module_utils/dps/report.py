@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .apply import DONE, Outcome, Step
+from .apply import DONE, PRUNED, Outcome, Step
 from .enrollment import key_digest
 from .manifest import Index, Problem
 
@@ -54,7 +54,8 @@ class Report:
     def outcome(self, outcome: Outcome) -> None:
         """What became of a record."""
         step = outcome.step
-        place = self._index.place(step.number)
+        # What no record lists comes last.
+        place = self._index.place(step.number) if step.number != PRUNED else self._index.total + 1
         failed = outcome.action == "failed"
         self._note(place, step.registration_id, outcome.action, [] if failed else step.changed, outcome.reason)
         if outcome.action in ("created", "updated", "deleted") and len(self._before) < self._diff_limit:
@@ -67,9 +68,9 @@ class Report:
         result = {
             "changed": self.changed,
             "counts": {**self.counts, "total": total},
-            "results": [one for _place, one in sorted(self._results, key=lambda pair: pair[0])],
+            "results": [one for _place, one in sorted(self._results, key=_order)],
             "results_omitted": total - len(self._results),
-            "failed_records": [one for _place, one in sorted(self._failed, key=lambda pair: pair[0])],
+            "failed_records": [one for _place, one in sorted(self._failed, key=_order)],
         }
         return result
 
@@ -93,6 +94,10 @@ class Report:
         if len(self._results) < self._results_limit:
             one = {"registration_id": registration_id, "action": action, "changed_fields": changed, "reason": why}
             self._results.append((place, one))
+
+
+def _order(pair: tuple[int, dict[str, Any]]) -> tuple[int, str]:
+    return pair[0], pair[1]["registration_id"] or ""
 
 
 def shown(fields: dict[str, Any]) -> dict[str, Any]:

@@ -141,3 +141,108 @@ def test_without_a_right_nothing_is_half_done(dps, enroll, records, run_module):
     result = run_module("dps_enrollments", **options, enrollments=records(30))
     assert result["failed"] and result["status"] == 401 and result["counts"]["created"] == 0
     assert "EnrollmentWrite" in result["msg"] and time.monotonic() - begun < 10
+
+
+@pytest.fixture
+def team(records):
+    """Records of one team out of the fleet."""
+
+    def make(count, name="pumps", first=0):
+        tagged = records(first + count, initial_twin={"tags": {"team": name}})
+        return tagged[first:]
+
+    return make
+
+
+def test_exact_removes_what_is_not_listed_within_the_selector(dps, enroll, team):
+    enroll(team(20) + team(5, "valves", 20))
+    selector = {"tags": {"team": "pumps"}}
+    options = {"state": "exact", "selector": selector, "prune_limit": {"percent": 20}}
+    predicted = enroll(team(17), check=True, diff=True, **options)
+    result = enroll(team(17), diff=True, **options)
+    assert predicted == result
+    assert result["counts"] == {"created": 0, "updated": 0, "deleted": 3, "unchanged": 17, "failed": 0, "total": 20}
+    assert sorted(result["diff"]["before"]) == ["unit-17", "unit-18", "unit-19"]
+    assert dps.control("GET", "stats")["enrollments"] == 22
+    assert not enroll(team(17), **options)["changed"]
+
+
+@pytest.mark.parametrize("limit", [{"count": 4, "percent": 100}, {"count": 100, "percent": 24}, {}])
+def test_a_disaster_is_refused_whole(dps, enroll, team, limit):
+    enroll(team(20))
+    refused = enroll(team(15) + team(1, first=30), state="exact", prune_limit=limit)
+    assert refused["failed"] and "5 of 20 enrollments (25 %)" in refused["msg"]
+    assert dps.control("GET", "stats")["enrollments"] == 20
+    assert enroll([], state="exact")["failed"]
+
+
+def test_exact_with_a_wrong_record_changes_nothing(dps, enroll, team):
+    enroll(team(20))
+    batch = team(19)
+    batch[3]["endorsement_key"] = "%"
+    refused = enroll(batch, state="exact")
+    assert refused["failed"] and refused["problems"][0]["place"] == 4
+    assert dps.control("GET", "stats")["enrollments"] == 20
+
+
+def test_a_record_outside_of_the_selector_is_refused(enroll, team):
+    result = enroll(team(2) + team(1, "valves", 2), state="exact", selector={"tags": {"team": "pumps"}})
+    assert result["counts"]["created"] == 2 and result["failed_records"][0]["registration_id"] == "unit-2"
+    assert "selector" in enroll(team(1), selector={"registration_id": "a*"})["msg"]
+    assert "nothing in it" in enroll(team(1), state="exact", selector={})["msg"]
+    assert enroll(team(2), state="exact", selector={"registration_id": "UNIT-*"})["counts"]["unchanged"] == 2
+
+
+def test_what_changed_since_is_not_pruned(dps, enroll, team, service, monkeypatch):
+    from ansible_collections.tpmfleet.azure_dps.plugins.modules import dps_enrollments as module
+
+    enroll(team(20))
+    apply_plan = module.apply_plan
+
+    def others_first(*arguments, **keywords):
+        theirs = service.enrollment("unit-19")
+        service.put_enrollment({**theirs, "deviceId": "theirs"}, etag=theirs["etag"])
+        return apply_plan(*arguments, **keywords)
+
+    monkeypatch.setattr(module, "apply_plan", others_first)
+    result = enroll(team(18), state="exact")
+    assert result["counts"]["deleted"] == 1 and "not removed" in result["failed_records"][0]["reason"]
+    assert service.enrollment("unit-19")["deviceId"] == "theirs"
+
+
+def test_a_plan_is_reviewed_and_then_held_to(dps, enroll, team, tmp_path, service):
+    plan = str(tmp_path / "plan.jsonl")
+    enroll(team(5))
+    wanted = [{**record, "iot_edge": True} for record in team(3)] + team(5, first=3)
+    assert enroll(wanted, check=True, plan_file=plan)["counts"]["updated"] == 3
+    header, *lines = map(json.loads, (tmp_path / "plan.jsonl").read_text().splitlines())
+    assert header["counts"] == {"create": 3, "update": 3, "delete": 0, "unchanged": 2, "refuse": 0}
+    (change,) = [line for line in lines if line["registration_id"] == "unit-1"]
+    assert (change["before"], change["after"]) == ({"iot_edge": False}, {"iot_edge": True})
+    assert dps.where["connection_string"].split("SharedAccessKey=")[1] not in (tmp_path / "plan.jsonl").read_text()
+
+    theirs = service.enrollment("unit-1")
+    moved = service.put_enrollment({**theirs, "deviceId": "theirs"}, etag=theirs["etag"])
+    refused = enroll(wanted, approved_plan=plan)
+    assert refused["failed"] and "world moved" in refused["msg"]
+    assert service.enrollment("unit-1")["etag"] == moved["etag"] and service.enrollment("unit-6") is None
+    other = enroll(wanted[:-1], approved_plan=plan)
+    assert "3 to create, 3 to update, now it would be 2 to create" in other["msg"]
+
+    enroll(wanted, check=True, plan_file=plan)
+    assert enroll(wanted, approved_plan=plan)["counts"]["updated"] == 3
+    again = enroll(wanted, approved_plan=plan)
+    assert again["failed"] and "nothing to do" in again["msg"]
+
+
+def test_a_plan_that_is_none_or_of_another_service_is_refused(enroll, team, tmp_path):
+    plan = tmp_path / "plan.jsonl"
+    for text, told in (
+        ("", "is not one"),
+        ('{"plan_version": 1, "host": "other"}\n', "is for other"),
+        ('{"plan_version": 1, "host": "localhost', "is not one"),
+    ):
+        plan.write_text(text)
+        assert told in enroll(team(1), approved_plan=str(plan))["msg"]
+    assert "cannot be read" in enroll(team(1), approved_plan=str(tmp_path / "none"))["msg"]
+    assert "cannot be written" in enroll(team(1), check=True, plan_file=str(tmp_path / "no" / "plan"))["msg"]
