@@ -51,7 +51,7 @@ EXAMPLES = r"""
 RETURN = r"""
 enrollments:
   description:
-    - The enrollments, in the order that was asked for. RV(enrollments[].registration) is as
+    - The enrollments, in the order that was asked for. C(registration) is as
       M(tpmfleet.azure_dps.dps_registration_info) returns it; null where the device has not registered, and in the whole
       list.
   returned: success

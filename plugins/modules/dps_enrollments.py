@@ -178,7 +178,7 @@ counts:
 results:
   description:
     - One result a record, in their order, up to O(results_limit).
-    - RV(results[].action) is V(created), V(updated), V(deleted), V(unchanged) or V(failed).
+    - C(action) is V(created), V(updated), V(deleted), V(unchanged) or V(failed).
   returned: always, except where a manifest was refused
   type: list
   elements: dict

@@ -69,7 +69,7 @@ class Step:
     changed: list[str] = field(default_factory=list)
     before: dict[str, Any] = field(default_factory=dict)
     after: dict[str, Any] = field(default_factory=dict)
-    document: dict[str, Any] | None = None
+    document: dict[str, Any] = field(default_factory=dict)
     etag: str | None = None
     reason: str | None = None
 
@@ -86,52 +86,49 @@ class Outcome:
 
 def plan_record(number: int, wanted: Wanted, actual: Mapping[str, Any] | None, options: Options) -> Step:
     """The step that brings one enrollment from *actual* (the service's document, or None) to *wanted*."""
-    registration_id = wanted.registration_id
     if actual is None:
-        if options.absent:
-            return Step(number, registration_id, "unchanged")
-        if options.etag:
-            why = "there is no enrollment any more, so none with the given etag"
-            return Step(number, registration_id, "refuse", reason=why)
-        if "endorsement_key" not in wanted.fields:
-            why = "there is no such enrollment, and without endorsement_key none can be created"
-            return Step(number, registration_id, "refuse", reason=why)
-    # IDs are case-insensitive; the service keeps the first spelling.
-    etag = None if actual is None else actual.get("etag")
-    if actual is not None:
-        refusal = _refusal(wanted, actual, options)
-        if refusal:
-            return Step(number, registration_id, "refuse", reason=refusal, etag=etag)
-    before = None if actual is None else normal(actual)
-    if options.absent:
-        assert actual is not None and before is not None
-        gone = {name: value for name, value in before.items() if value}
-        document = to_document(actual["registrationId"], before, actual)
-        return Step(number, registration_id, "delete", sorted(gone), gone, {}, document, etag)
+        return _plan_new(number, wanted, options)
+    registration_id, etag = wanted.registration_id, actual.get("etag")
+    before = normal(actual)
+    reason = _refusal(wanted, actual, options)
+    if reason is None and options.absent:
+        return _removal(number, registration_id, actual, before)
     after = merged(wanted, before)
-    contradiction = _contradiction(after)
-    if contradiction is None and options.selector and not options.selector.matches(registration_id, after):
-        contradiction = "it is not in the selector, so with state exact it is none of this manifest's"
-    if contradiction:
-        return Step(number, registration_id, "refuse", reason=contradiction, etag=etag)
-    if before is None:
-        changed = [name for name in FIELDS if name in wanted.fields]
-        document = to_document(registration_id, after, None)
-        return Step(number, registration_id, "create", changed, {}, {name: after[name] for name in changed}, document)
+    reason = reason or _contradiction(registration_id, after, options)
+    if reason:
+        return Step(number, registration_id, "refuse", reason=reason, etag=etag)
     changed = changed_fields(before, after)
     if not changed:
         return Step(number, registration_id, "unchanged", etag=etag)
-    assert actual is not None
-    return Step(
-        number,
-        registration_id,
-        "update",
-        changed,
-        {name: before[name] for name in changed},
-        {name: after[name] for name in changed},
-        to_document(actual["registrationId"], after, actual),
-        etag,
-    )
+    # IDs are case-insensitive; the service keeps the first spelling.
+    document = to_document(actual["registrationId"], after, actual)
+    old, new = ({name: one[name] for name in changed} for one in (before, after))
+    return Step(number, registration_id, "update", changed, old, new, document, etag)
+
+
+def _plan_new(number: int, wanted: Wanted, options: Options) -> Step:
+    """The step where there is no enrollment."""
+    registration_id = wanted.registration_id
+    if options.absent:
+        return Step(number, registration_id, "unchanged")
+    after = merged(wanted, None)
+    reason = _contradiction(registration_id, after, options)
+    if options.etag:
+        reason = "there is no enrollment any more, so none with the given etag"
+    elif "endorsement_key" not in wanted.fields:
+        reason = "there is no such enrollment, and without endorsement_key none can be created"
+    if reason:
+        return Step(number, registration_id, "refuse", reason=reason)
+    changed = [name for name in FIELDS if name in wanted.fields]
+    new = {name: after[name] for name in changed}
+    return Step(number, registration_id, "create", changed, {}, new, to_document(registration_id, after, None))
+
+
+def _removal(number: int, registration_id: str, actual: Mapping[str, Any], before: Mapping[str, Any]) -> Step:
+    """The step that removes *actual*, whose normal form is *before*."""
+    gone = {name: value for name, value in before.items() if value}
+    document = to_document(actual["registrationId"], before, actual)
+    return Step(number, registration_id, "delete", sorted(gone), gone, {}, document, actual.get("etag"))
 
 
 def _refusal(wanted: Wanted, actual: Mapping[str, Any], options: Options) -> str | None:
@@ -141,6 +138,8 @@ def _refusal(wanted: Wanted, actual: Mapping[str, Any], options: Options) -> str
         return f"the enrollment that is there attests by {attestation['type']} and not by TPM; remove it first"
     if options.etag and actual.get("etag") != options.etag:
         return "the enrollment is not the one with the given etag: it was changed since that was read"
+    if not actual.get("etag"):
+        return "the service gave no ETag for it, and nothing is overwritten blindly"
     key = wanted.fields.get("endorsement_key")
     held = normal(actual)["endorsement_key"]
     if key and held != key and not options.replace_key:
@@ -151,8 +150,10 @@ def _refusal(wanted: Wanted, actual: Mapping[str, Any], options: Options) -> str
     return None
 
 
-def _contradiction(after: Mapping[str, Any]) -> str | None:
+def _contradiction(registration_id: str, after: Mapping[str, Any], options: Options) -> str | None:
     """Why the enrollment as it would be makes no sense, or None."""
+    if options.selector and not options.selector.matches(registration_id, after):
+        return "it is not in the selector, so with state exact it is none of this manifest's"
     if after["allocation_policy"] == "custom" and not after["custom_allocation"]:
         return "allocation_policy custom needs custom_allocation"
     if after["allocation_policy"] == "static" and not after["iot_hubs"]:
@@ -184,7 +185,7 @@ class Plan:
             step.before,
             step.after,
             # A creation is made from the manifest again, which is nearer than the disk twice.
-            step.document if step.action in ("update", "delete") else None,
+            step.document if step.action in ("update", "delete") else {},
             step.etag,
             step.reason,
         ]
@@ -284,9 +285,7 @@ def _pruning(document: Mapping[str, Any], options: Options) -> Step | None:
     registration_id = document["registrationId"]
     if options.selector is not None and not options.selector.matches(registration_id, fields):
         return None
-    gone = {name: value for name, value in fields.items() if value}
-    sent = to_document(registration_id, fields, document)
-    return Step(PRUNED, registration_id, "delete", sorted(gone), gone, {}, sent, document.get("etag"))
+    return _removal(PRUNED, registration_id, document, fields)
 
 
 def apply_plan(
@@ -347,10 +346,7 @@ class _Executor:
         action = batch[0].action
         if len(batch) == 1:
             return [self._alone(batch[0])]
-        documents = []
-        for step in batch:
-            assert step.document is not None
-            documents.append({**step.document, "etag": step.etag} if step.etag else step.document)
+        documents = [{**step.document, "etag": step.etag} if step.etag else step.document for step in batch]
         try:
             errors, uncertain = self._service.bulk(self._MODES[action], documents)
         except DpsError as error:
@@ -361,7 +357,6 @@ class _Executor:
         refused = {str(one.get("registrationId") or "").lower(): one for one in errors}
         outcomes = []
         for step in batch:
-            assert step.document is not None
             error_of = refused.pop(step.document["registrationId"].lower(), None)
             if error_of is None:
                 outcomes.append(Outcome(step, DONE[action]))
@@ -436,9 +431,7 @@ class _Executor:
         if step.action == "delete":
             self._service.delete_enrollment(step.registration_id, etag=step.etag)
         else:
-            assert step.document is not None
-            etag = step.etag if step.action == "update" else None
-            self._service.put_enrollment(step.document, etag=etag or ("*" if step.action == "update" else None))
+            self._service.put_enrollment(step.document, etag=step.etag)
 
 
 def _is_of_record(error: DpsError) -> bool:
@@ -489,7 +482,6 @@ def apply_one(service: Service, wanted: Wanted, options: Options, *, check_mode:
         return Outcome(step, "failed", step.reason), None if actual is None else as_result(actual)
     if step.action == "unchanged" or check_mode:
         if step.action in ("create", "update"):
-            assert step.document is not None
             # What the service alone decides stays unknown, or as it was.
             actual = {**{name: value for name, value in (actual or {}).items() if name == "registrationState"}}
             actual.update(step.document)

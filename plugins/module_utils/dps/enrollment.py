@@ -69,6 +69,7 @@ OTHER_RECORD_FIELDS = frozenset(
     )
 )
 
+
 @dataclass(frozen=True)
 class Wanted:
     """What a record asks for: *fields* in normal form, only those that it mentions."""

@@ -98,7 +98,7 @@ class FileSource:
             ) from None
         self._lock = threading.Lock()
         self._size = os.fstat(self._file.fileno()).st_size
-        self._columns: list[str] | None = None
+        self._columns: list[str] = []
         if path.lower().endswith(".csv"):
             header = next(self._rows(0), None)
             if header is None:
@@ -108,12 +108,12 @@ class FileSource:
 
     def scan(self) -> Iterator[tuple[int, int, Any, str | None]]:
         """As :meth:`ListSource.scan`."""
-        return self._scan_lines() if self._columns is None else self._scan_rows()
+        return self._scan_lines() if not self._columns else self._scan_rows()
 
     def at(self, position: int) -> Any:
         """As :meth:`ListSource.at`."""
         with self._lock:
-            if self._columns is None:
+            if not self._columns:
                 self._again.seek(position)
                 return json.loads(_without_mark(self._again.readline()))
             record, _fault = self._from_row(next(self._rows(position, file=self._again))[2])
@@ -167,7 +167,6 @@ class FileSource:
             begin, place = end, next_place
 
     def _from_row(self, row: list[str]) -> tuple[dict[str, Any] | None, str | None]:
-        assert self._columns is not None
         if len(row) != len(self._columns):
             return None, f"has {len(row)} cells, the first line names {len(self._columns)} columns"
         record: dict[str, Any] = {}
