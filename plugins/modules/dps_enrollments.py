@@ -117,6 +117,8 @@ options:
       - Per cent of the service's quota that this task may use. Devices that register and other tasks share the same
         quota.
       - With V(100) calls are made freely until the service refuses one, and then as often as it was seen to take.
+      - With less every enrollment of a bulk call is counted as an operation of the 1,000 a minute that are documented.
+        Whether the service counts so cannot be found out without using up the others' share.
     type: int
     default: 100
   results_limit:

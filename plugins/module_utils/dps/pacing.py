@@ -4,11 +4,11 @@
 
 """How fast calls are made: as fast as the service's quota lets them, found out from its answers.
 
-The quota is documented as 1,000 operations a minute and service; whether a bulk call costs one or ten is not, and
-others use the same quota. So nothing is assumed. Calls go out side by side up to a limit; at the limit one call alone
-tries whether there is more. Refused with 429, as many are made from then on as the service was seen to take, in the
-time after which it said that it takes more. More is tried again now and then, the more rarely the more often it was
-refused.
+The quota is documented as 1,000 operations a minute and service; whether a bulk call costs one or one an enrollment is
+not, and others use the same quota. So nothing is assumed. Calls go out side by side up to a limit, at first that of the
+dearer reading; at the limit one call alone tries whether there is more. Accepted, the cheaper reading is taken. Refused
+with 429, as much is spent from then on as the service was seen to take, in the time after which it said that it takes
+more. More is tried again now and then, the more rarely the more often it was refused.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from typing import Callable
 
 LONGEST_WINDOW = 60.0
 DOCUMENTED_OPERATIONS = 1000
-# Where the quota may end, as calls: bulk calls that cost ten each, or one. Beyond, it is not the documented one.
-_FIRST_LIMITS = (100, 1000)
 _LONGEST_PATIENCE = 32
 _SHORTEST_PROBE = 10.0
 # A window that is taken for shorter than it is ends in a refusal each time.
@@ -43,10 +41,13 @@ class Pacer:
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._answered: deque[float] = deque()
-        self._in_flight = 0
+        # When each call was answered, and how many enrollments it held.
+        self._answered: deque[tuple[float, int]] = deque()
+        self._spent = 0
+        self._in_flight: list[int] = []
+        self._each_counts = True
         # A share of what is not known yet is a share of what is documented.
-        self._limit = _FIRST_LIMITS[0] if share >= 1 else max(1, int(DOCUMENTED_OPERATIONS * share))
+        self._limit = max(1, int(DOCUMENTED_OPERATIONS * share))
         self._window = LONGEST_WINDOW
         self._learned = False
         self._closed_until = 0.0
@@ -58,32 +59,36 @@ class Pacer:
         self._proven: int | None = None
         self.refusals = 0
 
-    def wait(self) -> None:
-        """Returns when one more call may be made. Each is followed by :meth:`answered` or :meth:`refused`."""
+    def wait(self, held: int = 1) -> None:
+        """Returns when one more call, which holds so many enrollments, may be made.
+
+        Each is followed by :meth:`answered` or :meth:`refused` with the same number.
+        """
         while True:
             with self._lock:
-                pause = self._pause()
+                pause = self._pause(held)
                 if pause <= 0:
-                    self._in_flight += 1
+                    self._in_flight.append(held)
                     return
             self._sleep(min(pause, 1.0))
 
-    def answered(self) -> None:
+    def answered(self, held: int = 1) -> None:
         """The call was let through by the quota, or got no answer and may have been.
 
         Counted from the answer, which is later than the service's own count: what has aged out here has there too.
         """
         with self._lock:
-            self._in_flight -= 1
-            self._answered.append(self._clock())
+            self._in_flight.remove(held)
+            self._answered.append((self._clock(), held))
+            self._spent += self._cost(held)
             if self._trying:
                 self._trying = False
                 self._raise_limit()
 
-    def refused(self, retry_after: float) -> None:
+    def refused(self, retry_after: float, held: int = 1) -> None:
         """The call was answered with 429; nobody calls for *retry_after* seconds."""
         with self._lock:
-            self._in_flight -= 1
+            self._in_flight.remove(held)
             self.refusals += 1
             now = self._clock()
             # Calls that were under way when the first was refused tell nothing new.
@@ -97,11 +102,17 @@ class Pacer:
             self._limit += max(1, self._limit // 4)
             self._try_at = self._clock() + self._probe_seconds()
         else:
-            self._limit = next((limit for limit in _FIRST_LIMITS if limit > self._limit), self._limit * 2)
+            # Not the dearer reading, or not the documented quota.
+            self._limit = DOCUMENTED_OPERATIONS if self._each_counts else self._limit * 2
+            self._each_counts = False
+            self._spent = len(self._answered)
+
+    def _cost(self, held: int) -> int:
+        return held if self._each_counts else 1
 
     def _learn(self, now: float, retry_after: float) -> None:
         self._forget(now)
-        taken = len(self._answered)
+        taken = self._spent
         if self._learned and (self._trying or self._proven is not None):
             # The limit was right before.
             self._limit = self._proven or self._limit
@@ -109,7 +120,7 @@ class Pacer:
         else:
             # The quota is free again when the oldest call that counts has aged out: that is how long it looks back.
             # Where others use it too the first guess is short, and later refusals make it longer.
-            seen = ((now - self._answered[0] if self._answered else 0.0) + retry_after) * _MARGIN
+            seen = ((now - self._answered[0][0] if self._answered else 0.0) + retry_after) * _MARGIN
             self._window = min(LONGEST_WINDOW, max(seen, self._window if self._learned else 0.0))
             # The first refusal tells the quota, of which a share is ours; a later one that others use more of it.
             self._limit = max(1, min(self._limit, taken) if self._learned else int(taken * self._share))
@@ -122,12 +133,14 @@ class Pacer:
     def _probe_seconds(self) -> float:
         return max(self._window, _SHORTEST_PROBE)
 
-    def _pause(self) -> float:
+    def _pause(self, held: int) -> float:
         now = self._clock()
         if now < self._closed_until:
             return self._closed_until - now
         self._forget(now)
-        if len(self._answered) + self._in_flight < self._limit:
+        flying = sum(map(self._cost, self._in_flight))
+        # What is larger than the limit by itself goes alone.
+        if self._spent + flying + self._cost(held) <= max(self._limit, self._cost(held)):
             return 0.0
         # With a share of the quota there is no trying: what lies beyond it belongs to others.
         if self._share >= 1 and now >= self._try_at:
@@ -138,8 +151,8 @@ class Pacer:
                 # The raised limit has stood.
                 self._proven, self._patience = None, 1
             return 0.0
-        return self._answered[0] + self._window - now if self._answered else _GLANCE
+        return self._answered[0][0] + self._window - now if self._answered else _GLANCE
 
     def _forget(self, now: float) -> None:
-        while self._answered and self._answered[0] <= now - self._window:
-            self._answered.popleft()
+        while self._answered and self._answered[0][0] <= now - self._window:
+            self._spent -= self._cost(self._answered.popleft()[1])

@@ -137,7 +137,8 @@ class Service:
         done). *mode* is create, update, updateIfMatchETag or delete.
         """
         what = f"{mode} {len(documents)} enrollments from {documents[0]['registrationId']} on"
-        answer = self._call("POST", "/enrollments", what, body={"mode": mode, "enrollments": documents})
+        body = {"mode": mode, "enrollments": documents}
+        answer = self._call("POST", "/enrollments", what, body=body, held=len(documents))
         return (answer.body or {}).get("errors") or [], answer.uncertain
 
     def pages(self, *, page_size: int = 1000) -> Iterator[list[dict[str, Any]]]:
@@ -186,9 +187,16 @@ class Service:
         return True
 
     def _call(
-        self, method: str, path: str, what: str, *, body: Any = None, headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        what: str,
+        *,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        held: int = 1,
     ) -> Answer:
-        """The answer of a call that succeeded; DpsError in every other case.
+        """The answer of a call that succeeded; DpsError in every other case. *held*: so many enrollments are in it.
 
         Every call here may be made twice: the caller settles what an *uncertain* refusal means.
         """
@@ -199,7 +207,7 @@ class Service:
         attempt = 0
         while True:
             attempt += 1
-            self.pacer.wait()
+            self.pacer.wait(held)
             status, retry_after = None, None
             try:
                 try:
@@ -207,7 +215,7 @@ class Service:
                     status = response.status_code
                 finally:
                     if status != 429:
-                        self.pacer.answered()
+                        self.pacer.answered(held)
                 if status < 300:
                     return Answer(status, response.headers, _json(response), uncertain)
                 retry_after = _retry_after(response.headers.get("Retry-After"))
@@ -223,7 +231,7 @@ class Service:
             backoff = random.uniform(0, min(_LONGEST_BACKOFF, 0.5 * 2**attempt))
             wait = backoff if retry_after is None else retry_after
             if status == 429:
-                self.pacer.refused(wait)
+                self.pacer.refused(wait, held)
             elif status is not None and status >= 500:
                 uncertain = True
             if status is not None and status not in _RETRIED:
