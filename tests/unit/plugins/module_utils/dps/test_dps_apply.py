@@ -6,7 +6,13 @@
 
 from __future__ import annotations
 
+import json
+import random
+import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps import apply
@@ -195,3 +201,37 @@ def test_an_update_without_a_key_is_one_and_a_creation_is_not(run, records):
     run(records(1))
     change = [{"registration_id": "unit-0", "iot_edge": True}, {"registration_id": "unit-1", "iot_edge": True}]
     assert run(change)[1] == {"unit-0": "updated", "unit-1": "failed"}
+
+
+APPLY = """
+import sys
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps import apply, credentials, manifest, service
+client = service.Service(credentials.parse_connection_string(sys.argv[1]), ca_file=sys.argv[2])
+index = manifest.Index(manifest.FileSource(sys.argv[3]))
+plan = apply.make_plan(client, index, apply.Options())
+print("planned", flush=True)
+apply.apply_plan(client, index, plan, apply.Options(), on_outcome=lambda outcome: None)
+"""
+
+
+def test_a_run_that_is_killed_anywhere_is_completed_by_the_next(dps, service, run, records, tmp_path):
+    wanted = records(1500, device_id="d")
+    run(records(300))
+    path = tmp_path / "manifest.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in wanted))
+    command = [sys.executable, "-c", APPLY, dps.where["connection_string"], dps.where["ca_file"], str(path)]
+    seed = random.randrange(10**6)
+    chance = random.Random(seed)
+    for _kill in range(4):
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            time.sleep(chance.uniform(0, 0.12))
+            process.send_signal(signal.SIGKILL)
+    before = dps.control("GET", "stats")["enrollments"]
+    counts, done = run(wanted)
+    assert counts["create"] == 1500 - before, f"seed {seed}"
+    assert before < 1500, "no run was killed half-way"
+    assert "failed" not in counted(done)
+    assert counted(run(wanted)[1]) == {"unchanged": 1500}
+    found = [document for page in service.pages() for document in page]
+    assert len(found) == 1500 and {document["deviceId"] for document in found} == {"d"}
