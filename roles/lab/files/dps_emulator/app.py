@@ -24,15 +24,21 @@ HARD_LIMIT = 16 * 1024 * 1024
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+def _refusal(error: ServiceError) -> web.Response:
+    """*error* as an answer."""
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    return web.json_response(error.body(), status=error.status, headers=headers)
+
+
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     """What *handler* answers, every refusal and failure in the service's error body."""
     try:
         return await handler(request)
     except ServiceError as error:
-        return error.response()
+        return _refusal(error)
     except web.HTTPException as error:
         # The router's own: no such path, no such method.
-        refusal = ServiceError(error.status * 1000, error.reason).response()
+        refusal = _refusal(ServiceError(error.status * 1000, error.reason))
         if "Allow" in error.headers:
             refusal.headers["Allow"] = error.headers["Allow"]
         return refusal
@@ -40,7 +46,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise
     except Exception:
         LOG.exception("%s %s", request.method, request.path)
-        return ServiceError(500000, "Internal error").response()
+        return _refusal(ServiceError(500000, "Internal error"))
 
 
 async def _with_faults(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -51,7 +57,7 @@ async def _with_faults(request: web.Request, handler: Handler) -> web.StreamResp
         await asyncio.sleep(fault.delay)
     if fault.status:
         code = fault.error_code or fault.status * 1000 + 1
-        return ServiceError(code, "A fault that was ordered", retry_after=fault.retry_after).response()
+        return _refusal(ServiceError(code, "A fault that was ordered", retry_after=fault.retry_after))
     if fault.drop == "before":
         return _hang_up(request)
     answer = await _answer(request, handler)

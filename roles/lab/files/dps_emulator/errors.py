@@ -13,8 +13,6 @@ from __future__ import annotations
 import uuid
 from datetime import datetime, timezone
 
-from aiohttp import web
-
 MALFORMED = 400000
 MALFORMED_KEY = 400004
 ALLOCATION_FAILED = 400209
@@ -55,11 +53,6 @@ class ServiceError(Exception):
             "info": self.info,
             "timestampUtc": utc_now(),
         }
-
-    def response(self) -> web.Response:
-        """The refusal as an answer."""
-        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
-        return web.json_response(self.body(), status=self.status, headers=headers)
 
 
 def utc_now() -> str:
