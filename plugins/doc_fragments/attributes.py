@@ -12,7 +12,7 @@ class ModuleDocFragment:
 options: {}
 attributes:
   check_mode:
-    description: Can run in C(check_mode) and return the changed status that a run would have, without modifying anything.
+    description: Can run in C(check_mode) and return the changed status that a run would have, while changing nothing.
   diff_mode:
     description: Returns details on what has changed (or would in C(check_mode)), when in diff mode. Never a secret.
   idempotent:
