@@ -75,10 +75,11 @@ def _read(kind: Any, data: bytes) -> Any:
 
 
 @contextlib.contextmanager
-def _endorsement_policy(esys: Any) -> Iterator[Any]:
+def _endorsement_policy(esys: Any, authorized_by: Any) -> Iterator[Any]:
     """A session that satisfies the policy of the endorsement key: PolicySecret of the endorsement hierarchy.
 
-    TCG EK Credential Profile 2.x, B.3.3. The authorization of the hierarchy is set by the caller.
+    TCG EK Credential Profile 2.x, B.3.3. The authorization of the hierarchy is set by the caller and reaches the TPM in
+    the session *authorized_by*, without one in the clear.
     """
     session = esys.start_auth_session(
         tpm_key=ESYS_TR.NONE,
@@ -89,7 +90,13 @@ def _endorsement_policy(esys: Any) -> Iterator[Any]:
     )
     try:
         esys.policy_secret(
-            ESYS_TR.ENDORSEMENT, session, nonce_tpm=b"", cp_hash_a=b"", policy_ref=b"", expiration=0
+            ESYS_TR.ENDORSEMENT,
+            session,
+            nonce_tpm=b"",
+            cp_hash_a=b"",
+            policy_ref=b"",
+            expiration=0,
+            session1=ESYS_TR.PASSWORD if authorized_by is None else authorized_by,
         )
         yield session
     finally:
@@ -97,13 +104,22 @@ def _endorsement_policy(esys: Any) -> Iterator[Any]:
         esys.flush_context(session)
 
 
-def activate_credential(esys: Any, *, endorsement_key: Any, bound_to: Any, credential: bytes, secret: bytes) -> bytes:
+def activate_credential(
+    esys: Any,
+    *,
+    endorsement_key: Any,
+    bound_to: Any,
+    credential: bytes,
+    secret: bytes,
+    authorized_by: Any = None,
+) -> bytes:
     """The secret that was made for the holder of both keys, by TPM2_ActivateCredential.
 
     *credential* and *secret* are the marshalled TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET. The key *bound_to* has an
-    empty authorization.
+    empty authorization. *authorized_by* is a salted session, needed where the endorsement hierarchy has an
+    authorization that nobody on the bus to the TPM shall read.
     """
-    with _endorsement_policy(esys) as session:
+    with _endorsement_policy(esys, authorized_by) as session:
         digest = esys.activate_credential(
             bound_to,
             endorsement_key,

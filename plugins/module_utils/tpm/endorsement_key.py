@@ -10,7 +10,9 @@ TCG EK Credential Profile 2.x: section 2.2.1.4 (NV indices), B.3.3 (template), B
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from . import der, templates
@@ -106,6 +108,32 @@ def read_endorsement_key(
     return EndorsementKey(public, templates.name_of(public), came_from, True, certificate, handle)
 
 
+@contextlib.contextmanager
+def endorsement_authorized(esys: Any, properties: Properties, auth: bytes) -> Iterator[Any]:
+    """The handle of the endorsement hierarchy with *auth* set, where it has an authorization.
+
+    :class:`TpmError` in words where one is needed and *auth* is empty, or where the TPM refuses it within the context.
+    """
+    from tpm2_pytss.constants import ESYS_TR
+
+    if properties.endorsement_auth_set and not auth:
+        raise TpmError(
+            "The endorsement hierarchy of this TPM has an authorization, and none was given.",
+            hint="Making or using an endorsement key needs it: set endorsement_auth.",
+        )
+    esys.tr_set_auth(ESYS_TR.ENDORSEMENT, auth if properties.endorsement_auth_set else b"")
+    try:
+        yield ESYS_TR.ENDORSEMENT
+    except TpmError as error:
+        if error.code in (RC_AUTH_FAIL, RC_BAD_AUTH):
+            raise TpmError(
+                "The endorsement authorization of this TPM is another one than was given.",
+                error.rc,
+                "Somebody else set it, or it is of another key version.",
+            ) from error
+        raise
+
+
 def _checked_persistent(esys: Any, handle: Any) -> bytes:
     """The public area of what sits at the endorsement key's handle, which has to be an endorsement key."""
     public, problem = describe_persistent(
@@ -138,31 +166,16 @@ class _Maker:
 
     def __init__(self, esys: Any, properties: Properties, auth: bytes) -> None:
         self._esys = esys
-        self._auth_needed = properties.endorsement_auth_set
+        self._properties = properties
         self._auth = auth
 
     def make(self, template: str) -> tuple[Any, bytes]:
-        from tpm2_pytss.constants import ESYS_TR
         from tpm2_pytss.types import TPM2B_SENSITIVE_CREATE
 
-        if self._auth_needed and not self._auth:
-            raise TpmError(
-                "The endorsement hierarchy of this TPM has an authorization, and none was given.",
-                hint="Making an endorsement key needs it: set endorsement_auth.",
-            )
-        self._esys.tr_set_auth(ESYS_TR.ENDORSEMENT, self._auth if self._auth_needed else b"")
-        try:
+        with endorsement_authorized(self._esys, self._properties, self._auth) as hierarchy:
             handle, public, _data, _digest, _ticket = self._esys.create_primary(
-                TPM2B_SENSITIVE_CREATE(), templates.ek_template(template), ESYS_TR.ENDORSEMENT
+                TPM2B_SENSITIVE_CREATE(), templates.ek_template(template), hierarchy
             )
-        except TpmError as error:
-            if error.code in (RC_AUTH_FAIL, RC_BAD_AUTH):
-                raise TpmError(
-                    "The endorsement authorization of this TPM is another one than was given.",
-                    error.rc,
-                    "Somebody else set it, or it is of another key version.",
-                ) from error
-            raise
         return handle, bytes(public.marshal())
 
     def public_of(self, template: str) -> bytes:

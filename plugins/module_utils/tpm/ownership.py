@@ -25,6 +25,7 @@ from . import templates
 from .connection import RC_AUTH_FAIL, RC_BAD_AUTH, RC_LOCKOUT, TpmError
 from .endorsement_key import EndorsementKey, describe_persistent, read_endorsement_key
 from .properties import read_handles, read_properties, seconds_in_words
+from .session import start_salted_session
 
 HIERARCHIES = ("owner", "endorsement", "lockout")
 MAX_AUTH_BYTES = 32
@@ -121,7 +122,7 @@ class Ownership:
         self._refuse_unknown_auths()
         self._foreign = self._foreign_persistent_keys()
         self.endorsement_key = self._read_endorsement_key()
-        self._session = self._start_session()
+        self._session = start_salted_session(esys, self.endorsement_key.esys_handle)
         self._prove_auths()
         self.storage_root_key = self._read_storage_root_key()
         self.steps = self._claim() if wish.state == "claimed" else self._release()
@@ -284,25 +285,6 @@ class Ownership:
         handle = {"owner": ESYS_TR.OWNER, "endorsement": ESYS_TR.ENDORSEMENT, "lockout": ESYS_TR.LOCKOUT}[hierarchy]
         self._esys.tr_set_auth(handle, self._current[hierarchy])
         return handle
-
-    def _start_session(self) -> Any:
-        """An HMAC session salted to the endorsement key.
-
-        Authorizations then never cross the bus to the TPM, and new ones only encrypted, so that a probe on the bus
-        reads neither; the one who could answer for the endorsement key has the TPM itself (part 1, 19.6.6 and 21).
-        """
-        from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_SE
-        from tpm2_pytss.types import TPMT_SYM_DEF, TPMU_SYM_KEY_BITS, TPMU_SYM_MODE
-
-        return self._esys.start_auth_session(
-            tpm_key=self.endorsement_key.esys_handle,
-            bind=ESYS_TR.NONE,
-            session_type=TPM2_SE.HMAC,
-            symmetric=TPMT_SYM_DEF(
-                algorithm=TPM2_ALG.AES, keyBits=TPMU_SYM_KEY_BITS(aes=128), mode=TPMU_SYM_MODE(aes=TPM2_ALG.CFB)
-            ),
-            auth_hash=TPM2_ALG.SHA256,
-        )
 
     @contextmanager
     def _encrypting(self) -> Iterator[Any]:
