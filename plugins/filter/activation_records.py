@@ -41,9 +41,14 @@ _value:
   elements: dict
   sample:
     - host: rack1-slot01
+      serial_number: TF-000001
       registration_id: o2pzpqzcqyqxkmkwbbw7mgxyv7zpmwfivtuhz7gcdq3tzyezpcoa
       outcome: {assigned_hub: hub-eu.azure-devices.example}
 """
+
+
+# What the ledger knows a device by.
+IDENTITY = ("host", "serial_number", "device_id", "registration_id")
 
 
 def activation_records(records: list[dict], registrations: list[dict]) -> list[dict]:
@@ -51,8 +56,7 @@ def activation_records(records: list[dict], registrations: list[dict]) -> list[d
     states = {state["registration_id"]: state for state in registrations if state.get("status") == "assigned"}
     return [
         {
-            "host": record["host"],
-            "registration_id": record["registration_id"],
+            **{name: record[name] for name in IDENTITY if name in record},
             "outcome": {"assigned_hub": states[record["registration_id"]]["assigned_hub"]},
         }
         for record in records

@@ -43,7 +43,8 @@ options:
     type: str
 notes:
   - The inventory variables read are C(tpmfleet_registration_id), C(tpmfleet_device_id), C(tpmfleet_serial_number),
-    C(tpmfleet_tpm_type), C(tpmfleet_dps_id_scope), C(tpmfleet_key_version), C(tpmfleet_ownership_profile) and
+    C(tpmfleet_tpm_type), C(tpmfleet_dps_id_scope), C(tpmfleet_production), C(tpmfleet_software_tpm_allowed),
+    C(tpmfleet_replace_tpm), C(tpmfleet_key_version), C(tpmfleet_ownership_profile) and
     C(tpmfleet_enrollment), a mapping of enrollment settings under the names of the options of
     M(tpmfleet.azure_dps.dps_enrollment).
 """
@@ -69,6 +70,8 @@ _value:
       tpm_manufacturer: IBM
 """
 
+from ansible.module_utils.parsing.convert_bool import boolean
+
 INVENTORY_FIELDS = {
     "registration_id": "tpmfleet_registration_id",
     "device_id": "tpmfleet_device_id",
@@ -78,6 +81,19 @@ INVENTORY_FIELDS = {
 
 # An enrollment that had to be made or changed is work done; one found as wanted was verified.
 ENROLLMENT_OUTCOMES = {"created": "done", "updated": "done", "unchanged": "verified"}
+
+
+def _exceptions(variables: dict) -> list[str]:
+    """What the inventory allows for this very host; one that says nothing is a production inventory."""
+
+    def says(name: str, default: bool) -> bool:
+        return boolean(variables.get(name, default))
+
+    allowed = {
+        "software_tpm": not says("tpmfleet_production", True) or says("tpmfleet_software_tpm_allowed", False),
+        "tpm_replacement": says("tpmfleet_replace_tpm", False),
+    }
+    return [name for name, yes in allowed.items() if yes]
 
 
 def _endorsement_key_fields(key: dict) -> dict:
@@ -143,6 +159,7 @@ def _record(host: str, variables: dict, results: list[dict]) -> dict:
             record.update(_ownership_fields(result, variables))
     record.update({field: variables[name] for field, name in INVENTORY_FIELDS.items() if variables.get(name)})
     record.update(variables.get("tpmfleet_enrollment") or {})
+    record["exceptions"] = _exceptions(variables) or None
     return {field: value for field, value in record.items() if value is not None}
 
 

@@ -221,27 +221,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.dps.apply import Options, apply_plan, make_plan
 from ..module_utils.dps.connection import connection_options, run
 from ..module_utils.dps.errors import DpsError
-from ..module_utils.dps.manifest import FileSource, Index, ListSource
+from ..module_utils.dps.manifest import FileSource, Index, ListSource, refusal
 from ..module_utils.dps.planfile import hold_to, write_plan
 from ..module_utils.dps.report import Report
 from ..module_utils.dps.selector import Selector
-
-# So many wrong lines stand in the message itself; all of them are in problems.
-PROBLEMS_IN_MESSAGE = 10
-
-
-def refuse_whole(index, name):
-    """The failure of a manifest that has wrong lines, or of an exact batch with wrong records."""
-    places = len({problem.place for problem in index.problems})
-    told = [problem.told(index.source.word) for problem in index.problems[:PROBLEMS_IN_MESSAGE]]
-    if len(index.problems) > len(told):
-        told.append(f"and {len(index.problems) - len(told)} more, see problems")
-    what = f"{places} of {index.total} {index.source.word}s of {name}"
-    return {
-        "failed": True,
-        "msg": f"{what} are wrong, so nothing was written: {'; '.join(told)}.",
-        "problems": [problem.as_result() for problem in index.problems],
-    }
 
 
 def enroll(service, module):
@@ -251,7 +234,8 @@ def enroll(service, module):
     try:
         index = Index(source)
         if index.problems and (params["manifest"] is not None or params["state"] == "exact"):
-            return refuse_whole(index, params["manifest"] or "enrollments")
+            name = params["manifest"] or "enrollments"
+            return refusal(index.problems, total=index.total, word=source.word, name=name)
         return plan_and_apply(service, index, module)
     finally:
         source.close()

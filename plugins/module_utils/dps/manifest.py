@@ -17,7 +17,7 @@ import json
 import os
 import threading
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -59,6 +59,23 @@ class Problem:
         return f"{word} {self.place}: {self.field} {self.reason}".replace("  ", " ")
 
 
+# So many bad records stand in the message itself; all of them are in problems.
+_PROBLEMS_IN_MESSAGE = 10
+
+
+def refusal(problems: Sequence[Problem], *, total: int, word: str, name: str) -> dict[str, Any]:
+    """The failure of a module for a list called *name* of *total* records, each called a *word*, some of them bad."""
+    places = len({problem.place for problem in problems})
+    told = [problem.told(word) for problem in problems[:_PROBLEMS_IN_MESSAGE]]
+    if len(problems) > len(told):
+        told.append(f"and {len(problems) - len(told)} more, see problems")
+    return {
+        "failed": True,
+        "msg": f"{places} of {total} {word}s of {name} are wrong, so nothing was written: {'; '.join(told)}.",
+        "problems": [problem.as_result() for problem in problems],
+    }
+
+
 class ListSource:
     """Records that are in memory anyway."""
 
@@ -81,11 +98,22 @@ class ListSource:
 
 
 class FileSource:
-    """Records in a file: CSV where its name ends so, else JSON Lines."""
+    """Records in a file: CSV where *csv_rows* or else its name says so, or JSON Lines.
+
+    *kind* is what the file is called in messages. *columns* says which column of CSV holds which field, where the two
+    are not of one name.
+    """
 
     word = "line"
 
-    def __init__(self, path: str) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        kind: str = "manifest",
+        csv_rows: bool | None = None,
+        columns: Mapping[str, str] | None = None,
+    ) -> None:
         self.path = path
         try:
             self._file: BinaryIO = open(path, "rb")  # noqa: SIM115
@@ -93,18 +121,28 @@ class FileSource:
             self._again: BinaryIO = open(path, "rb")  # noqa: SIM115
         except OSError as error:
             raise DpsError(
-                f"The manifest {path} cannot be read: {error.strerror}.",
+                f"The {kind} {path} cannot be read: {error.strerror}.",
                 hint="The file has to be where the task runs; delegate the task to the controller.",
             ) from None
         self._lock = threading.Lock()
         self._size = os.fstat(self._file.fileno()).st_size
         self._columns: list[str] = []
-        if path.lower().endswith(".csv"):
+        if path.lower().endswith(".csv") if csv_rows is None else csv_rows:
             header = next(self._rows(0), None)
             if header is None:
-                raise DpsError(f"The manifest {path} is empty.", hint="Its first line has to name the columns.")
-            self._columns = [name.strip() for name in header[2]]
+                raise DpsError(f"The {kind} {path} is empty.", hint="Its first line has to name the columns.")
+            self._columns = self._fields_of([name.strip() for name in header[2]], kind, columns or {})
             self._begin = header[3]
+
+    def _fields_of(self, header: list[str], kind: str, columns: Mapping[str, str]) -> list[str]:
+        missing = [column for column in columns.values() if column not in header]
+        if missing:
+            raise DpsError(
+                f"The {kind} {self.path} has no column {', '.join(missing)}.",
+                hint=f"Its columns are {', '.join(header)}.",
+            )
+        fields = {column: field for field, column in columns.items()}
+        return [fields.get(name, name) for name in header]
 
     def scan(self) -> Iterator[tuple[int, int, Any, str | None]]:
         """As :meth:`ListSource.scan`."""

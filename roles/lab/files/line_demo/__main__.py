@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from .observe import Seen, observe
 from .table import render
@@ -24,16 +25,22 @@ from .table import render
 RECAP = re.compile(r"^\S+\s+: ok=\d+\s+changed=(?P<changed>\d+)\s+unreachable=")
 
 
-def play(*arguments: str) -> str:
-    """Runs a playbook, shows it as it goes, and returns what it printed."""
+class Played(NamedTuple):
+    """What a run of a playbook printed, and whether it went well."""
+
+    printed: str
+    succeeded: bool
+
+
+def play(*arguments: str) -> Played:
+    """Runs a playbook and shows it as it goes."""
     process = subprocess.Popen(["ansible-playbook", *arguments], stdout=subprocess.PIPE, text=True)
     printed = []
     assert process.stdout is not None
     for line in process.stdout:
         print(line, end="", flush=True)
         printed.append(line)
-    process.wait()
-    return "".join(printed)
+    return Played("".join(printed), succeeded=process.wait() == 0)
 
 
 def reported_changes(printed: str) -> int:
@@ -52,7 +59,7 @@ def demonstrate(lab_dir: Path, devices: int) -> dict:
     site = ["-i", "inventories/lab", "-i", str(lab_dir / "inventory.yml"), "playbooks/site.yml"]
     play(*site)
     first = observe(lab, lab_dir / "rack")
-    printed = play(*site)
+    printed = play(*site).printed
     second = observe(lab, lab_dir / "rack")
     print("\n" + render(second, lab["device_api"]["id_scope"]) + "\n")
     return {
@@ -75,7 +82,8 @@ def main() -> int:
         lab_dir = Path(directory) / "lab"
         where = ["-e", f"lab_dir={lab_dir}", "-e", f"lab_devices={devices}"]
         try:
-            play("playbooks/lab_up.yml", *where)
+            if not play("playbooks/lab_up.yml", *where).succeeded:
+                return 1
             found = demonstrate(lab_dir, devices)
         finally:
             play("playbooks/lab_down.yml", *where)

@@ -1,0 +1,23 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How the line's ledger is named, in the words that its modules share."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  ledger:
+    description:
+      - The line's database, a path for SQLite or an SQLAlchemy URL for another one, where the task runs. It is made
+        where it is not there yet, readable by its owner only.
+      - Several stations share one in PostgreSQL, C(postgresql+psycopg://HOST/DATABASE). A password belongs in the
+        driver's own file (C(~/.pgpass)) and not in the URL.
+    type: str
+    required: true
+requirements:
+  - SQLAlchemy 2.0 or later where the task runs, which is the controller
+"""

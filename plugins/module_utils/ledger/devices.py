@@ -1,0 +1,111 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The devices of a ledger: which row is a device's, what is known of it, and what became of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .database import DEVICES, EVENTS, sqlalchemy
+
+# The columns that identify a device, the surest first. A slot of a rack sees another unit every hour, so the host name
+# identifies only where the inventory says nothing better.
+_IDENTITIES = ("serial_number", "device_id", "host")
+_COLUMNS = ("serial_number", "device_id", "host", "registration_id", "endorsement_key_sha256")
+
+
+class Devices:
+    """Reads and writes the devices of an open ledger."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def row_of(self, record: Mapping[str, Any]) -> int | None:
+        """The row of the device that *record* is about, None where the ledger does not know it."""
+        for name in _IDENTITIES:
+            if record.get(name):
+                row = self._newest(DEVICES.c[name] == record[name])
+                return self._row_without_name(record) if row is None else row
+        if record.get("registration_id"):
+            return self._newest(DEVICES.c.registration_id == record["registration_id"])
+        return None
+
+    def _row_without_name(self, record: Mapping[str, Any]) -> int | None:
+        """The row of a device whose inventory has only now learnt its serial number or device ID."""
+        if not record.get("endorsement_key_sha256") or not record.get("host"):
+            return None
+        unnamed = [
+            sqlalchemy.or_(DEVICES.c[name].is_(None), DEVICES.c[name] == record.get(name))
+            for name in ("serial_number", "device_id")
+        ]
+        return self._newest(
+            sqlalchemy.and_(
+                DEVICES.c.host == record["host"],
+                DEVICES.c.endorsement_key_sha256 == record["endorsement_key_sha256"],
+                *unnamed,
+            )
+        )
+
+    def _newest(self, condition: Any) -> int | None:
+        found = sqlalchemy.select(DEVICES.c.id).where(condition).order_by(DEVICES.c.id.desc()).limit(1)
+        return self._connection.execute(found).scalar()
+
+    def record(self, row: int) -> dict[str, Any]:
+        """What is known of the device in *row*."""
+        text = self._connection.execute(sqlalchemy.select(DEVICES.c.record).where(DEVICES.c.id == row)).scalar()
+        return json.loads(text)
+
+    def other_with(self, name: str, value: Any, row: int | None) -> dict[str, Any] | None:
+        """The record of a device other than that in *row* which has *value* in the column *name*."""
+        if not value:
+            return None
+        found = sqlalchemy.select(DEVICES.c.record).where(DEVICES.c[name] == value)
+        if row is not None:
+            found = found.where(DEVICES.c.id != row)
+        text = self._connection.execute(found).scalar()
+        return None if text is None else json.loads(text)
+
+    def save(self, row: int | None, record: Mapping[str, Any]) -> int:
+        """Writes *record* into *row*, or a new one; returns the row."""
+        values = {name: record.get(name) for name in _COLUMNS}
+        values["record"] = json.dumps(record, sort_keys=True)
+        if row is None:
+            return self._connection.execute(DEVICES.insert().values(**values)).inserted_primary_key[0]
+        self._connection.execute(DEVICES.update().where(DEVICES.c.id == row).values(**values))
+        return row
+
+    def note(
+        self, row: int | None, host: str | None, *, at: str, step: str, station: str, what: Mapping[str, Any]
+    ) -> None:
+        """Appends an event to the history. *row* is None for a device that was stopped before it was known."""
+        self._connection.execute(
+            EVENTS.insert().values(
+                device=row, host=host, at=at, step=step, station=station, what=json.dumps(what, sort_keys=True)
+            )
+        )
+
+    def rows(self, limit: int) -> list[int]:
+        """The first *limit* rows, in the order in which the devices became known."""
+        found = sqlalchemy.select(DEVICES.c.id).order_by(DEVICES.c.id).limit(limit)
+        return list(self._connection.execute(found).scalars())
+
+    def history(self, row: int) -> list[dict[str, Any]]:
+        """The events of one device, the oldest first."""
+        found = sqlalchemy.select(EVENTS).where(EVENTS.c.device == row).order_by(EVENTS.c.id)
+        return [
+            {"at": event.at, "step": event.step, "station": event.station, **json.loads(event.what)}
+            for event in self._connection.execute(found)
+        ]
+
+
+def twins(records: Sequence[Mapping[str, Any]], name: str) -> dict[Any, list[Mapping[str, Any]]]:
+    """The records of one batch that share a value of *name*, by that value; a value that one record has is left out."""
+    by_value: dict[Any, list[Mapping[str, Any]]] = {}
+    for record in records:
+        if record.get(name):
+            by_value.setdefault(record[name], []).append(record)
+    return {value: sharing for value, sharing in by_value.items() if len(sharing) > 1}

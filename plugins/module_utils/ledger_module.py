@@ -1,0 +1,46 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the ledger's modules share: their option, their times, and how a ledger's faults become a module's failure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any, Callable
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from .dps.errors import DpsError
+from .ledger.database import SQLALCHEMY_IMPORT_ERROR, LedgerError, opened
+
+
+def ledger_option() -> dict[str, dict[str, Any]]:
+    """The argument specification of the fragment C(tpmfleet.azure_dps.ledger)."""
+    return {"ledger": {"type": "str", "required": True}}
+
+
+def now() -> str:
+    """The time that is noted: UTC, to the second, ISO 8601."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def run(module: AnsibleModule, function: Callable[[Any], dict[str, Any]], *, reads_only: bool = False) -> None:
+    """Exits *module* with what *function* returns for the open ledger, or fails it; then nothing was written."""
+    if SQLALCHEMY_IMPORT_ERROR is not None:
+        module.fail_json(
+            msg=missing_required_lib("SQLAlchemy", reason="to keep the line's ledger"),
+            exception=SQLALCHEMY_IMPORT_ERROR,
+        )
+    result: dict[str, Any]
+    try:
+        with opened(module.params["ledger"], keep=not (module.check_mode or reads_only)) as connection:
+            result = function(connection)
+            if result.get("failed"):
+                connection.rollback()
+    except (DpsError, LedgerError) as error:
+        result = {"failed": True, "msg": str(error)}
+    # Outside of the handler: inside, Ansible would take it for a crash and show a traceback.
+    if result.get("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)

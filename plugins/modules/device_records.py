@@ -1,0 +1,152 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: device_records
+short_description: What a manufacturing step found on a batch of devices, held against the ledger and written into it
+version_added: 0.1.0
+author: tpmfleet contributors (@tpmfleet)
+description:
+  - Takes the device records of a whole batch at once, judges each one, and writes those that are accepted.
+  - A device is stopped, with every reason, where it shares its endorsement key, registration ID, serial number or
+    device ID with another device of the batch or of the ledger, where its endorsement key is not the one that was read
+    before, where its key is on no EK list, or where its TPM is software and that is not allowed. The others go on.
+  - A device is known by its serial number, where the inventory has none by its device ID, else by its host name.
+  - Each call is noted in the history of each device, stopped ones included. That is a log and counts as no change.
+extends_documentation_fragment:
+  - tpmfleet.azure_dps.attributes
+  - tpmfleet.azure_dps.ledger
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  step:
+    description: The manufacturing step that found it.
+    type: str
+    required: true
+    choices: [tpm_install, software_install, warehouse, field_activation]
+  station:
+    description: The station that found it, for the history.
+    type: str
+    default: ""
+  records:
+    description:
+      - The device records, each with C(host). Fields that a record does not mention stay as the ledger has them.
+      - C(outcome) says what the step did, part by part, as V(done), V(verified) or a value worth keeping.
+      - C(exceptions) says what is allowed for this device, V(software_tpm) or V(tpm_replacement).
+      - The filter P(tpmfleet.azure_dps.device_records#filter) makes them of what the modules returned.
+    type: list
+    elements: dict
+    required: true
+  ek_list_policy:
+    description:
+      - Whether a device whose endorsement key is on no EK list is stopped. V(preferred) stops it only where the ledger
+        has taken in any list.
+    type: str
+    choices: [required, preferred, ignored]
+    default: ignored
+seealso:
+  - module: tpmfleet.azure_dps.device_records_info
+  - module: tpmfleet.azure_dps.ek_list
+"""
+
+EXAMPLES = r"""
+- name: Hold the rack's endorsement keys against the EK list and the ledger
+  tpmfleet.azure_dps.device_records:
+    ledger: /var/lib/tpmfleet/ledger.sqlite
+    step: software_install
+    station: line-1
+    records: "{{ ansible_play_batch | tpmfleet.azure_dps.device_records(hostvars, results=['endorsement_key_read']) }}"
+    ek_list_policy: required
+  register: batch
+  run_once: true
+  delegate_to: localhost
+
+- name: Stop a device that cannot be trusted
+  ansible.builtin.fail:
+    msg: "{{ batch.verdicts[inventory_hostname].reasons | join('; ') }}"
+  when: not batch.verdicts[inventory_hostname].accepted
+"""
+
+RETURN = r"""
+verdicts:
+  description:
+    - What became of each device, by host name.
+    - C(state) is V(done) where the step did something or learnt something new, V(verified) where all was as recorded,
+      V(stopped) where the device may not go on.
+  returned: success
+  type: dict
+  sample:
+    rack1-slot01:
+      accepted: true
+      reasons: []
+      state: done
+      outcome: {"ownership": "done", "dps_client": "done", "enrollment": "verified"}
+      record:
+        record_version: 1
+        host: rack1-slot01
+        serial_number: TF-000001
+        registration_id: o2pzpqzcqyqxkmkwbbw7mgxyv7zpmwfivtuhz7gcdq3tzyezpcoa
+        endorsement_key: AToAAQALAAMAsgAgg3GXZ0SEs/gakMyNRqXXJP1S124GUgtk8qHaGzMUaaoABgCA...
+        tpm_type: software
+        steps:
+          software_install:
+            at: "2026-11-24T12:00:00Z"
+            station: line-1
+            outcome: {"ownership": "done", "dps_client": "done", "enrollment": "verified"}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.ledger.judgement import LIST_POLICIES, Step
+from ..module_utils.ledger_module import ledger_option, now, run
+from ..module_utils.record import STEPS
+
+
+def take(connection, module):
+    """The result of the module."""
+    params = module.params
+    nameless = [record for record in params["records"] if not record.get("host")]
+    if nameless:
+        return {"failed": True, "msg": f"{len(nameless)} of {len(params['records'])} records have no host."}
+    step = Step(
+        connection,
+        step=params["step"],
+        station=params["station"],
+        at=now(),
+        list_policy=params["ek_list_policy"],
+    )
+    verdicts = step.take(params["records"])
+    changed = {host: verdict for host, verdict in verdicts.items() if verdict.changed}
+    result = {"changed": bool(changed), "verdicts": {host: one.as_result() for host, one in verdicts.items()}}
+    if module._diff:
+        result["diff"] = {
+            "before": {host: verdict.known for host, verdict in changed.items()},
+            "after": {host: verdict.record for host, verdict in changed.items()},
+        }
+    return result
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            **ledger_option(),
+            "step": {"type": "str", "required": True, "choices": list(STEPS)},
+            "station": {"type": "str", "default": ""},
+            "records": {"type": "list", "elements": "dict", "required": True},
+            "ek_list_policy": {"type": "str", "choices": list(LIST_POLICIES), "default": "ignored"},
+        },
+        supports_check_mode=True,
+    )
+    run(module, lambda connection: take(connection, module))
+
+
+if __name__ == "__main__":
+    main()
