@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -444,6 +445,18 @@ def in_threads(function: Callable[[Any], Any], items: Iterator[Any], concurrency
 
     After the first exception no more is begun; what is under way is finished and its results are given first.
     """
+    ended = threading.Event()
+
+    def unless_ended(item: Any) -> Any:
+        if ended.is_set():
+            # Begun now it might wait long for a quota that is used up.
+            return _NOT_BEGUN
+        try:
+            return function(item)
+        except BaseException:
+            ended.set()
+            raise
+
     with ThreadPoolExecutor(max_workers=concurrency) as pool:
         running: set[Future[Any]] = set()
         failure: BaseException | None = None
@@ -456,19 +469,23 @@ def in_threads(function: Callable[[Any], Any], items: Iterator[Any], concurrency
                     exhausted = True
                 except DpsError as error:
                     failure = error
+                    ended.set()
                 else:
-                    running.add(pool.submit(function, item))
+                    running.add(pool.submit(unless_ended, item))
             if not running:
                 break
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 error_of = future.exception()
-                if error_of is None:
+                if error_of is not None:
+                    failure = failure or error_of
+                elif future.result() is not _NOT_BEGUN:
                     yield future.result()
-                elif failure is None:
-                    failure = error_of
     if failure is not None:
         raise failure
+
+
+_NOT_BEGUN = object()
 
 
 def apply_one(service: Service, wanted: Wanted, options: Options, *, check_mode: bool) -> tuple[Outcome, Any]:
