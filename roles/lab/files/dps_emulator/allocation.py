@@ -16,36 +16,44 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from .errors import ALLOCATION_FAILED, MALFORMED, ServiceError
-from .settings import Settings
+from .instance import Instance
 
 WEBHOOK_SECONDS = 5
 
 
-def candidates(enrollment: dict, settings: Settings) -> list[str]:
-    """The hubs that an enrollment may go to: its own selection, or all that are linked."""
+def candidates(enrollment: dict, instance: Instance) -> list[str]:
+    """The hubs that an enrollment may go to: its own selection, or all that are linked and take part."""
     if enrollment.get("iotHubHostName"):
         return [enrollment["iotHubHostName"]]
-    return enrollment.get("iotHubs") or list(settings.linked_hubs)
+    return enrollment.get("iotHubs") or list(instance.allocation)
 
 
-def _hashed(registration_id: str, hubs: list[str]) -> str:
+def _hashed(registration_id: str, hubs: list[str], weights: dict[str, int]) -> str:
+    """Evenly, or in proportion to the hubs' weights."""
     digest = hashlib.sha256(registration_id.lower().encode()).digest()
-    return sorted(hubs)[int.from_bytes(digest[:8], "big") % len(hubs)]
+    place = int.from_bytes(digest[:8], "big") % sum(weights.get(hub, 1) for hub in hubs)
+    for hub in sorted(hubs):
+        place -= weights.get(hub, 1)
+        if place < 0:
+            return hub
+    raise AssertionError("a place within the sum of all weights belongs to a hub")
 
 
-async def choose_hub(enrollment: dict, request: dict, settings: Settings) -> tuple[str, Any]:
+async def choose_hub(
+    enrollment: dict, request: dict, instance: Instance, latency_ms: dict[str, float]
+) -> tuple[str, Any]:
     """(hub, payload for the device or None). *request* is the body that the device registers with."""
-    hubs = candidates(enrollment, settings)
+    hubs = candidates(enrollment, instance)
     if not hubs:
         raise ServiceError(MALFORMED, "No hub is linked to this service")
-    policy = enrollment.get("allocationPolicy") or settings.default_allocation_policy
+    policy = enrollment.get("allocationPolicy") or instance.allocation_policy
     if policy == "custom":
         return await _custom(enrollment, request, hubs)
     if policy == "static":
         return hubs[0], None
     if policy == "geoLatency":
-        return min(hubs, key=lambda hub: settings.hub_latency_ms.get(hub, math.inf)), None
-    return _hashed(enrollment["registrationId"], hubs), None
+        return min(hubs, key=lambda hub: latency_ms.get(hub, math.inf)), None
+    return _hashed(enrollment["registrationId"], hubs, instance.allocation), None
 
 
 async def _custom(enrollment: dict, request: dict, hubs: list[str]) -> tuple[str, Any]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The web application: both APIs and the control API, with what holds for all requests."""
+"""The web application: all APIs and the control API, with what holds for all requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from . import control, device_api, service_api
+from . import control, device_api, entra, management_api, service_api
 from .errors import ServiceError
 from .service import SERVICE, Service
 
@@ -72,7 +72,7 @@ def _hang_up(request: web.Request) -> web.StreamResponse:
 
 @web.middleware
 async def every_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Faults, refusals and statistics of both APIs; the control API only has refusals."""
+    """Faults, refusals and statistics of all APIs; the control API only has refusals."""
     if request.path.startswith(control.PREFIX):
 
         async def guarded(inner: web.Request) -> web.StreamResponse:
@@ -90,7 +90,9 @@ async def every_request(request: web.Request, handler: Handler) -> web.StreamRes
 async def _life(app: web.Application):
     service = app[SERVICE]
     service.registrations.resume()
+    service.resources.resume()
     yield
+    service.resources.stop()
     await service.registrations.stop()
     service.store.close()
 
@@ -99,6 +101,8 @@ def make_app(service: Service) -> web.Application:
     """The application over one service."""
     app = web.Application(middlewares=[every_request], client_max_size=HARD_LIMIT)
     app[SERVICE] = service
-    app.add_routes([*control.routes(), *service_api.routes(), *device_api.routes()])
+    app[entra.ENTRA] = service.entra
+    apis = (control, service_api, device_api, entra, management_api)
+    app.add_routes([route for api in apis for route in api.routes()])
     app.cleanup_ctx.append(_life)
     return app

@@ -20,9 +20,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import unquote, unquote_plus
 
+from .entra import DPS_AUDIENCE, Entra, TokenError
 from .errors import UNAUTHENTICATED, UNAUTHORIZED, ServiceError
-from .settings import OWNER, RIGHTS, Settings
-from .store import Store
+from .instance import Instance
+from .settings import Settings
 
 SCHEME = "SharedAccessSignature "
 
@@ -77,36 +78,39 @@ def parse_token(header: str) -> Token:
 class ServiceAuthorization:
     """The service API's gate."""
 
-    def __init__(self, store: Store, settings: Settings, *, host: str, port: int) -> None:
-        self._store = store
+    def __init__(self, instance: Instance, entra: Entra, settings: Settings, *, host: str, port: int) -> None:
+        self._instance = instance
+        self._entra = entra
         self._settings = settings
         self._names = {host.lower(), f"{host.lower()}:{port}"}
-
-    def rights_of(self, policy: str) -> Collection[str]:
-        """The rights of an access policy, none where there is no such policy."""
-        return RIGHTS if policy == OWNER else self._settings.policies.get(policy, ())
 
     def require(self, header: str | None, right: str) -> None:
         """Lets a request with this Authorization header through if it carries *right*."""
         if not header:
             raise ServiceError(UNAUTHENTICATED, "Unauthorized: no Authorization header")
         if header.startswith("Bearer "):
-            rights = self._settings.bearer_tokens.get(header[len("Bearer ") :].strip())
-            if rights is None:
-                raise ServiceError(UNAUTHENTICATED, "Unauthorized: unknown bearer token")
+            rights = self._bearer_rights(header[len("Bearer ") :].strip())
         else:
             rights = self._shared_access_rights(parse_token(header))
         if right not in rights:
             raise ServiceError(UNAUTHORIZED, f"Unauthorized: the policy lacks the right {right}")
+
+    def _bearer_rights(self, token: str) -> Collection[str]:
+        if token in self._settings.bearer_tokens:
+            return self._settings.bearer_tokens[token]
+        try:
+            return self._entra.rights_of(self._entra.client_of(token, (DPS_AUDIENCE,)))
+        except TokenError as error:
+            raise ServiceError(UNAUTHENTICATED, f"Unauthorized: the bearer token is not valid: {error}") from None
 
     def _shared_access_rights(self, token: Token) -> Collection[str]:
         # A stock SDK that is given a URL as its endpoint signs that URL. UNVERIFIED that the service takes it.
         resource = token.resource.lower().removeprefix("https://")
         if resource.split("/", 1)[0] not in self._names:
             raise ServiceError(UNAUTHORIZED, "Unauthorized: the token is for another service")
-        rights = self.rights_of(token.policy)
-        if not rights:
+        policy = self._instance.policy(token.policy)
+        if policy is None:
             raise ServiceError(UNAUTHORIZED, "Unauthorized: there is no such access policy")
         token.require_current()
-        token.require_signed_by([self._store.policy_key(token.policy, which) for which in ("primary", "secondary")])
-        return rights
+        token.require_signed_by(policy.keys)
+        return policy.rights

@@ -6,7 +6,7 @@
 
 ``GET stats`` (calls by operation and status, counts), ``DELETE stats`` (from zero), ``GET|PUT settings`` (PUT changes
 those named), ``GET|POST|DELETE faults``, ``DELETE quotas`` (whole again), ``GET hub_keys/{device_id}``, ``GET
-policies``.
+policies``, ``GET applications``.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ async def put_settings(request: web.Request) -> web.Response:
         service.settings.update(json.loads(await request.read()))
     except (SettingsError, ValueError) as error:
         raise ServiceError(MALFORMED, str(error)) from error
+    service.resources.declare()
     return web.json_response(service.settings.as_dict())
 
 
@@ -96,10 +97,20 @@ async def get_hub_key(request: web.Request) -> web.Response:
 
 
 async def get_policies(request: web.Request) -> web.Response:
-    """The keys of the access policies of the settings, by name."""
+    """The primary keys of the access policies of the settings, by name."""
     service = request.app[SERVICE]
-    keys = {name: base64.b64encode(service.store.policy_key(name)).decode() for name in service.settings.policies}
+    keys = {}
+    for name in service.settings.policies:
+        policy = service.instance.policy(name)
+        if policy is not None:
+            keys[name] = base64.b64encode(policy.keys[0]).decode()
     return web.json_response(keys)
+
+
+async def get_applications(request: web.Request) -> web.Response:
+    """The secrets of the Entra ID applications of the settings, by name."""
+    service = request.app[SERVICE]
+    return web.json_response({name: service.entra.secret(name) for name in service.settings.applications})
 
 
 def routes() -> list[web.RouteDef]:
@@ -115,4 +126,5 @@ def routes() -> list[web.RouteDef]:
         web.delete(f"{PREFIX}quotas", restore_quotas),
         web.get(f"{PREFIX}hub_keys/{{device_id}}", get_hub_key),
         web.get(f"{PREFIX}policies", get_policies),
+        web.get(f"{PREFIX}applications", get_applications),
     ]

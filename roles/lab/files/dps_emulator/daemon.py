@@ -12,7 +12,6 @@ Files of a state directory: ``emulator.json`` (where it is, while it runs), ``pl
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import errno
 import fcntl
@@ -31,9 +30,9 @@ from aiohttp import web
 
 from .app import make_app
 from .certificates import CA_FILE, LOOPBACK_NAMES, issue_server_certificate, make_authority, write_private
+from .resources import ATTACHED, GROUP
 from .service import Service
-from .settings import OWNER, read_settings
-from .store import Store
+from .settings import read_settings
 
 ANNOUNCEMENT = "emulator.json"
 PLACE = "place.json"
@@ -109,11 +108,6 @@ def _url_host(host: str, port: int) -> str:
     return bracketed if port == 443 else f"{bracketed}:{port}"
 
 
-def _connection_string(store: Store, where: str, policy: str) -> str:
-    key = base64.b64encode(store.policy_key(policy)).decode()
-    return f"HostName={where};SharedAccessKeyName={policy};SharedAccessKey={key}"
-
-
 def _digest(settings: Path | None) -> str:
     return hashlib.sha256(settings.read_bytes() if settings else b"").hexdigest()
 
@@ -128,23 +122,31 @@ async def _serve(state_dir: Path, host: str, port: int, settings: Path | None) -
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(issue_server_certificate(state_dir, host))
     where = _url_host(host, port)
-    service = Service(state_dir, read, host=where.rsplit(":", 1)[0] if port != 443 else where, port=port)
+    service = Service(state_dir, read, host=where.rsplit(":", 1)[0] if port != 443 else where, port=port, where=where)
     runner = web.AppRunner(make_app(service), access_log=None, shutdown_timeout=1)
     await runner.setup()
     for listener in listeners:
         await web.SockSite(runner, listener, ssl_context=context, backlog=1024).start()
     policies = {
-        name: {"rights": rights, "connection_string": _connection_string(service.store, where, name)}
+        name: {"rights": rights, "connection_string": service.instance.connection_string(where, name)}
         for name, rights in read.policies.items()
     }
     write_private(state_dir / POLICIES, json.dumps(policies, indent=2) + "\n")
     announcement = {
         "endpoint": f"https://{where}",
         "id_scope": service.store.id_scope(),
-        "connection_string": _connection_string(service.store, where, OWNER),
+        "connection_string": service.instance.connection_string(where),
         "ca_file": str(state_dir / CA_FILE),
         "pid": os.getpid(),
-        "linked_hubs": read.linked_hubs,
+        "linked_hubs": service.instance.linked_hubs,
+        "management": {
+            "subscription_id": service.resources.subscription,
+            "resource_group": GROUP,
+            "instance": ATTACHED,
+            "tenant": service.entra.tenant,
+            "client_id": service.entra.owner,
+            "secret": service.entra.secret(service.entra.owner),
+        },
     }
     write_private(state_dir / "settings.sha256", _digest(settings))
     write_private(state_dir / ANNOUNCEMENT, json.dumps(announcement, indent=2) + "\n")

@@ -22,6 +22,7 @@ from .errors import (
     ServiceError,
     utc_now,
 )
+from .instance import Instance
 from .settings import Settings
 from .store import Store
 from .tpm_keys import decode_key
@@ -134,9 +135,10 @@ _CHECKS: dict[str, Check] = {
 class Enrollments:
     """The enrollment list of the service."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings, instance: Instance) -> None:
         self._store = store
         self._settings = settings
+        self._instance = instance
 
     def checked(self, body: Any) -> dict:
         """The writable part of *body*, every rule applied, defaults filled in. Refuses with 400."""
@@ -165,7 +167,7 @@ class Enrollments:
         hubs = enrollment.get("iotHubs", []) + [enrollment[name] for name in ("iotHubHostName",) if name in enrollment]
         if not self._settings.unlinked_hubs_allowed:
             for hub in hubs:
-                if hub not in self._settings.linked_hubs:
+                if hub not in self._instance.linked_hubs:
                     raise _bad(f"Invalid iotHubs: {hub} is not linked to this service")
         policy = enrollment.get("allocationPolicy")
         if policy == "static" and not hubs:

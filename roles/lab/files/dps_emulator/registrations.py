@@ -28,6 +28,7 @@ from .errors import (
     ServiceError,
     utc_now,
 )
+from .instance import Instance
 from .settings import Settings
 from .store import Challenge, HubKey, Store
 from .tpm_keys import decode_key
@@ -50,9 +51,10 @@ class ChallengeError(ServiceError):
 class Registrations:
     """The registration states of the service and the way a device comes by one."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings, instance: Instance) -> None:
         self._store = store
         self._settings = settings
+        self._instance = instance
         self._running: dict[str, asyncio.Task] = {}
 
     # The service API's side.
@@ -214,7 +216,7 @@ class Registrations:
             return
         enrollment = found[1]
         try:
-            chosen, payload = await choose_hub(enrollment, request, self._settings)
+            chosen, payload = await choose_hub(enrollment, request, self._instance, self._settings.hub_latency_ms)
         except ServiceError as error:
             self._fail(operation, registration_id, enrollment, error)
             return

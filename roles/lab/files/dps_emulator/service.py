@@ -13,8 +13,11 @@ from aiohttp import web
 
 from .auth import ServiceAuthorization
 from .enrollments import Enrollments
+from .entra import Entra
 from .faults import Faults
+from .instance import Instance
 from .registrations import Registrations
+from .resources import Resources
 from .settings import Settings
 from .store import HubKey, Store
 from .throttle import Throttle
@@ -23,14 +26,17 @@ DATABASE = "dps.sqlite"
 
 
 class Service:
-    """All parts of one emulated service, on the database of *state_dir*."""
+    """All parts of one emulated service, on the database of *state_dir*; *where* it is, with a port but for 443."""
 
-    def __init__(self, state_dir: Path, settings: Settings, *, host: str, port: int) -> None:
+    def __init__(self, state_dir: Path, settings: Settings, *, host: str, port: int, where: str) -> None:
         self.settings = settings
         self.store = Store(state_dir / DATABASE)
-        self.enrollments = Enrollments(self.store, settings)
-        self.registrations = Registrations(self.store, settings)
-        self.authorization = ServiceAuthorization(self.store, settings, host=host, port=port)
+        self.instance = Instance()
+        self.resources = Resources(self.store, settings, self.instance, where=where)
+        self.entra = Entra(self.store, settings, endpoint=f"https://{where}")
+        self.enrollments = Enrollments(self.store, settings, self.instance)
+        self.registrations = Registrations(self.store, settings, self.instance)
+        self.authorization = ServiceAuthorization(self.instance, self.entra, settings, host=host, port=port)
         self.throttle = Throttle(settings)
         self.faults = Faults()
         self.calls: Counter[tuple[str, int]] = Counter()

@@ -14,6 +14,8 @@ from typing import Any
 
 RIGHTS = ("ServiceConfig", "EnrollmentRead", "EnrollmentWrite", "RegistrationStatusRead", "RegistrationStatusWrite")
 OWNER = "provisioningserviceowner"
+MANAGE = "Manage"
+APPLICATION_RIGHTS = (*RIGHTS, MANAGE)
 
 
 class SettingsError(ValueError):
@@ -34,7 +36,16 @@ class Settings:
     policies: dict = field(default_factory=dict)
     """Name to list of rights, besides the owner's policy, which has all. Keys are made here: ``policies.json``."""
     bearer_tokens: dict = field(default_factory=dict)
-    """Token to list of rights: stands for what Entra ID would have issued."""
+    """Token to list of rights: stands for what another issuer than ``entra.py`` would have issued."""
+    applications: dict = field(default_factory=dict)
+    """Entra ID application to list of rights, besides the owner's, which has all. ``Manage`` is the one to the resource
+    manager. Secrets are made here: ``GET applications`` of the control API."""
+    token_seconds: int = 3600
+
+    resource_groups: list = field(default_factory=list)
+    """Those that exist besides ``lab``."""
+    management_seconds: float = 0.2
+    """How long an operation of the resource manager takes; half a minute in the real one."""
 
     throttle: bool = True
     operations_per_window: int = 1000
@@ -72,10 +83,10 @@ class Settings:
             fits = isinstance(value, (int, float)) if wanted is float else isinstance(value, wanted)
             if not fits or (isinstance(value, bool) and wanted is not bool):
                 raise SettingsError(f"setting {name!r} is a {wanted.__name__}")
-        for name in ("policies", "bearer_tokens"):
+        for name, known in (("policies", RIGHTS), ("bearer_tokens", RIGHTS), ("applications", APPLICATION_RIGHTS)):
             for rights in changes.get(name, {}).values():
-                if not isinstance(rights, list) or not set(rights) <= set(RIGHTS):
-                    raise SettingsError(f"{name}: rights are of {', '.join(RIGHTS)}")
+                if not isinstance(rights, list) or not set(rights) <= set(known):
+                    raise SettingsError(f"{name}: rights are of {', '.join(known)}")
         for name, value in changes.items():
             setattr(self, name, value)
 

@@ -11,7 +11,6 @@ strings.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import json
@@ -20,6 +19,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -35,6 +35,9 @@ CREATE TABLE IF NOT EXISTS challenges (
 CREATE TABLE IF NOT EXISTS operations (
     operation TEXT PRIMARY KEY, id TEXT NOT NULL, ready REAL NOT NULL, payload TEXT NOT NULL, result TEXT);
 CREATE TABLE IF NOT EXISTS hub_keys (device_id TEXT PRIMARY KEY, hub TEXT NOT NULL, key BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS resources (name TEXT PRIMARY KEY, document TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS management_operations (
+    operation TEXT PRIMARY KEY, name TEXT NOT NULL, kind TEXT NOT NULL, ready REAL NOT NULL, ended INTEGER NOT NULL);
 """
 
 
@@ -104,9 +107,14 @@ class Store:
         """The service's ID scope."""
         return self.fact("id_scope", f"0ne{secrets.token_hex(4).upper()}")
 
-    def policy_key(self, policy: str, which: str = "primary") -> bytes:
-        """The primary or secondary key of an access policy, made at first sight."""
-        return base64.b64decode(self.fact(f"key/{which}/{policy}", base64.b64encode(secrets.token_bytes(32)).decode()))
+    def json_fact(self, name: str) -> Any:
+        """The value of a fact that changes, None where there is none yet."""
+        row = self._one("SELECT value FROM facts WHERE name = ?", name)
+        return None if row is None else json.loads(row[0])
+
+    def put_json_fact(self, name: str, value: Any) -> None:
+        """Creates or replaces."""
+        self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
 
     # Enrollments.
 
@@ -221,3 +229,42 @@ class Store:
         """For a hub front: where the device belongs and the key that its tokens must be signed with."""
         row = self._one("SELECT hub, key FROM hub_keys WHERE device_id = ?", device_id)
         return None if row is None else HubKey(*row)
+
+    # Resources of the resource manager, and its operations.
+
+    def resource(self, name: str) -> dict | None:
+        """A resource's whole document with its secrets, None where there is none."""
+        row = self._one("SELECT document FROM resources WHERE name = ?", name.lower())
+        return None if row is None else json.loads(row[0])
+
+    def resources(self) -> list[dict]:
+        """All of them."""
+        return [json.loads(row[0]) for row in self._db.execute("SELECT document FROM resources ORDER BY name")]
+
+    def put_resource(self, name: str, document: dict) -> None:
+        """Creates or replaces."""
+        self._db.execute("INSERT OR REPLACE INTO resources VALUES (?, ?)", (name.lower(), json.dumps(document)))
+
+    def delete_resource(self, name: str) -> None:
+        """Removes it."""
+        self._db.execute("DELETE FROM resources WHERE name = ?", (name.lower(),))
+
+    def put_management_operation(self, operation: str, name: str, kind: str, ready: float) -> None:
+        """Begins an operation on a resource."""
+        self._db.execute("INSERT INTO management_operations VALUES (?, ?, ?, ?, 0)", (operation, name, kind, ready))
+
+    def management_operation(self, operation: str) -> bool | None:
+        """Whether it has ended, None where there is no such operation."""
+        row = self._one("SELECT ended FROM management_operations WHERE operation = ?", operation)
+        return None if row is None else bool(row[0])
+
+    def unfinished_management_operations(self) -> list[tuple[str, float]]:
+        """(operation, when it is ready) of all that go on."""
+        return self._db.execute("SELECT operation, ready FROM management_operations WHERE NOT ended").fetchall()
+
+    def finish_management_operation(self, operation: str) -> tuple[str, str]:
+        """(resource, kind) of an operation that ends now."""
+        self._db.execute("UPDATE management_operations SET ended = 1 WHERE operation = ?", (operation,))
+        row = self._one("SELECT name, kind FROM management_operations WHERE operation = ?", operation)
+        assert row is not None
+        return row[0], row[1]

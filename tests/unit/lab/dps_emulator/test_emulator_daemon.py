@@ -39,7 +39,7 @@ def test_started_twice_stopped_twice(start, state_dir, emulator_command):
     assert second == {**first, "changed": False}
     assert json.loads((state_dir / "emulator.json").read_text()) == {k: v for k, v in first.items() if k != "changed"}
     assert set(first) == {
-        "changed", "endpoint", "id_scope", "connection_string", "ca_file", "pid", "linked_hubs"
+        "changed", "endpoint", "id_scope", "connection_string", "ca_file", "pid", "linked_hubs", "management"
     }  # fmt: skip
     assert first["id_scope"].startswith("0ne") and first["id_scope"].isalnum()
     assert emulator_command("stop", "--state-dir", str(state_dir)) == {"changed": True}
