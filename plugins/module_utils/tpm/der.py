@@ -4,24 +4,35 @@
 
 """As much of DER as a device needs: where a certificate ends, and which RSA key it certifies.
 
-Endorsement key certificates break strict parsers, and a device need not judge them: the controller does. X.690;
-RFC 5280, 4.1; RFC 8017, A.1.1.
+Endorsement key certificates break strict parsers, and a device need not judge them: the controller does, which reads
+them with the same elements. X.690; RFC 5280, 4.1; RFC 8017, A.1.1.
 """
 
 from __future__ import annotations
 
-_INTEGER = 0x02
-_BIT_STRING = 0x03
-_SEQUENCE = 0x30
-_VERSION = 0xA0
+from typing import NamedTuple
+
+INTEGER = 0x02
+BIT_STRING = 0x03
+SEQUENCE = 0x30
+EXPLICIT_0 = 0xA0
 
 
 class DerError(ValueError):
     """The bytes are no DER of the shape that was looked for."""
 
 
-def _element(data: bytes, at: int = 0) -> tuple[int, bytes, int]:
-    """Tag, content and end of the element at *at*."""
+class Element(NamedTuple):
+    """A tag with what it holds; *raw* is the whole of it as it was found, *end* where the next one begins."""
+
+    tag: int
+    content: bytes
+    raw: bytes
+    end: int
+
+
+def element(data: bytes, at: int = 0) -> Element:
+    """The element of *data* at *at*. A length that is longer than it need be is taken: makers write them."""
     if at + 2 > len(data):
         raise DerError("cut short")
     tag, length, start = data[at], data[at + 1], at + 2
@@ -31,37 +42,42 @@ def _element(data: bytes, at: int = 0) -> tuple[int, bytes, int]:
             raise DerError("length is of no definite form")
         length = int.from_bytes(data[start : start + octets], "big")
         start += octets
-    if start + length > len(data):
+    end = start + length
+    if end > len(data):
         raise DerError("cut short")
-    return tag, data[start : start + length], start + length
+    return Element(tag, data[start:end], data[at:end], end)
 
 
-def _inside(content: bytes) -> list[tuple[int, bytes]]:
+def elements(content: bytes) -> list[Element]:
+    """The elements that fill *content*."""
     at = 0
-    elements = []
+    found = []
     while at < len(content):
-        tag, inner, at = _element(content, at)
-        elements.append((tag, inner))
-    return elements
+        found.append(element(content, at))
+        at = found[-1].end
+    return found
 
 
 def trimmed(data: bytes) -> bytes:
     """*data* without what follows its first element, as NV indices are larger than their certificate."""
-    return data[: _element(data)[2]]
+    return element(data).raw
 
 
-def split(data: bytes) -> list[bytes]:
-    """The SEQUENCEs that lie one after another in *data*; what follows them is padding."""
-    found = []
+def split(data: bytes) -> tuple[list[bytes], bytes]:
+    """The SEQUENCEs that lie one after another in *data*, and the beginning of one that was cut short.
+
+    What follows them is padding and is dropped.
+    """
+    found: list[bytes] = []
     at = 0
-    while at < len(data) and data[at] == _SEQUENCE:
+    while at < len(data) and data[at] == SEQUENCE:
         try:
-            end = _element(data, at)[2]
+            one = element(data, at)
         except DerError:
-            break
-        found.append(data[at:end])
-        at = end
-    return found
+            return found, data[at:]
+        found.append(one.raw)
+        at = one.end
+    return found, b""
 
 
 def certified_rsa_key(certificate: bytes) -> tuple[int, int] | None:
@@ -70,19 +86,24 @@ def certified_rsa_key(certificate: bytes) -> tuple[int, int] | None:
     The algorithm is not looked at: some makers write rsaEncryption and some id-RSAES-OAEP over the same structure.
     """
     try:
-        fields = _inside(_inside(_element(certificate)[1])[0][1])
-        if fields[0][0] == _VERSION:
+        fields = elements(elements(element(certificate).content)[0].content)
+        if fields[0].tag == EXPLICIT_0:
             fields = fields[1:]
         # serialNumber, signature, issuer, validity, subject, subjectPublicKeyInfo
-        _algorithm, (tag, bits) = _inside(fields[5][1])
-        if tag != _BIT_STRING:
+        _algorithm, bits = elements(fields[5].content)
+        if bits.tag != BIT_STRING:
             return None
-        key_tag, key, _end = _element(bits, 1)
-        if key_tag != _SEQUENCE:
-            return None
-        (modulus_tag, modulus), (exponent_tag, exponent) = _inside(key)
+        return rsa_key(bits.content[1:])
     except (DerError, IndexError, ValueError):
         return None
-    if (modulus_tag, exponent_tag) != (_INTEGER, _INTEGER):
+
+
+def rsa_key(data: bytes) -> tuple[int, int] | None:
+    """Modulus and exponent of an RSAPublicKey; None where it is another kind of key."""
+    key = element(data)
+    if key.tag != SEQUENCE:
         return None
-    return int.from_bytes(modulus, "big"), int.from_bytes(exponent, "big")
+    modulus, exponent = elements(key.content)
+    if (modulus.tag, exponent.tag) != (INTEGER, INTEGER):
+        return None
+    return int.from_bytes(modulus.content, "big"), int.from_bytes(exponent.content, "big")

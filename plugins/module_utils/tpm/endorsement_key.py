@@ -215,23 +215,36 @@ def read_certificate(esys: Any, index: int, chunk: int) -> bytes | None:
 
 
 def read_all_certificates(esys: Any, *, properties: Properties) -> list[dict[str, str]]:
-    """Every certificate in the NV indices of the profile: key certificates, then the makers' chain."""
-    present = read_handles(esys, KEY_CERTIFICATES[0], CERTIFICATE_CHAIN[1])
+    """Every certificate in the NV indices of the profile: key certificates, then the makers' chain.
+
+    A key certificate that is no DER is returned whole, as in :func:`read_certificate`.
+    """
     found = []
-    for index in present:
-        in_chain = CERTIFICATE_CHAIN[0] <= index <= CERTIFICATE_CHAIN[1]
-        if not in_chain and index not in KEY_CERTIFICATES:
-            continue
-        data = _read_nv(esys, index, properties.nv_buffer_max) or b""
-        for certificate in der.split(data):
-            found.append(
-                {
-                    "nv_index": f"0x{index:08x}",
-                    "kind": "chain" if in_chain else "endorsement",
-                    "certificate": base64.b64encode(certificate).decode("ascii"),
-                }
-            )
-    return found
+    for index in read_handles(esys, KEY_CERTIFICATES[0], KEY_CERTIFICATES[-1]):
+        certificate = read_certificate(esys, index, properties.nv_buffer_max) if index in KEY_CERTIFICATES else None
+        if certificate is not None:
+            found.append(_found(index, "endorsement", certificate))
+    return found + [_found(index, "chain", one) for index, one in read_chain(esys, properties.nv_buffer_max)]
+
+
+def read_chain(esys: Any, chunk: int) -> list[tuple[int, bytes]]:
+    """The certificates of the makers, each with the NV index in which it ends.
+
+    They lie one after another through all the indices of the chain, so that one may begin in an index and end in the
+    next. One that never ends is returned as it is.
+    """
+    found: list[tuple[int, bytes]] = []
+    rest = b""
+    index = CERTIFICATE_CHAIN[0]
+    for index in read_handles(esys, *CERTIFICATE_CHAIN):
+        whole, rest = der.split(rest + (_read_nv(esys, index, chunk) or b""))
+        found += [(index, one) for one in whole]
+    return found + ([(index, rest)] if rest else [])
+
+
+def _found(index: int, kind: str, certificate: bytes) -> dict[str, str]:
+    encoded = base64.b64encode(certificate).decode("ascii")
+    return {"nv_index": f"0x{index:08x}", "kind": kind, "certificate": encoded}
 
 
 def _read_nv(esys: Any, index: int, chunk: int) -> bytes | None:

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the tests of the DPS side share: keys without a TPM, the emulated service, and modules run in this process.
+"""What the tests of the controller's side share: keys and certificates without a TPM, the emulated service, and modules
+run in this process.
 
 Imports are inside: other tests below this directory run under a device's own Python, which has none of it.
 """
@@ -126,3 +127,232 @@ def no_sleep(monkeypatch):
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
     return slept
+
+
+class TpmMaker:
+    """A maker of TPMs: a root, an issuing authority below it, and the certificates that a test asks for.
+
+    Everything it makes can be made wrong by the arguments of the methods; certificates are objects of cryptography.
+    """
+
+    # id:49465800, the vendor ID IFX.
+    TPM = {"2.23.133.2.1": "id:49465800", "2.23.133.2.2": "SLB9670", "2.23.133.2.3": "id:00070055"}
+
+    def __init__(self, name: str = "Test Maker") -> None:
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        self.name = name
+        self.root_key, self.issuer_key = (ec.generate_private_key(ec.SECP384R1()) for _key in range(2))
+        self.root = self.authority(f"{name} Root", self.root_key)
+        self.issuer = self.authority(f"{name} Issuer", self.issuer_key)
+
+    @staticmethod
+    def named(name: str):
+        from cryptography import x509
+
+        return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)] if name else [])
+
+    def authority(
+        self,
+        name: str,
+        key,
+        *,
+        issuer: str | None = None,
+        issuer_key=None,
+        ca=True,
+        path_length=None,
+        usage=("key_cert_sign", "crl_sign"),
+        **others,
+    ):
+        """The certificate of an authority; the root's own where its name is the root's, else signed by the root."""
+        from cryptography import x509
+
+        extensions = [(x509.BasicConstraints(ca, path_length), True)]
+        extensions += [(self.key_usage(*usage), True)] if usage else []
+        if not issuer:
+            issuer = f"{self.name} Root"
+        issuer_key = issuer_key or self.root_key
+        return self.sign(name, key.public_key(), issuer, issuer_key, extensions, identify=True, **others)
+
+    @staticmethod
+    def key_usage(*usages: str):
+        from cryptography import x509
+
+        names = (
+            "digital_signature",
+            "content_commitment",
+            "key_encipherment",
+            "data_encipherment",
+            "key_agreement",
+            "key_cert_sign",
+            "crl_sign",
+            "encipher_only",
+            "decipher_only",
+        )
+        return x509.KeyUsage(**{name: name in usages for name in names})
+
+    def sign(
+        self,
+        subject,
+        public_key,
+        issuer,
+        issuer_key,
+        extensions,
+        *,
+        identify=False,
+        days=(-1, 3650),
+        serial=None,
+        digest="SHA256",
+        url=None,
+    ):
+        """A certificate with *extensions*, pairs of extension and whether it is critical; *days* are from now."""
+        import datetime
+
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes
+
+        now = datetime.datetime.now(datetime.timezone.utc)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(self.named(subject))
+            .issuer_name(self.named(issuer))
+            .public_key(public_key)
+            .serial_number(serial or x509.random_serial_number())
+            .not_valid_before(now + datetime.timedelta(days=days[0]))
+            .not_valid_after(now + datetime.timedelta(days=days[1]))
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), False)
+        )
+        if identify:
+            builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), False)
+        if url:
+            location = x509.UniformResourceIdentifier(url)
+            description = x509.AccessDescription(x509.AuthorityInformationAccessOID.CA_ISSUERS, location)
+            builder = builder.add_extension(x509.AuthorityInformationAccess([description]), False)
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical)
+        return builder.sign(issuer_key, getattr(hashes, digest)())
+
+    def certify(
+        self,
+        public_key,
+        *,
+        subject="",
+        tpm=None,
+        purposes=("2.23.133.8.1",),
+        usage=None,
+        constraints=(False,),
+        constraints_critical=True,
+        more=(),
+        specification=("2.0", 0, 138),
+        issuer=None,
+        issuer_key=None,
+        **others,
+    ):
+        """An endorsement key certificate; each part is left out where its argument is None."""
+        from cryptography import x509
+        from cryptography.hazmat.primitives.asymmetric import rsa
+
+        if usage is None:
+            usage = ("key_encipherment",) if isinstance(public_key, rsa.RSAPublicKey) else ("key_agreement",)
+        extensions = [(self.key_usage(*usage), True)] if usage else []
+        if constraints:
+            extensions.append((x509.BasicConstraints(*constraints, None), constraints_critical))
+        if purposes:
+            extensions.append((x509.ExtendedKeyUsage(list(map(x509.ObjectIdentifier, purposes))), False))
+        attributes = self.TPM if tpm is None else tpm
+        if attributes:
+            parts = [x509.NameAttribute(x509.ObjectIdentifier(kind), value) for kind, value in attributes.items()]
+            names = x509.SubjectAlternativeName([x509.DirectoryName(x509.Name(parts))])
+            extensions.append((names, not subject))
+        if specification:
+            extensions.append((self.tpm_specification(*specification), False))
+        extensions += more
+        issuer = issuer or f"{self.name} Issuer"
+        return self.sign(subject, public_key, issuer, issuer_key or self.issuer_key, extensions, **others)
+
+    @staticmethod
+    def tpm_specification(family: str, level: int, revision: int):
+        """subjectDirectoryAttributes with the TPM's specification (TCG EK Credential Profile, 3.2)."""
+        from cryptography import x509
+
+        numbers = bytes([2, 1, level, 2, 2, revision >> 8, revision & 0xFF])
+        inner = bytes([12, len(family)]) + family.encode() + numbers
+        value = b"\x06\x05\x67\x81\x05\x02\x10\x31" + bytes([len(inner) + 2, 0x30, len(inner)]) + inner
+        value = bytes([0x30, len(value) + 2, 0x30, len(value)]) + value
+        return x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.9"), value)
+
+    def revoke(self, *certificates, issuer=None, issuer_key=None, days=(-1, 30), more=()):
+        """The revocation list of the issuer, with *certificates* on it, in DER."""
+        import datetime
+
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.serialization import Encoding
+
+        now = datetime.datetime.now(datetime.timezone.utc)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self.named(issuer or f"{self.name} Issuer"))
+        builder = builder.last_update(now + datetime.timedelta(days=days[0]))
+        builder = builder.next_update(now + datetime.timedelta(days=days[1]))
+        for extension, critical in more:
+            builder = builder.add_extension(extension, critical)
+        for certificate in certificates:
+            entry = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number).revocation_date(now)
+            entry = entry.add_extension(x509.CRLReason(x509.ReasonFlags.key_compromise), False)
+            builder = builder.add_revoked_certificate(entry.build())
+        return builder.sign(issuer_key or self.issuer_key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+@pytest.fixture(scope="session")
+def tpm_maker():
+    """A maker whose TPMs are genuine."""
+    return TpmMaker()
+
+
+@pytest.fixture(scope="session")
+def other_maker():
+    """Somebody who calls himself by the same names, and has other keys."""
+    return TpmMaker()
+
+
+@pytest.fixture(scope="session")
+def rsa_keys():
+    """The public keys of two endorsement keys."""
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    return [rsa.generate_private_key(65537, 2048).public_key() for _key in range(2)]
+
+
+@pytest.fixture(scope="session")
+def ek_public():
+    """The TPM2B_PUBLIC, in base64, of an RSA public key in a TPM that made it from the TCG's template."""
+
+    def make(public_key) -> str:
+        modulus = public_key.public_numbers().n.to_bytes(256, "big")
+        area = struct.pack(">HHIH", 0x0001, 0x000B, 0x000300B2, 32) + EK_POLICY
+        area += struct.pack(">HHHHHIH", 0x0006, 128, 0x0043, 0x0010, 2048, 0, 256) + modulus
+        return base64.b64encode(struct.pack(">H", len(area)) + area).decode()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def as_text():
+    """A certificate of cryptography as modules take it: DER in base64."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return lambda certificate: base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()
+
+
+@pytest.fixture
+def write_roots(tmp_path):
+    """Writes certificates as a directory of roots, each in its own PEM file; returns its path."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    def write(*certificates, below: str = ".", directory: str = "roots") -> str:
+        place = tmp_path / directory / below
+        place.mkdir(parents=True, exist_ok=True)
+        for certificate in certificates:
+            (place / f"{certificate.serial_number:x}.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+        return str(tmp_path / directory)
+
+    return write

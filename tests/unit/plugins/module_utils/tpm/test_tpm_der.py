@@ -26,9 +26,13 @@ def test_what_is_cut_short_or_of_no_length_is_no_der(data):
 
 
 def test_a_chain_is_split_and_its_padding_dropped():
-    assert der.split(SHORT + LONG + bytes(10)) == [SHORT, LONG]
-    assert der.split(SHORT + LONG[:-1]) == [SHORT]
-    assert der.split(bytes(10)) == []
+    assert der.split(SHORT + LONG + bytes(10)) == ([SHORT, LONG], b"")
+    assert der.split(bytes(10)) == ([], b"")
+
+
+def test_what_was_cut_short_is_given_back():
+    assert der.split(SHORT + LONG[:-1]) == ([SHORT], LONG[:-1])
+    assert der.split(LONG[:1]) == ([], LONG[:1])
 
 
 @pytest.mark.parametrize("garbled", [b"", bytes(500), SHORT, LONG, b"\x30\x82\x01\x00" + b"\xa5" * 256])

@@ -191,3 +191,28 @@ def test_all_certificates_are_found_with_their_chain(chip, tools, tmp_path):
         ("0x01c00100", "chain"),
     ]
     assert base64.b64decode(found[-1]["certificate"]) == one
+
+
+def all_certificates(tpm):
+    with connect(tpm.tcti) as esys:
+        found = read_all_certificates(esys, properties=read_properties(esys))
+    return [(each["nv_index"], each["kind"], base64.b64decode(each["certificate"])) for each in found]
+
+
+def test_a_chain_goes_on_in_the_next_index(uncertified, tool_for, tmp_path):
+    """As firmware TPMs store it: one row of certificates through indices of one size each, the last one padded."""
+    one, two = (b"\x30\x82\x02\xbc" + bytes([filler]) * 700 for filler in (1, 2))
+    stored = one + two + bytes(148)
+    for number, begin in enumerate(range(0, len(stored), 519)):
+        define_and_write(tool_for(uncertified), 0x01C00100 + number, stored[begin : begin + 519], tmp_path)
+    assert all_certificates(uncertified) == [("0x01c00101", "chain", one), ("0x01c00102", "chain", two)]
+
+
+def test_what_is_garbled_among_all_certificates_is_returned_as_it_is(uncertified, tool_for, tmp_path):
+    garbled = b"\x30\x82" + b"\xa5" * 100
+    for index in (0x01C0000A, 0x01C00100):
+        define_and_write(tool_for(uncertified), index, garbled, tmp_path)
+    assert all_certificates(uncertified) == [
+        ("0x01c0000a", "endorsement", garbled),
+        ("0x01c00100", "chain", garbled),
+    ]

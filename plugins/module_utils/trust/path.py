@@ -1,0 +1,206 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The way from a certificate to a trusted root, over intermediates wherever they come from.
+
+RFC 5280, 6.1, without policies and name constraints: none is asked for, and a certificate that makes one critical is
+refused. Every way is tried, since makers sign an authority's key more than once. What is told where there is none is
+how far the way went that went furthest, and what was missing there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from .certificate import (
+    BASIC_CONSTRAINTS,
+    CERTIFICATE_POLICIES,
+    EXTENDED_KEY_USAGE,
+    KEY_CERT_SIGN,
+    KEY_USAGE,
+    Certificate,
+)
+from .findings import Finding
+from .keys import SignatureUnknownError, is_signed_by
+from .profile import check_extensions
+from .store import Store
+
+# No maker has as many authorities on top of each other, nor as many of one name.
+_MAXIMAL_LENGTH = 8
+_MAXIMAL_CHECKS = 200
+_MINIMAL_RSA_BITS = 2048
+_UNDERSTOOD = {BASIC_CONSTRAINTS, CERTIFICATE_POLICIES, EXTENDED_KEY_USAGE, KEY_USAGE}
+
+
+@dataclass(frozen=True)
+class MissingIssuer:
+    """Which certificate would be needed to go on: its subject, its key's identifier, where its maker publishes it."""
+
+    name: str
+    key_identifier: str | None
+    urls: tuple[str, ...]
+
+    @property
+    def told(self) -> str:
+        """What to do about it."""
+        key = f" with key identifier {self.key_identifier}" if self.key_identifier else ""
+        where = f"; its maker publishes it at {' or '.join(self.urls)}" if self.urls else ""
+        return f"add the certificate of {self.name}{key} to the roots{where}"
+
+
+@dataclass(frozen=True)
+class Path:
+    """*certificates* begin with the one in question and end with the root; where there is no way, *problem* says why.
+
+    *missing* is the issuer that was not found, where that was it.
+    """
+
+    certificates: tuple[Certificate, ...] = ()
+    problem: Finding | None = None
+    missing: MissingIssuer | None = None
+
+
+class PathFinder:
+    """Finds ways to the roots of *store*. What it learns of intermediates it keeps, as a fleet shares a few of them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._signed: dict[tuple[bytes, bytes], bool | SignatureUnknownError] = {}
+
+    def find(self, certificate: Certificate, helpers: Iterable[Certificate], moments: Iterable[datetime]) -> Path:
+        """The way from *certificate*, over *helpers* too, all of it valid at each of *moments*."""
+        search = _Search(self, tuple(helpers), tuple(moments))
+        way = search.go((certificate,))
+        return Path(way) if way else search.failure
+
+    def candidates(self, certificate: Certificate, helpers: tuple[Certificate, ...]) -> list[Certificate]:
+        """Who could be the issuer, the likeliest first: by the key's identifier, then roots."""
+        known = self._store.named(certificate)
+        fresh = [one for one in helpers if one.subject.key == certificate.issuer.key]
+        unique = {one.data: one for one in [*known, *fresh]}.values()
+        return sorted(unique, key=lambda one: (not _identified(certificate, one), not self.is_root(one)))
+
+    def is_root(self, certificate: Certificate) -> bool:
+        """Whether the way ends here."""
+        return self._store.is_root(certificate)
+
+    def is_signed(self, certificate: Certificate, issuer: Certificate) -> bool:
+        """Whether *issuer* signed *certificate*; SignatureUnknownError where that cannot be told."""
+        if not certificate.is_ca:
+            return _is_signed(certificate, issuer)
+        pair = (certificate.data, issuer.data)
+        if pair not in self._signed:
+            try:
+                self._signed[pair] = _is_signed(certificate, issuer)
+            except SignatureUnknownError as error:
+                self._signed[pair] = error
+        known = self._signed[pair]
+        if isinstance(known, SignatureUnknownError):
+            raise known
+        return known
+
+
+class _Search:
+    def __init__(self, finder: PathFinder, helpers: tuple[Certificate, ...], moments: tuple[datetime, ...]) -> None:
+        self._finder = finder
+        self._helpers = helpers
+        self._moments = moments
+        self._checks = 0
+        self._reached = -1
+        self.failure = Path()
+
+    def go(self, way: tuple[Certificate, ...]) -> tuple[Certificate, ...] | None:
+        last = way[-1]
+        if self._finder.is_root(last):
+            return way
+        if len(way) > _MAXIMAL_LENGTH:
+            self._fail(way, Finding("path", f"has a path of more than {_MAXIMAL_LENGTH} authorities"))
+            return None
+        problems = []
+        deeper = False
+        for issuer in self._finder.candidates(last, self._helpers):
+            self._checks += 1
+            if issuer in way or self._checks > _MAXIMAL_CHECKS:
+                continue
+            problem = self._problem_of(last, issuer, below=way[1:])
+            if problem is None:
+                found = self.go((*way, issuer))
+                if found:
+                    return found
+                deeper = True
+            # A namesake with another key is not the issuer and was not meant to be.
+            elif problem.code != "signature" or _identified(last, issuer):
+                problems.append(problem)
+        if problems:
+            self._fail(way, problems[0])
+        elif not deeper:
+            self._fail(way, *_missing(way))
+        return None
+
+    def _problem_of(
+        self, certificate: Certificate, issuer: Certificate, below: tuple[Certificate, ...]
+    ) -> Finding | None:
+        try:
+            signed = self._finder.is_signed(certificate, issuer)
+        except SignatureUnknownError as error:
+            who = "" if not below else f"has an authority, {certificate.subject}, that "
+            return Finding(error.code, f"{who}{error}")
+        if not signed:
+            return Finding("signature", f"was not signed by {issuer.subject}, which it names: it was changed or forged")
+        return self._problem_of_authority(issuer, below)
+
+    def _problem_of_authority(self, issuer: Certificate, below: tuple[Certificate, ...]) -> Finding | None:
+        found = check_extensions(issuer, _UNDERSTOOD)
+        why = found[0].message if found else None
+        if not issuer.is_ca or issuer.version != 3:
+            why = "is no certificate authority"
+        elif not issuer.has_key_usage(KEY_CERT_SIGN):
+            why = "must not sign certificates (keyUsage)"
+        elif issuer.path_length is not None and sum(not one.is_self_issued for one in below) > issuer.path_length:
+            why = f"allows {issuer.path_length} authorities below it and has more (pathLenConstraint)"
+        elif issuer.key.kind == "RSA" and issuer.key.bits < _MINIMAL_RSA_BITS:
+            why = f"has an RSA key of {issuer.key.bits} bits, which is too short"
+        if why:
+            return Finding("issuer", f"was issued by {issuer.subject}, which {why}")
+        validity = check_validity(issuer, self._moments)
+        return validity and Finding(validity.code, f"was issued by {issuer.subject}, which {validity.message}")
+
+    def _fail(self, way: tuple[Certificate, ...], problem: Finding, missing: MissingIssuer | None = None) -> None:
+        if len(way) > self._reached:
+            self._reached = len(way)
+            self.failure = Path(way, problem, missing)
+
+
+def check_validity(certificate: Certificate, moments: Iterable[datetime]) -> Finding | None:
+    """What is wrong where *certificate* is not valid at each of *moments*."""
+    for moment in moments:
+        if moment < certificate.not_before:
+            return Finding("not_yet_valid", f"is not valid before {told(certificate.not_before)}")
+        if moment > certificate.not_after:
+            return Finding("expired", f"is valid until {told(certificate.not_after)}, not at {told(moment)}")
+    return None
+
+
+def told(moment: datetime) -> str:
+    """A moment for people and machines."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _missing(way: tuple[Certificate, ...]) -> tuple[Finding, MissingIssuer]:
+    last = way[-1]
+    identifier = last.authority_key_identifier
+    missing = MissingIssuer(str(last.issuer), identifier.hex() if identifier else None, last.issuer_urls)
+    by_way = f" by way of {', '.join(str(one.subject) for one in way[1:])}" if way[1:] else ""
+    return Finding("issuer_missing", f"leads{by_way} to an issuer that is not there: {missing.told}"), missing
+
+
+def _is_signed(certificate: Certificate, issuer: Certificate) -> bool:
+    return is_signed_by(issuer.key, certificate.signature_algorithm, certificate.signature, certificate.tbs)
+
+
+def _identified(certificate: Certificate, issuer: Certificate) -> bool:
+    wanted, has = certificate.authority_key_identifier, issuer.key_identifier
+    return wanted is None or has is None or wanted == has

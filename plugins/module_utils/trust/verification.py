@@ -1,0 +1,221 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Is this the certificate of a genuine TPM, and is it about this endorsement key?"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, time, timezone
+from pathlib import Path
+from typing import Any
+
+from .certificate import (
+    Certificate,
+    CertificateError,
+    decode_certificate,
+    read_certificate,
+    split_pem,
+    strict_complaint,
+)
+from .findings import Finding, TrustError
+from .path import MissingIssuer, PathFinder, check_validity, told
+from .profile import TOLERABLE, CertifiedTpm, check_profile
+from .public_area import PublicAreaError, decode_public, key_of
+from .revocation import Revocations, read_revocation_lists
+from .store import read_store
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be said of one certificate. It is trusted if there is no problem; remarks are told in any case."""
+
+    problems: tuple[Finding, ...]
+    remarks: tuple[Finding, ...] = ()
+    certificate: Certificate | None = None
+    tpm: CertifiedTpm | None = None
+    path: tuple[Certificate, ...] = ()
+    missing_issuer: MissingIssuer | None = None
+    key_matches: bool | None = None
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it is a genuine TPM's, and this key's where one was given."""
+        return not self.problems
+
+    @property
+    def told(self) -> str:
+        """In a sentence about the certificate."""
+        return "; ".join(f"it {one.message}" for one in self.problems or self.remarks)
+
+    def as_result(self) -> dict[str, Any]:
+        """As a module returns it."""
+        missing = self.missing_issuer
+        return {
+            "trusted": self.trusted,
+            "problems": [one.as_result() for one in self.problems],
+            "remarks": [one.as_result() for one in self.remarks],
+            "key_matches": self.key_matches,
+            "maker": self.tpm and self.tpm.maker,
+            "manufacturer": self.tpm and self.tpm.manufacturer,
+            "model": self.tpm and self.tpm.model,
+            "firmware_version": self.tpm and self.tpm.firmware_version,
+            "specification": self.tpm and self.tpm.specification,
+            "software": self.tpm and self.tpm.software,
+            "path": [str(one.subject) for one in self.path],
+            "missing_issuer": missing
+            and {"name": missing.name, "key_identifier": missing.key_identifier, "urls": list(missing.urls)},
+            **_described(self.certificate),
+        }
+
+
+@dataclass(frozen=True)
+class Rules:
+    """By what certificates are judged.
+
+    *roots* and *crls* are paths. *valid_at* is a moment at which they have to be valid too, such as that of shipping.
+    *tolerated* are codes of TOLERABLE. With *crls_required* it has to be known of every certificate that it is not
+    revoked.
+    """
+
+    roots: tuple[str, ...]
+    crls: tuple[str, ...] = ()
+    crls_required: bool = False
+    valid_at: datetime | None = None
+    tolerated: Collection[str] = ()
+    now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+
+
+class Verifier:
+    """Judges any number of certificates by the same rules; TrustError where *rules* cannot be followed."""
+
+    def __init__(self, rules: Rules) -> None:
+        unknown = set(rules.tolerated) - set(TOLERABLE)
+        if unknown:
+            raise TrustError(f"{', '.join(sorted(unknown))} cannot be tolerated; only {', '.join(TOLERABLE)} can.")
+        if rules.crls_required and not rules.crls:
+            raise TrustError("Revocation has to be known, and no revocation list was given: set crls.")
+        self._rules = rules
+        self._store = read_store(rules.roots)
+        self._paths = PathFinder(self._store)
+        self._revocations = Revocations(read_revocation_lists(rules.crls), rules.now)
+        self._moments = (rules.now, *([rules.valid_at] if rules.valid_at else []))
+
+    def verify(self, certificate: str, *, chain: Iterable[str] = (), endorsement_key: str | None = None) -> Verdict:
+        """The verdict on *certificate* (DER in base64, or PEM).
+
+        *chain* are certificates, in the same forms, that may help to reach a root. *endorsement_key* is the
+        TPM2B_PUBLIC in base64 that the certificate should be about; without it nothing is said about that.
+        """
+        try:
+            data = decode_certificate(certificate)
+            read = read_certificate(data)
+        except CertificateError as error:
+            return Verdict(problems=(Finding("unreadable", str(error)),))
+        problems, tpm = check_profile(read)
+        remarks = self._remarks(read, data)
+        key_matches = None
+        if endorsement_key is not None:
+            key_matches, mismatch = _match(read, endorsement_key)
+            problems += mismatch
+        validity = check_validity(read, self._moments)
+        problems += [validity] if validity else []
+        helpers, unreadable = _helpers(chain)
+        remarks += unreadable
+        path = self._paths.find(read, helpers, self._moments)
+        problems += [path.problem] if path.problem else []
+        if not path.problem:
+            problems += self._check_maker(path.certificates[-1], tpm)
+            revoked, unknown = self._revocations.check(path.certificates)
+            problems += revoked + (unknown if self._rules.crls_required else [])
+            remarks += [] if self._rules.crls_required else unknown
+        tolerated = [one for one in problems if one.code in self._rules.tolerated]
+        return Verdict(
+            problems=tuple(one for one in problems if one not in tolerated),
+            remarks=tuple(remarks + [Finding(one.code, f"{one.message} (tolerated)") for one in tolerated]),
+            certificate=read,
+            tpm=tpm,
+            path=path.certificates,
+            missing_issuer=path.missing,
+            key_matches=key_matches,
+        )
+
+    def _remarks(self, certificate: Certificate, data: bytes) -> list[Finding]:
+        remarks = []
+        complaint = strict_complaint(certificate.data)
+        if complaint:
+            remarks.append(Finding("lenient", f"was read leniently, as a strict parser refuses it: {complaint}"))
+        padding = data[len(certificate.data) :]
+        if padding.strip(b"\x00\xff"):
+            remarks.append(Finding("trailing_data", f"is followed by {len(padding)} bytes that are not padding"))
+        return remarks
+
+    def _check_maker(self, root: Certificate, tpm: CertifiedTpm) -> list[Finding]:
+        bound = self._store.bound.get(root.sha256)
+        if bound is None or bound == tpm.manufacturer:
+            return []
+        return [
+            Finding("maker", f"is about a TPM of {tpm.told}, and the root {root.subject} is trusted for {bound} only")
+        ]
+
+
+def parse_moment(text: str) -> datetime:
+    """A date (its end) or a date and time in ISO 8601, UTC where it says no zone; TrustError where it is neither."""
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise TrustError(f"'{text}' is no date: write it as 2027-03-31, or as 2027-03-31T12:00:00Z.") from None
+    if len(text) <= len("2027-03-31"):
+        moment = datetime.combine(moment.date(), time(23, 59, 59))
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def read_candidate(path: str) -> tuple[str, list[str]]:
+    """The certificate in a file and those that follow it there, each as base64 of DER or as PEM."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise TrustError(f"The certificate {path} cannot be read: {error.strerror}.") from None
+    if b"-----BEGIN" not in content:
+        return base64.b64encode(content).decode("ascii"), []
+    first, *others = split_pem(content.decode("latin-1")) or [""]
+    return first, others
+
+
+def _match(certificate: Certificate, endorsement_key: str) -> tuple[bool, list[Finding]]:
+    try:
+        matches = key_of(decode_public(endorsement_key)) == certificate.key
+    except PublicAreaError as error:
+        return False, [Finding("endorsement_key", f"cannot be compared: the endorsement key {error}")]
+    if matches:
+        return True, []
+    return False, [Finding("key_mismatch", "is about another key than the TPM's endorsement key: another TPM's")]
+
+
+def _helpers(chain: Iterable[str]) -> tuple[list[Certificate], list[Finding]]:
+    found, remarks = [], []
+    for place, one in enumerate(chain, start=1):
+        try:
+            found.append(read_certificate(decode_certificate(one)))
+        except CertificateError as error:
+            remarks.append(Finding("chain", f"comes with a chain whose certificate {place} {error}"))
+    return found, remarks
+
+
+def _described(certificate: Certificate | None) -> dict[str, Any]:
+    if certificate is None:
+        names = ("subject", "issuer", "serial_number", "not_before", "not_after", "key_type", "key_bits", "sha256")
+        return dict.fromkeys(names)
+    return {
+        "subject": str(certificate.subject),
+        "issuer": str(certificate.issuer),
+        "serial_number": f"{certificate.serial_number:x}",
+        "not_before": told(certificate.not_before),
+        "not_after": told(certificate.not_after),
+        "key_type": certificate.key.kind,
+        "key_bits": certificate.key.bits,
+        "sha256": certificate.sha256,
+    }
