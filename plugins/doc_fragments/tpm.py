@@ -16,7 +16,7 @@ options:
         V(swtpm:host=127.0.0.1,port=2321).
       - V(device:/dev/tpmrm0) goes through the kernel's resource manager, so that other programs can use the TPM at the
         same time.
-      - There is no fallback to an environment variable: what a shell has set never decides which TPM is used.
+      - There is no fallback to an environment variable, so that what a shell has set never decides which TPM is used.
     type: str
     default: device:/dev/tpmrm0
   timeout:

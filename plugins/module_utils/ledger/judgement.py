@@ -105,7 +105,7 @@ class Step:
 
     @staticmethod
     def _shared_in_batch(said: Mapping[str, Any], shared: Mapping[str, Mapping[Any, list]]) -> list[str]:
-        reasons = []
+        reasons: list[str] = []
         for name, words in _UNIQUE.items():
             others = [other for other in shared[name].get(said.get(name), ()) if other["host"] != said["host"]]
             # The default registration ID follows from the key, so with the key all is said.

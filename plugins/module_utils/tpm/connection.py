@@ -64,6 +64,7 @@ _WORDS: dict[int, tuple[str, str | None]] = {
     RC_HANDLE: ("there is nothing at that handle", None),
     0x095: ("a value has a size that this TPM does not take", None),
     0x09D: ("the policy of the key was not satisfied", None),
+    0x09F: ("it was made for another key, or changed on the way", None),
     0x100: ("the TPM has not been started", "The kernel or TPM2_Startup has to start it first."),
     0x101: ("the TPM is in failure mode", "Power-cycle the device; if it stays so, the chip is defective."),
     0x120: ("the command is disabled", "TPM2_Clear and others can be disabled by firmware or by the owner."),
@@ -98,6 +99,7 @@ _WORDS: dict[int, tuple[str, str | None]] = {
 }
 
 _DOING = {
+    "activate_credential": "open what was encrypted to its endorsement key",
     "clear": "clear the TPM",
     "create_primary": "make a primary key",
     "dictionary_attack_parameters": "set the dictionary attack parameters",

@@ -81,6 +81,17 @@ def _as_pytss(public: bytes) -> Any:
     return TPM2B_PUBLIC.unmarshal(public)[0]
 
 
+def decode_public(text: object, what: str) -> bytes:
+    """The TPM2B_PUBLIC in the base64 *text*; :class:`ValueError` that names *what* where it is none."""
+    try:
+        data = base64.b64decode("".join(str(text).split()), validate=True)
+    except ValueError:
+        raise ValueError(f"{what} is not base64") from None
+    if len(data) < 2 or int.from_bytes(data[:2], "big") != len(data) - 2:
+        raise ValueError(f"{what} is not a whole TPM2B_PUBLIC")
+    return data
+
+
 def is_made_from(public: bytes, template: bytes) -> bool:
     """Whether *public* is a key with all the properties that *template* asks for, whatever its ``unique`` was."""
     return (

@@ -1,0 +1,66 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the two halves of a proof of possession say to each other. No TPM software is needed to say it.
+
+The controller makes a secret that only one TPM can read, and the device answers with an HMAC by that secret. So the
+secret itself is never sent, written or shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from typing import Any, NamedTuple
+
+NONCE_BYTES = 32
+_ANSWER_LABEL = b"tpmfleet proof of possession 1"
+
+
+class Challenge(NamedTuple):
+    """A credential for one TPM, and the nonce that its answer has to cover.
+
+    *credential* is a TPM2B_ID_OBJECT, *encrypted_secret* a TPM2B_ENCRYPTED_SECRET (TPM 2.0 part 2, 12.4.3 and 11.4.33).
+    """
+
+    credential: bytes
+    encrypted_secret: bytes
+    nonce: bytes
+
+    def as_option(self) -> dict[str, str]:
+        """The shape in which a module takes it: base64 of each part."""
+        return {name: base64.b64encode(part).decode("ascii") for name, part in self._asdict().items()}
+
+    @classmethod
+    def from_option(cls, option: dict[str, Any]) -> Challenge:
+        """The opposite; :class:`ValueError` where a part is none."""
+        try:
+            challenge = cls(*(base64.b64decode(option[name], validate=True) for name in cls._fields))
+        except (KeyError, TypeError, binascii.Error) as error:
+            raise ValueError("a part of the challenge is missing or is not base64") from error
+        for part in (challenge.credential, challenge.encrypted_secret):
+            if len(part) < 3 or int.from_bytes(part[:2], "big") != len(part) - 2:
+                raise ValueError("a part of the challenge is cut short")
+        if len(challenge.nonce) != NONCE_BYTES:
+            raise ValueError(f"the nonce of the challenge is {len(challenge.nonce)} bytes long, not {NONCE_BYTES}")
+        return challenge
+
+    def answer(self, secret: bytes, *, endorsement_key_name: bytes, storage_root_key_name: bytes) -> bytes:
+        """What the holder of *secret* answers: an HMAC-SHA256 over nonce, keys and challenge.
+
+        All parts but the label have one length each, so that no two contents make the same message.
+        """
+        message = b"".join(
+            (
+                _ANSWER_LABEL,
+                self.nonce,
+                endorsement_key_name,
+                storage_root_key_name,
+                hashlib.sha256(self.credential).digest(),
+                hashlib.sha256(self.encrypted_secret).digest(),
+            )
+        )
+        return hmac.digest(secret, message, "sha256")

@@ -1,0 +1,145 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: tpm_possession
+short_description: Proves that a device's TPM holds the endorsement key that was reported for it
+version_added: 0.1.0
+author: tpmfleet contributors (@tpmfleet)
+description:
+  - An endorsement key is public, so that a device which reports one proves nothing. This is the proof. The controller
+    encrypts a secret to the endorsement key, bound to the name of the storage root key (TPM2_MakeCredential), and the
+    device has its TPM open it (TPM2_ActivateCredential). Only the TPM that has both private keys can.
+  - The device answers with an HMAC by that secret over a nonce and the challenge. So the secret is never sent, written
+    or shown, and an answer is good for one task. One round trip.
+  - A device that fails is to be taken for another one than it says. It has to be kept from being enrolled.
+  - It proves that the TPM is at hand, not that the endorsement key is a TPM's. For that the key has to be on the TPM
+    maker's list or have a certificate.
+extends_documentation_fragment:
+  - tpmfleet.azure_dps.attributes
+  - tpmfleet.azure_dps.attributes.info_module
+  - tpmfleet.azure_dps.attributes.actiongroup_tpm
+  - tpmfleet.azure_dps.tpm
+attributes:
+  check_mode:
+    details:
+      - The proof is made in check mode too. Where the storage root key is not persisted yet, it is made for the proof
+        and flushed again. If that took the owner authorization, the task is skipped and says that the proof is planned.
+options:
+  endorsement_key:
+    description:
+      - The TPM2B_PUBLIC, in base64, of the endorsement key that is on record for the device and is to be enrolled.
+    type: str
+    required: true
+  storage_root_key:
+    description:
+      - The TPM2B_PUBLIC, in base64, of the storage root key, as M(tpmfleet.azure_dps.tpm_ownership) returned it.
+    type: str
+    required: true
+  recorded_storage_root_key_name:
+    description:
+      - The TPM name, in hexadecimal, of the storage root key that the device had when it was seen last.
+      - Another O(storage_root_key) is refused, since the TPM was cleared or exchanged.
+    type: str
+  endorsement_auth:
+    description:
+      - The authorization of the endorsement hierarchy, where it has one.
+      - It crosses the bus to the TPM only in a session salted to the endorsement key.
+    type: str
+  challenge:
+    description: The challenge. Filled in by the collection's action plugin, not by you.
+    type: dict
+notes:
+  - Neither side writes the challenge to a disk. The task is pipelined, whatever the configuration says of pipelining.
+    Where that is impossible (E(ANSIBLE_KEEP_REMOTE_FILES), a connection plugin or become method without it), the task
+    fails and says why.
+seealso:
+  - module: tpmfleet.azure_dps.tpm_endorsement_key_info
+  - module: tpmfleet.azure_dps.tpm_ownership
+"""
+
+EXAMPLES = r"""
+- name: Claim ownership
+  tpmfleet.azure_dps.tpm_ownership:
+    lockout_auth: "{{ vault_lockout_auth }}"
+  register: claim
+
+- name: Prove that the TPM holds the key that is to be enrolled
+  tpmfleet.azure_dps.tpm_possession:
+    endorsement_key: "{{ endorsement_key_on_record }}"
+    storage_root_key: "{{ claim.storage_root_key.public }}"
+"""
+
+RETURN = r"""
+proven:
+  description: Whether possession was proven. It is V(true), or V(false) where check mode could only plan the proof.
+  returned: success
+  type: bool
+  sample: true
+endorsement_key_sha256:
+  description: SHA-256 of the TPM2B_PUBLIC of the endorsement key, in hexadecimal.
+  returned: success
+  type: str
+  sample: 69e8ffd4bcf550f4982e7d4c34159f1ad1a56ce843b6cb12cb8abe2d811d5293
+storage_root_key_name:
+  description: The TPM name of the storage root key that is in the same TPM, in hexadecimal.
+  returned: success
+  type: str
+  sample: 000bd1e7...
+in_lockout:
+  description: Whether the TPM is in dictionary attack lockout, which is in the way of most else but not of this.
+  returned: success
+  type: bool
+  sample: false
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.tpm.challenge import Challenge
+from ..module_utils.tpm.connection import TpmError
+from ..module_utils.tpm.possession import answer_challenge
+from ..module_utils.tpm.templates import decode_public
+from ..module_utils.tpm_module import connection_options, run
+
+
+def answer(esys, module):
+    """The result of the module for the open TPM."""
+    params = module.params
+    try:
+        result = answer_challenge(
+            esys,
+            Challenge.from_option(params["challenge"]),
+            endorsement_key=decode_public(params["endorsement_key"], "endorsement_key"),
+            storage_root_key=decode_public(params["storage_root_key"], "storage_root_key"),
+            endorsement_auth=(params["endorsement_auth"] or "").encode("utf-8"),
+            check_mode=module.check_mode,
+        )
+    except ValueError as error:
+        raise TpmError(f"{error}.") from error
+    if result["in_lockout"]:
+        module.warn("The TPM is in dictionary attack lockout; that is not in the way of this proof, but of most else.")
+    return result
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            **connection_options(),
+            "endorsement_key": {"type": "str", "required": True, "no_log": False},
+            "storage_root_key": {"type": "str", "required": True, "no_log": False},
+            "recorded_storage_root_key_name": {"type": "str", "no_log": False},
+            "endorsement_auth": {"type": "str", "no_log": True},
+            "challenge": {"type": "dict", "no_log": True},
+        },
+        supports_check_mode=True,
+    )
+    if not module.params["challenge"]:
+        module.fail_json(msg="The challenge is missing: it is made by this collection's action plugin tpm_possession.")
+    run(module, lambda esys: answer(esys, module))
+
+
+if __name__ == "__main__":
+    main()
