@@ -28,7 +28,7 @@ attributes:
   diff_mode:
     support: full
     details:
-      - Shows the first O(diff_limit) changed records.
+      - Shows the first O(diff_limit) changed records. In check mode the result has them in any case.
   idempotent:
     support: full
 options:
@@ -87,15 +87,51 @@ options:
         description: So many of a hundred selected enrollments.
         type: int
         default: 10
+  managed_fields:
+    description:
+      - The fields in which an enrollment that is there is compared and changed, under the names of the options of
+        M(tpmfleet.azure_dps.dps_enrollment). Without it these are the fields that the record mentions.
+      - A new enrollment gets all that its record mentions. So fields that others look after once a device is enrolled
+        can be in the manifest all the same.
+    type: list
+    elements: str
+    choices:
+      - endorsement_key
+      - device_id
+      - provisioning_status
+      - iot_edge
+      - initial_twin
+      - reprovision_policy
+      - allocation_policy
+      - iot_hubs
+      - custom_allocation
+      - optional_device_information
+  on_conflict:
+    description:
+      - What becomes of a record whose enrollment someone changed between its plan and its write, which the ETag tells.
+      - V(replan) reads it and compares again, and does what is then to be done. V(fail) leaves the enrollment as it is
+        and refuses the record; so it is with O(approved_plan) in any case.
+      - Nothing is ever overwritten blindly.
+    type: str
+    choices: [replan, fail]
+    default: replan
   plan_file:
     description:
-      - Write the plan to this file, one JSON object a line, whole and without limits. In check mode too, which is what
-        a pipeline shows to a reviewer.
+      - Write the plan to this file, one JSON object a line, whole and without limits. In check mode too, and also where
+        O(prune_limit) then refuses it.
+    type: path
+  plan_summary:
+    description:
+      - Write the plan for a reviewer to this file, as Markdown. Refusals and deletions come first, and every changed
+        value is a line. It shows O(diff_limit) records of each kind.
     type: path
   approved_plan:
     description:
-      - Apply only if the plan is exactly the one in this file, which an earlier run wrote as O(plan_file). If the
-        manifest or the service has moved since, nothing is changed and the task fails.
+      - Do nothing but the plan in this file, which an earlier run wrote as O(plan_file). If anything is to be done that
+        is not in it, or something in it can no longer be done so, because the manifest or the service has moved since,
+        nothing is changed and the task fails.
+      - What is in it and done already is passed over. So an apply that was killed is completed under the same approval,
+        and a second one is no change.
     type: path
   endorsement_key_change:
     description:
@@ -129,6 +165,22 @@ options:
     description: How many records a diff shows.
     type: int
     default: 50
+  progress_interval:
+    description:
+      - How often C(ansible-playbook) says how far the task is (count, rate, time left) on its error output, in seconds;
+        V(0) is never.
+      - Only where the task runs on the controller, as with C(delegate_to=localhost), and not with C(async).
+    type: int
+    default: 10
+  progress_file:
+    description:
+      - Keep this file up to date with how far the task is, where the task runs, for whoever watches. It is one JSON
+        object with C(phase) (V(read), V(compare) or V(apply)), C(done), C(total), C(failed), and C(since) in seconds
+        since the epoch.
+    type: path
+notes:
+  - Enrollment groups are for X.509 certificates and symmetric keys; the service has none for TPMs, so a fleet of TPM
+    devices is one individual enrollment each.
 seealso:
   - module: tpmfleet.azure_dps.dps_enrollment
 """
@@ -148,6 +200,7 @@ EXAMPLES = r"""
       tags:
         team: pumps
     plan_file: plan.jsonl
+    plan_summary: plan.md
   check_mode: true
   run_once: true
   delegate_to: localhost
@@ -218,95 +271,9 @@ problems:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.dps.apply import Options, apply_plan, make_plan
+from ..module_utils.dps.batch import enroll
 from ..module_utils.dps.connection import connection_options, run
-from ..module_utils.dps.errors import DpsError
-from ..module_utils.dps.manifest import FileSource, Index, ListSource, refusal
-from ..module_utils.dps.planfile import hold_to, write_plan
-from ..module_utils.dps.report import Report
-from ..module_utils.dps.selector import Selector
-
-
-def enroll(service, module):
-    """The result of the module."""
-    params = module.params
-    source = ListSource(params["enrollments"]) if params["manifest"] is None else FileSource(params["manifest"])
-    try:
-        index = Index(source)
-        if index.problems and (params["manifest"] is not None or params["state"] == "exact"):
-            name = params["manifest"] or "enrollments"
-            return refusal(index.problems, total=index.total, word=source.word, name=name)
-        return plan_and_apply(service, index, module)
-    finally:
-        source.close()
-
-
-def check_pruning(plan, limit):
-    """DpsError if more would be removed than *limit* allows."""
-    percent = 100 * plan.pruned / plan.selected if plan.pruned else 0
-    if plan.pruned > limit["count"] or percent > limit["percent"]:
-        raise DpsError(
-            f"{plan.pruned} of {plan.selected} enrollments ({percent:.0f} %) are not listed and would be removed; "
-            f"prune_limit allows {limit['count']} and {limit['percent']} %.",
-            hint="Nothing was changed. Is the manifest whole? If they are to go, raise prune_limit.",
-        )
-
-
-def plan_and_apply(service, index, module):
-    """The result of the module for what is good in *index*."""
-    params = module.params
-    options = Options(
-        absent=params["state"] == "absent",
-        replace_key=params["endorsement_key_change"],
-        exact=params["state"] == "exact",
-        selector=Selector(params["selector"]) if params["selector"] is not None else None,
-    )
-    report = Report(index, results_limit=params["results_limit"], diff_limit=params["diff_limit"])
-    report.problems(index.problems)
-    failure = None
-    plan = None
-    try:
-        plan = make_plan(
-            service,
-            index,
-            options,
-            concurrency=params["concurrency"],
-            directory=module.tmpdir,
-            on_unchanged=report.unchanged,
-        )
-        if options.exact:
-            check_pruning(plan, params["prune_limit"])
-        if params["plan_file"]:
-            write_plan(params["plan_file"], plan, service.host)
-        if params["approved_plan"]:
-            hold_to(params["approved_plan"], plan, service.host)
-        if module.check_mode:
-            for step in plan.steps():
-                report.planned(step)
-        else:
-            apply_plan(
-                service, index, plan, options, concurrency=params["concurrency"], on_outcome=report.outcome
-            )
-    except DpsError as error:
-        failure = error
-    finally:
-        if plan is not None:
-            plan.close()
-    result = report.as_result()
-    if params["results_limit"] and module._diff:
-        result["diff"] = report.diff()
-    if failure is not None:
-        left = index.total - result["counts"]["total"]
-        result.update({"failed": True, **failure.as_result()})
-        result["msg"] += f" {left} of {index.total} records were not settled; run again to complete them."
-    elif result["counts"]["failed"] and params["fail_on_record_error"]:
-        first = result["failed_records"][0]
-        result.update(
-            failed=True,
-            msg=f"{result['counts']['failed']} of {index.total} records were refused, the others were applied. "
-            f"The first is {first['registration_id']}: {first['reason']}. See failed_records for all.",
-        )
-    return result
+from ..module_utils.dps.enrollment import FIELDS
 
 
 def main():
@@ -332,7 +299,10 @@ def main():
                     "percent": {"type": "int", "default": 10},
                 },
             },
+            "managed_fields": {"type": "list", "elements": "str", "choices": list(FIELDS)},
+            "on_conflict": {"type": "str", "choices": ["replan", "fail"], "default": "replan"},
             "plan_file": {"type": "path"},
+            "plan_summary": {"type": "path"},
             "approved_plan": {"type": "path"},
             "endorsement_key_change": {"type": "bool", "default": False, "no_log": False},
             "fail_on_record_error": {"type": "bool", "default": True},
@@ -340,6 +310,8 @@ def main():
             "quota_share": {"type": "int", "default": 100},
             "results_limit": {"type": "int", "default": 1000},
             "diff_limit": {"type": "int", "default": 50},
+            "progress_interval": {"type": "int", "default": 10},
+            "progress_file": {"type": "path"},
         },
         required_one_of=[("enrollments", "manifest")],
         mutually_exclusive=[("enrollments", "manifest")],
@@ -350,7 +322,16 @@ def main():
     for name, lowest, highest in (("concurrency", 1, 64), ("quota_share", 1, 100)):
         if not lowest <= module.params[name] <= highest:
             module.fail_json(msg=f"{name} is {module.params[name]}; it has to be {lowest} to {highest}.")
-    run(module, lambda service: enroll(service, module))
+    run(
+        module,
+        lambda service: enroll(
+            service,
+            module.params,
+            check_mode=module.check_mode,
+            show_diff=module.check_mode or module._diff,
+            directory=module.tmpdir,
+        ),
+    )
 
 
 if __name__ == "__main__":

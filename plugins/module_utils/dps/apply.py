@@ -44,13 +44,16 @@ class Options:
     """What an apply may do.
 
     *absent*: remove the listed enrollments. *replace_key*: an enrollment may change its TPM. *etag*: only the
-    enrollment that has it. *exact*: remove what is not listed and is in the *selector*, which all that is listed has to
-    be in as well.
+    enrollment that has it. *managed*: the fields that an enrollment which is there is compared and changed in, all that
+    the record mentions where it is None. *replan*: a record that moved since its plan is read and planned anew, else
+    refused. *exact*: remove what is not listed and is in the *selector*, which all that is listed has to be in as well.
     """
 
     absent: bool = False
     replace_key: bool = False
     etag: str | None = None
+    managed: frozenset[str] | None = None
+    replan: bool = True
     exact: bool = False
     selector: Selector | None = None
 
@@ -94,7 +97,11 @@ def plan_record(number: int, wanted: Wanted, actual: Mapping[str, Any] | None, o
     reason = _refusal(wanted, actual, options)
     if reason is None and options.absent:
         return _removal(number, registration_id, actual, before)
-    after = merged(wanted, before)
+    managed = wanted
+    if options.managed is not None:
+        fields = {name: value for name, value in wanted.fields.items() if name in options.managed}
+        managed = Wanted(registration_id, fields)
+    after = merged(managed, before)
     reason = reason or _contradiction(registration_id, after, options)
     if reason:
         return Step(number, registration_id, "refuse", reason=reason, etag=etag)
@@ -211,15 +218,14 @@ def make_plan(
     *,
     concurrency: int = 8,
     directory: str | None = None,
-    on_unchanged: Callable[[Step], None] = lambda step: None,
+    on_step: Callable[[Step], None] = lambda step: None,
 ) -> Plan:
-    """The plan for all good records of *index*. Reads only."""
+    """The plan for all good records of *index*. Reads only. *on_step* is told of each step, the unchanged ones too."""
     plan = Plan(directory)
 
     def note(step: Step) -> None:
         plan.add(step)
-        if step.action == "unchanged":
-            on_unchanged(step)
+        on_step(step)
 
     unseen = bytearray(b"\x00" * index.capacity())
     for number in index.numbers():
@@ -415,6 +421,9 @@ class _Executor:
                 return Outcome(step, DONE[step.action]) if uncertain else Outcome(again, "unchanged")
             if again.action == "refuse":
                 return Outcome(again, "failed", again.reason)
+            if not self._options.replan:
+                moved = f"{error} It was changed since it was planned, and nothing but the plan is done."
+                return Outcome(step, "failed", moved, error)
             step = again
             try:
                 self._call(step)

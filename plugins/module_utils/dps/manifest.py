@@ -19,7 +19,7 @@ import threading
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Callable
 
 from .enrollment import Wanted, wanted_of
 from .errors import DpsError
@@ -240,7 +240,7 @@ class Index:
     Two records with one registration ID, or one endorsement key, are both refused: nobody can say which is right.
     """
 
-    def __init__(self, source: ListSource | FileSource) -> None:
+    def __init__(self, source: ListSource | FileSource, *, on_record: Callable[[], None] = lambda: None) -> None:
         self.source = source
         self.problems: list[Problem] = []
         self._positions = array("Q")
@@ -248,7 +248,7 @@ class Index:
         self._numbers: dict[str, int] = {}
         self._spoiled: set[int] = set()
         self.total = 0
-        self._read()
+        self._read(on_record)
 
     def __len__(self) -> int:
         """How many records may be applied."""
@@ -283,10 +283,11 @@ class Index:
             )
         return wanted
 
-    def _read(self) -> None:
+    def _read(self, on_record: Callable[[], None]) -> None:
         keys: dict[bytes, int] = {}
         for position, place, record, fault in self.source.scan():
             self.total += 1
+            on_record()
             if fault:
                 self.problems.append(Problem(place, None, "", fault))
                 continue

@@ -5,24 +5,27 @@
 """A plan as a file: what a reviewer reads, and what a later run is held to.
 
 JSON Lines. The first line is the header, each further one a record that is to be changed or is refused, with the
-changed fields before and after. Only these lines count: a run is held to them in any order, so that a list that comes
-in another order is no other plan. An ETag is part of a line, so an enrollment that anybody touched since is a world
-that moved.
+changed fields before and after. A run is held to these lines in any order, so that a list that comes in another order
+is no other plan. An ETag is part of a line, so an enrollment that anybody touched since is a world that moved.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import json
 import os
 import tempfile
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Callable
 
 from .apply import Plan, Step
 from .errors import DpsError
 
 PLAN_VERSION = 1
+# So many steps stand in a message.
+TOLD = 3
 
 
 def line_of(step: Step) -> str:
@@ -39,68 +42,71 @@ def line_of(step: Step) -> str:
     return json.dumps(fields, sort_keys=True)
 
 
-class Fingerprint:
-    """A sum over lines that does not depend on their order, nor needs them in memory."""
-
-    def __init__(self) -> None:
-        self._sum = 0
-        self.counts: dict[str, int] = {}
-
-    def add(self, line: str, action: str) -> None:
-        """Adds a line."""
-        digest = hashlib.sha256(line.encode()).digest()
-        self._sum = (self._sum + int.from_bytes(digest, "big")) % 2**256
-        self.counts[action] = self.counts.get(action, 0) + 1
-
-    @property
-    def value(self) -> tuple[int, int]:
-        """What two equal plans have in common."""
-        return self._sum, sum(self.counts.values())
-
-
-def fingerprint_of(plan: Plan) -> Fingerprint:
-    """That of a plan."""
-    found = Fingerprint()
-    for step in plan.steps():
-        found.add(line_of(step), step.action)
-    return found
-
-
 def write_plan(path: str, plan: Plan, host: str) -> None:
     """Writes the plan for the service *host*, whole or not at all."""
     header = {"plan_version": PLAN_VERSION, "host": host, "counts": plan.counts}
+    lines = (line_of(step) for step in plan.steps())
+    write_whole(path, itertools.chain((json.dumps(header, sort_keys=True),), lines))
+
+
+def write_whole(path: str, lines: Iterable[str]) -> None:
+    """Writes *lines* to a file that everybody may read, whole or not at all. DpsError where it cannot be written."""
+    temporary = None
     try:
         directory = os.path.dirname(os.path.abspath(path))
         with tempfile.NamedTemporaryFile("w", dir=directory, delete=False, encoding="utf-8") as file:
-            file.write(json.dumps(header, sort_keys=True) + "\n")
-            for step in plan.steps():
-                file.write(line_of(step) + "\n")
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
+            temporary = file.name
+            for line in lines:
+                file.write(line + "\n")
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
     except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
         raise DpsError(f"The plan {path} cannot be written: {error.strerror}.") from None
 
 
-def hold_to(path: str, plan: Plan, host: str) -> None:
-    """DpsError unless *plan* is the one that the file at *path* has."""
-    approved = Fingerprint()
+def hold_to(path: str, plan: Plan, host: str, is_done: Callable[[str, str], bool]) -> None:
+    """DpsError unless every step of *plan* is in the file at *path*, and every step of the file is in *plan* or done.
+
+    *is_done* tells of an action and a registration ID that are no longer planned whether the world is as the action
+    would have left it. So an apply that was killed is completed under the same approval, and a second one is no change.
+    """
+    open_steps = {_digest(line_of(step)) for step in plan.steps()}
+    gone: list[str] = []
     try:
         with open(path, encoding="utf-8") as file:
             header = json.loads(file.readline() or "{}")
             _check_header(path, header, host)
             for line in file:
                 step = json.loads(line)
-                approved.add(json.dumps(step, sort_keys=True), step["action"])
+                digest = _digest(json.dumps(step, sort_keys=True))
+                if digest in open_steps:
+                    open_steps.remove(digest)
+                elif not is_done(step["action"], step["registration_id"]):
+                    gone.append(f"{step['action']} {step['registration_id']}")
     except OSError as error:
         raise DpsError(f"The plan {path} cannot be read: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError):
         raise DpsError(f"The plan {path} is not one, or was cut short.", hint="Plan again.") from None
-    now = fingerprint_of(plan)
-    if now.value != approved.value:
+    if open_steps or gone:
+        new = [f"{step.action} {step.registration_id}" for step in plan.steps() if _digest(line_of(step)) in open_steps]
+        told = [f"{_told(new)} not in it as now planned"] if new else []
+        told += [f"{_told(gone)} in it and no longer to be done so"] if gone else []
         raise DpsError(
-            f"The world moved since {path} was made: it has {_told(approved)}, now it would be {_told(now)}.",
+            f"The world moved since {path} was made: {'; '.join(told)}.",
             hint="Nothing was changed. Plan again, and have that approved.",
         )
+
+
+def _digest(line: str) -> bytes:
+    return hashlib.blake2b(line.encode(), digest_size=16).digest()
+
+
+def _told(steps: list[str]) -> str:
+    more = f" and {len(steps) - TOLD} more are" if len(steps) > TOLD else " is" if len(steps) == 1 else " are"
+    return f"{', '.join(steps[:TOLD])}{more}"
 
 
 def _check_header(path: str, header: Mapping[str, Any], host: str) -> None:
@@ -108,7 +114,3 @@ def _check_header(path: str, header: Mapping[str, Any], host: str) -> None:
         raise ValueError(path)
     if header.get("host") != host:
         raise DpsError(f"The plan {path} is for {header.get('host')} and not for {host}.", hint="Nothing was changed.")
-
-
-def _told(found: Fingerprint) -> str:
-    return ", ".join(f"{count} to {action}" for action, count in sorted(found.counts.items())) or "nothing to do"

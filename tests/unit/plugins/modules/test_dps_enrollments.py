@@ -193,23 +193,6 @@ def test_a_record_outside_of_the_selector_is_refused(enroll, team):
     assert enroll(team(2), state="exact", selector={"registration_id": "UNIT-*"})["counts"]["unchanged"] == 2
 
 
-def test_what_changed_since_is_not_pruned(dps, enroll, team, service, monkeypatch):
-    from ansible_collections.tpmfleet.azure_dps.plugins.modules import dps_enrollments as module
-
-    enroll(team(20))
-    apply_plan = module.apply_plan
-
-    def others_first(*arguments, **keywords):
-        theirs = service.enrollment("unit-19")
-        service.put_enrollment({**theirs, "deviceId": "theirs"}, etag=theirs["etag"])
-        return apply_plan(*arguments, **keywords)
-
-    monkeypatch.setattr(module, "apply_plan", others_first)
-    result = enroll(team(18), state="exact")
-    assert result["counts"]["deleted"] == 1 and "not removed" in result["failed_records"][0]["reason"]
-    assert service.enrollment("unit-19")["deviceId"] == "theirs"
-
-
 def test_a_plan_is_reviewed_and_then_held_to(dps, enroll, team, tmp_path, service):
     plan = str(tmp_path / "plan.jsonl")
     enroll(team(5))
@@ -224,15 +207,143 @@ def test_a_plan_is_reviewed_and_then_held_to(dps, enroll, team, tmp_path, servic
     theirs = service.enrollment("unit-1")
     moved = service.put_enrollment({**theirs, "deviceId": "theirs"}, etag=theirs["etag"])
     refused = enroll(wanted, approved_plan=plan)
-    assert refused["failed"] and "world moved" in refused["msg"]
+    assert refused["failed"] and "world moved" in refused["msg"] and "run again" not in refused["msg"]
+    assert "update unit-1 is not in it as now planned." in refused["msg"]
     assert service.enrollment("unit-1")["etag"] == moved["etag"] and service.enrollment("unit-6") is None
-    other = enroll(wanted[:-1], approved_plan=plan)
-    assert "3 to create, 3 to update, now it would be 2 to create" in other["msg"]
-
     enroll(wanted, check=True, plan_file=plan)
+    other = enroll(wanted[:-1], approved_plan=plan)
+    assert other["failed"] and "create unit-7 is in it and no longer to be done so" in other["msg"]
+    more = enroll(wanted + team(4, first=8), approved_plan=plan)
+    assert " and 1 more are not in it as now planned" in more["msg"]
+    assert dps.control("GET", "stats")["enrollments"] == 5
+
     assert enroll(wanted, approved_plan=plan)["counts"]["updated"] == 3
     again = enroll(wanted, approved_plan=plan)
-    assert again["failed"] and "nothing to do" in again["msg"]
+    assert "failed" not in again and not again["changed"]
+
+
+def test_an_approved_apply_that_was_cut_short_is_completed_under_it(
+    dps, enroll, team, tmp_path, no_sleep
+):
+    plan = str(tmp_path / "plan.jsonl")
+    enroll(team(30))
+    options = {"state": "exact", "prune_limit": {"percent": 50}, "concurrency": 1}
+    wanted = [{**record, "iot_edge": True} for record in team(25)] + team(30, first=30)
+    assert enroll(wanted, check=True, plan_file=plan, **options)["counts"] == {
+        "created": 30, "updated": 25, "deleted": 5, "unchanged": 0, "failed": 0, "total": 60
+    }  # fmt: skip
+    dps.fault(method="POST", path="/enrollments$", delay=0.01, count=3)
+    dps.fault(method="POST", path="/enrollments$", status=503, retry_after=9, count=50)
+    assert enroll(wanted, approved_plan=plan, retry_budget=1, **options)["failed"]
+    dps.control("DELETE", "faults")
+    left = enroll(wanted, approved_plan=plan, **options)
+    assert "failed" not in left and 0 < left["counts"]["unchanged"] < 60
+    assert not enroll(wanted, approved_plan=plan, **options)["changed"]
+    # What was to be removed and is listed now is another wish.
+    refused = enroll(wanted + team(1, first=25), approved_plan=plan, **options)
+    told = "create unit-25 is not in it as now planned; delete unit-25 is in it and no longer to be done so"
+    assert refused["failed"] and told in refused["msg"]
+
+
+def test_a_removal_that_was_approved_is_passed_over_once_it_is_done(enroll, team, tmp_path):
+    plan = str(tmp_path / "plan.jsonl")
+    enroll(team(3))
+    enroll(team(3), check=True, state="absent", plan_file=plan)
+    assert enroll(team(3), state="absent", approved_plan=plan)["counts"]["deleted"] == 3
+    assert not enroll(team(3), state="absent", approved_plan=plan)["changed"]
+    assert "world moved" in enroll(team(3), approved_plan=plan)["msg"]
+
+
+@pytest.fixture
+def others_change(service, monkeypatch):
+    """Someone else changes unit-1 between plan and write."""
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps import batch
+
+    def arrange(**change):
+        apply_plan = batch.apply_plan
+
+        def others_first(*arguments, **keywords):
+            theirs = service.enrollment("unit-1")
+            service.put_enrollment({**theirs, **change}, etag=theirs["etag"])
+            return apply_plan(*arguments, **keywords)
+
+        monkeypatch.setattr(batch, "apply_plan", others_first)
+
+    return arrange
+
+
+@pytest.mark.parametrize("how", ["on_conflict", "approved_plan"])
+def test_a_record_that_moved_is_refused_where_only_the_plan_may_be_done(
+    enroll, team, tmp_path, service, others_change, how
+):
+    plan = str(tmp_path / "plan.jsonl")
+    enroll(team(12))
+    wanted = [{**record, "iot_edge": True} for record in team(12)]
+    enroll(wanted, check=True, plan_file=plan)
+    others_change(deviceId="theirs")
+    options = {"approved_plan": plan} if how == "approved_plan" else {"on_conflict": "fail"}
+    result = enroll(wanted, **options)
+    assert result["counts"]["updated"] == 11 and result["counts"]["failed"] == 1
+    assert "nothing but the plan is done" in result["failed_records"][0]["reason"]
+    found = service.enrollment("unit-1")
+    assert (found["deviceId"], found["capabilities"]["iotEdge"]) == ("theirs", False)
+
+
+def test_what_changed_since_is_not_pruned(enroll, team, service, others_change):
+    enroll(team(20))
+    others_change(deviceId="theirs")
+    result = enroll(team(1) + team(18, first=2), state="exact")
+    assert result["counts"]["deleted"] == 0 and "not removed" in result["failed_records"][0]["reason"]
+    assert service.enrollment("unit-1")["deviceId"] == "theirs"
+
+
+def test_a_record_that_moved_is_planned_anew_and_what_others_did_stays(enroll, team, service, others_change):
+    enroll(team(12))
+    others_change(deviceId="theirs")
+    assert enroll([{**record, "iot_edge": True} for record in team(12)])["counts"]["updated"] == 12
+    found = service.enrollment("unit-1")
+    assert (found["deviceId"], found["capabilities"]["iotEdge"]) == ("theirs", True)
+
+
+def test_only_managed_fields_of_what_is_there_are_changed(enroll, team, service):
+    enroll(team(2))
+    wanted = [{**record, "iot_edge": True, "device_id": f"d-{number}"} for number, record in enumerate(team(3))]
+    result = enroll(wanted, managed_fields=["device_id", "endorsement_key"])
+    assert [one["changed_fields"] for one in result["results"][:2]] == [["device_id"], ["device_id"]]
+    edge = [service.enrollment(f"unit-{number}")["capabilities"]["iotEdge"] for number in range(3)]
+    assert edge == [False, False, True]
+    assert not enroll(wanted, managed_fields=["device_id"])["changed"]
+    assert "iot" in enroll(wanted, managed_fields=["iot"])["msg"]
+
+
+def test_a_summary_is_what_a_reviewer_reads(dps, enroll, team, tmp_path):
+    path = tmp_path / "plan.md"
+    enroll([{**record, "initial_twin": {"tags": {"team": "pumps", "note": "``` `x`"}}} for record in team(6)])
+    wanted = [{**record, "initial_twin": {"tags": {"team": "pumps", "line": 4}}} for record in team(3)]
+    wanted += team(2, first=6) + [{"registration_id": "unit-9", "iot_edge": True}]
+    options = {"state": "exact", "plan_summary": str(path), "diff_limit": 2}
+    refused = enroll(wanted, check=True, **options)
+    assert "prune_limit" in refused["msg"]
+    lines = path.read_text().splitlines()
+    assert lines[0] == f"# Enrollments of {dps.host}"
+    assert "| 2 | 3 | 3 | 0 | 1 |" in lines
+    titles = [line for line in lines if line.startswith("## ")]
+    assert titles == ["## Refused (1)", "## Delete (3)", "## Update (3)", "## Create (2)"]
+    assert lines.count("```diff") == 4 and sum(line.startswith("```") for line in lines) == 8
+    update = lines[lines.index("## Update (3)") : lines.index("## Create (2)")]
+    assert update[3] in ("  unit-0", "  unit-1", "  unit-2")
+    assert update[4:6] == [
+        '-   initial_twin.tags.note: "\\u0060\\u0060\\u0060 \\u0060x\\u0060"',
+        "+   initial_twin.tags.line: 4",
+    ]
+    assert "and 1 more, which the plan file has." in update
+    assert "! there is no such enrollment, and without endorsement_key none can be created" in lines
+    assert any(line.startswith("+   endorsement_key_sha256: ") for line in lines)
+
+
+def test_check_mode_returns_the_diff_unasked(enroll, team):
+    assert sorted(enroll(team(2), check=True)["diff"]["after"]) == ["unit-0", "unit-1"]
+    assert "diff" not in enroll(team(2))
 
 
 def test_a_plan_that_is_none_or_of_another_service_is_refused(enroll, team, tmp_path):

@@ -39,11 +39,11 @@ def run(service):
     def do(records, options=None, *, between=lambda: None, **keywords):
         options = options or Options()
         index = Index(ListSource(records))
-        unchanged, outcomes = [], []
-        plan = make_plan(service, index, options, on_unchanged=unchanged.append)
+        steps, outcomes = [], []
+        plan = make_plan(service, index, options, on_step=steps.append)
         between()
         apply_plan(service, index, plan, options, on_outcome=outcomes.append, **keywords)
-        done = {step.registration_id: "unchanged" for step in unchanged}
+        done = {step.registration_id: "unchanged" for step in steps if step.action == "unchanged"}
         done.update({outcome.step.registration_id: outcome.action for outcome in outcomes})
         run.reasons = {outcome.step.registration_id: outcome.reason for outcome in outcomes}
         assert len(done) == len(index)

@@ -1,0 +1,75 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A plan for the person who has to approve it: Markdown, what is dangerous first, one line a changed value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .apply import Plan, Step
+from .report import shown
+
+_TITLES = {"refuse": "Refused", "delete": "Delete", "update": "Update", "create": "Create"}
+
+
+def summary(plan: Plan, host: str, most: int) -> Iterator[str]:
+    """The lines of the summary; of each action at most *most* records."""
+    yield f"# Enrollments of {host}"
+    yield ""
+    yield "| create | update | delete | unchanged | refused |"
+    yield "| -----: | -----: | -----: | --------: | ------: |"
+    yield "| {create} | {update} | {delete} | {unchanged} | {refuse} |".format(**plan.counts)
+    for action, title in _TITLES.items():
+        count = plan.counts[action]
+        if not count:
+            continue
+        yield ""
+        yield f"## {title} ({count})"
+        yield ""
+        yield "```diff"
+        left = most
+        for step in plan.steps():
+            if step.action != action:
+                continue
+            if not left:
+                break
+            left -= 1
+            yield from _record(step)
+        yield "```"
+        if count > most:
+            yield ""
+            yield f"and {count - most} more, which the plan file has."
+
+
+def _record(step: Step) -> Iterator[str]:
+    yield f"  {step.registration_id}"
+    if step.reason:
+        yield f"! {_safe(step.reason)}"
+    before, after = (dict(_leaves("", shown(fields))) for fields in (step.before, step.after))
+    for name in dict.fromkeys([*before, *after]):
+        if before.get(name, _ABSENT) == after.get(name, _ABSENT):
+            continue
+        for sign, values in (("-", before), ("+", after)):
+            if name in values:
+                yield f"{sign}   {name}: {_safe(json.dumps(values[name]))}"
+
+
+_ABSENT = object()
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Every value below *value* with its path, so that one changed tag is one changed line."""
+    if not isinstance(value, Mapping):
+        yield path, value
+        return
+    for name, inner in value.items():
+        yield from _leaves(f"{path}.{name}" if path else str(name), inner)
+
+
+def _safe(text: str) -> str:
+    """Text that ends neither its line nor the block that it is in."""
+    return " ".join(text.split()).replace("`", "\\u0060")
