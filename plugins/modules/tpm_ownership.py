@@ -6,18 +6,27 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: tpm_ownership
-short_description: Claims or releases the ownership of a TPM 2.0
+short_description: Claims, rotates, releases or clears the ownership of a TPM 2.0
 version_added: 0.1.0
 author: tpmfleet contributors (@tpmfleet)
 description:
   - A claimed TPM has its endorsement key persisted at C(0x81010001) and its storage root key at C(0x81000001), where
     every client looks first; dictionary attack parameters are set; and its hierarchies have the authorizations
     given here.
-  - A TPM that has another owner is refused, and nothing in it is changed. The owner authorization is tried, which no
-    TPM counts as an attack. The lockout authorization is never tried before the owner authorization has proven right,
+  - A TPM that has another owner is refused, and nothing in it is changed. The owner and endorsement authorizations are
+    tried, which no TPM counts as an attack. The lockout authorization is never tried before something has proven it,
     since one wrong try disables the lockout hierarchy for a long time.
-  - A run that is killed at any point is completed by the next one.
-  - Authorizations cross the bus to the TPM only in sessions salted to the endorsement key, new ones encrypted.
+  - What proves it is the owner authorization, which is always of the same owner and key version. On a TPM whose owner
+    authorization is left empty it is the key version that a claim records at the NV index C(0x0180df50). Either changes
+    only while the lockout authorization is empty, which the TPM tells. So a run that is killed at any point leaves a
+    TPM of which all is known, and the next run completes it.
+  - That is why a rotation takes the lockout authorization from the old one to none, changes the others, and then sets
+    the new one. Each of these is one command, done wholly or not at all, and a few milliseconds pass between them.
+    Where the power goes just then, the lockout hierarchy stays without authorization until the next run. Who has access
+    to the TPM by then could clear it or set an authorization of his own; no key and no data in it are open to him.
+  - Authorizations cross the bus to the TPM only in sessions salted to the endorsement key, new ones encrypted. Where
+    the endorsement key is not persisted and the endorsement hierarchy has an authorization, making that key takes a
+    session that is not salted. The authorization does not cross the bus in it either.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
   - tpmfleet.azure_dps.attributes.actiongroup_tpm
@@ -35,9 +44,15 @@ options:
   state:
     description:
       - V(claimed) persists the keys and sets what is missing of O(owner_auth), O(endorsement_auth), O(lockout_auth).
+      - V(rotated) is the same, for a TPM whose authorizations may still be the previous ones, which then change. Each
+        hierarchy may be at either, such as after a rotation that was cut off.
       - V(released) empties all authorizations again. The ones given are those that the TPM has now.
+      - V(cleared) is TPM2_Clear, for which O(clear_confirmation) has to name the TPM. All keys and NV indices of the
+        owner and the storage seed are gone then for good, so that nothing that the storage root key ever wrapped can be
+        used again. The endorsement key is made again from the same seed. Of the authorizations only O(lockout_auth) is
+        needed, and O(owner_auth) to prove it. A TPM with nothing of an owner in it is left as it is.
     type: str
-    choices: [claimed, released]
+    choices: [claimed, rotated, released, cleared]
     default: claimed
   owner_auth:
     description:
@@ -52,13 +67,39 @@ options:
   lockout_auth:
     description: The lockout authorization, 32 bytes of UTF-8 at most.
     type: str
+  previous_owner_auth:
+    description: For O(state=rotated), the owner authorization to come from.
+    type: str
+  previous_endorsement_auth:
+    description: For O(state=rotated), the endorsement authorization to come from.
+    type: str
+  previous_lockout_auth:
+    description:
+      - For O(state=rotated), the lockout authorization to come from; the same as O(lockout_auth) where it does not
+        change.
+    type: str
+  key_version:
+    description:
+      - The key version of the authorizations given, 1 or more.
+      - It is recorded in the TPM where O(owner_auth) is left out and O(lockout_auth) is not, and proves O(lockout_auth)
+        later. Otherwise it has no effect.
+    type: int
+  previous_key_version:
+    description: For O(state=rotated), the key version of the previous authorizations.
+    type: int
   lockout_auth_trusted:
     description:
-      - Whether O(lockout_auth) may be tried where the TPM has a lockout authorization but no owner authorization, so
-        that nothing proves that it is the right one. This is so after a claim without O(owner_auth).
+      - Whether O(lockout_auth), for O(state=rotated) O(previous_lockout_auth), may be tried where the TPM has a lockout
+        authorization and nothing proves that it is the right one. This is so after a claim without O(owner_auth) and
+        O(key_version).
       - If it is wrong, the TPM refuses its lockout hierarchy for the lockout recovery time.
     type: bool
     default: false
+  clear_confirmation:
+    description:
+      - For O(state=cleared), the SHA-256 of the TPM2B_PUBLIC of the endorsement key of the TPM to clear, in
+        hexadecimal. That of another TPM is refused.
+    type: str
   endorsement_key_sha256:
     description:
       - SHA-256 of the TPM2B_PUBLIC of the endorsement key that this TPM has to have, in hexadecimal.
@@ -126,6 +167,24 @@ EXAMPLES = r"""
     owner_auth: "{{ vault_owner_auth }}"
     lockout_auth: "{{ vault_lockout_auth }}"
     remove_persistent_keys: true
+
+- name: Change to the next key version
+  tpmfleet.azure_dps.tpm_ownership:
+    state: rotated
+    owner_auth: "{{ key | tpmfleet.azure_dps.hierarchy_auth(ek_name=name, hierarchy='owner', version=2) }}"
+    lockout_auth: "{{ key | tpmfleet.azure_dps.hierarchy_auth(ek_name=name, hierarchy='lockout', version=2) }}"
+    previous_owner_auth: "{{ key | tpmfleet.azure_dps.hierarchy_auth(ek_name=name, hierarchy='owner', version=1) }}"
+    previous_lockout_auth: "{{ key | tpmfleet.azure_dps.hierarchy_auth(ek_name=name, hierarchy='lockout', version=1) }}"
+  vars:
+    key: "{{ lookup('ansible.builtin.env', 'TPMFLEET_MASTER_KEY') }}"
+    name: "{{ ek.endorsement_key.name }}"
+
+- name: Take everything of an owner out of this one TPM, for good
+  tpmfleet.azure_dps.tpm_ownership:
+    state: cleared
+    clear_confirmation: 69e8ffd4bcf550f4982e7d4c34159f1ad1a56ce843b6cb12cb8abe2d811d5293
+    owner_auth: "{{ vault_owner_auth }}"
+    lockout_auth: "{{ vault_lockout_auth }}"
 """
 
 RETURN = r"""
@@ -145,19 +204,32 @@ hierarchies:
   returned: success
   type: dict
   sample: {"owner_auth_set": true, "endorsement_auth_set": false, "lockout_auth_set": true}
-lockout_auth_proven:
+authorizations:
   description:
-    - Whether an owner authorization that was proven right vouches for the lockout authorization, which is not tried.
+    - What each hierarchy has now. V(none) is none, V(given) the one given.
+    - V(unproven) is a lockout authorization of which nothing proves that it is the one given, and that was not tried.
+  returned: success
+  type: dict
+  sample: {"owner": "given", "endorsement": "none", "lockout": "given"}
+recorded_key_version:
+  description: The key version that is recorded in the TPM, null for none.
+  returned: success
+  type: int
+  sample: null
+lockout_auth_proven:
+  description: Whether the lockout authorization is proven to be the one given, without having been tried.
   returned: success
   type: bool
   sample: true
 dictionary_attack:
-  description: The dictionary attack parameters as they are now.
+  description:
+    - The dictionary attack parameters as they are now.
+    - Null where the TPM was cleared, which brings back values of the chip's own; see M(tpmfleet.azure_dps.tpm_info).
   returned: success
   type: dict
   sample: {"max_tries": 32, "recovery_time": 600, "lockout_recovery": 86400}
 in_lockout:
-  description: Whether the TPM is in dictionary attack lockout. Such a TPM is refused, so this is V(false).
+  description: Whether the TPM is in dictionary attack lockout. Such a TPM is refused, unless it is to be cleared.
   returned: success
   type: bool
   sample: false
@@ -173,7 +245,7 @@ endorsement_key:
     handle: "0x81010001"
     persisted: true
 storage_root_key:
-  description: The storage root key; null where a release left none.
+  description: The storage root key; null where a release or a clear left none.
   returned: success
   type: dict
   contains:
@@ -207,61 +279,74 @@ tpm:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.tpm.connection import TpmError
-from ..module_utils.tpm.ownership import (
-    CLAIMED_DICTIONARY_ATTACK,
-    HIERARCHIES,
-    Wish,
-    checked_auth,
-    claim_or_release,
-)
+from ..module_utils.tpm.ownership import bring_about
+from ..module_utils.tpm.ownership_wish import CLAIMED_DICTIONARY_ATTACK, HIERARCHIES, STATES, Wish, checked_auth
 from ..module_utils.tpm_module import connection_options, run
 
+_AUTHS = tuple(f"{age}{one}_auth" for age in ("", "previous_") for one in HIERARCHIES)
+_NUMBERS = {
+    "max_tries": 1,
+    "recovery_time": 0,
+    "lockout_recovery": 0,
+    "key_version": 1,
+    "previous_key_version": 1,
+}
 _AS_GIVEN = (
     "state",
+    "key_version",
+    "previous_key_version",
     "lockout_auth_trusted",
     "endorsement_key_sha256",
     "template",
     "identify_template",
     "replace_persistent_keys",
     "remove_persistent_keys",
+    "clear_confirmation",
 )
 
 
 def wish_of(params):
     """What the options ask for; TpmError for what no TPM takes."""
-    defaults = CLAIMED_DICTIONARY_ATTACK if params["state"] == "claimed" else {}
-    dictionary_attack = dict(defaults)
-    for option, lowest in (("max_tries", 1), ("recovery_time", 0), ("lockout_recovery", 0)):
-        if params[option] is None:
-            continue
-        if not lowest <= params[option] < 2**32:
+    for option, lowest in _NUMBERS.items():
+        if params[option] is not None and not lowest <= params[option] < 2**32:
             raise TpmError(f"{option} is {params[option]}; it has to be {lowest} to 4294967295.")
-        dictionary_attack[option] = params[option]
-    auths = {f"{one}_auth": checked_auth(f"{one}_auth", params[f"{one}_auth"]) for one in HIERARCHIES}
-    return Wish(dictionary_attack=dictionary_attack, **auths, **{option: params[option] for option in _AS_GIVEN})
+    wish = Wish(
+        **{option: checked_auth(option, params[option]) for option in _AUTHS},
+        **{option: params[option] for option in _AS_GIVEN},
+    )
+    defaults = CLAIMED_DICTIONARY_ATTACK if wish.claims else dict.fromkeys(CLAIMED_DICTIONARY_ATTACK)
+    wanted = {option: params[option] if params[option] is not None else value for option, value in defaults.items()}
+    return wish._replace(dictionary_attack={option: value for option, value in wanted.items() if value is not None})
 
 
 def main():
     module = AnsibleModule(
         argument_spec={
             **connection_options(),
-            "state": {"type": "str", "choices": ["claimed", "released"], "default": "claimed"},
+            "state": {"type": "str", "choices": list(STATES), "default": "claimed"},
             "owner_auth": {"type": "str", "no_log": True},
             "endorsement_auth": {"type": "str", "no_log": True},
             "lockout_auth": {"type": "str", "no_log": True},
+            "previous_owner_auth": {"type": "str", "no_log": True},
+            "previous_endorsement_auth": {"type": "str", "no_log": True},
+            "previous_lockout_auth": {"type": "str", "no_log": True},
+            "key_version": {"type": "int", "no_log": False},
+            "previous_key_version": {"type": "int", "no_log": False},
             "lockout_auth_trusted": {"type": "bool", "default": False},
             "endorsement_key_sha256": {"type": "str", "no_log": False},
             "template": {"type": "str", "choices": ["auto", "tcg", "sdk"], "default": "auto"},
             "identify_template": {"type": "bool", "default": True},
             "replace_persistent_keys": {"type": "bool", "default": False},
             "remove_persistent_keys": {"type": "bool", "default": False},
+            "clear_confirmation": {"type": "str"},
             "max_tries": {"type": "int"},
             "recovery_time": {"type": "int"},
             "lockout_recovery": {"type": "int"},
         },
+        required_if=[("state", "cleared", ["clear_confirmation"])],
         supports_check_mode=True,
     )
-    run(module, lambda esys: claim_or_release(esys, wish_of(module.params), check_mode=module.check_mode))
+    run(module, lambda esys: bring_about(esys, wish_of(module.params), check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

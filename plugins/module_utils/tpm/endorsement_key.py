@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from . import der, templates
 from .connection import RC_AUTH_FAIL, RC_BAD_AUTH, TpmError
 from .properties import NV_INDICES, Properties, read_handles
+from .session import start_unsalted_session
 
 RSA_CERTIFICATE = 0x01C00002
 # RSA 2048 and ECC P256 of the low range, then the high range (RSA 2048 to ECC SM2, RSA 3072 and 4096).
@@ -172,10 +173,14 @@ class _Maker:
     def make(self, template: str) -> tuple[Any, bytes]:
         from tpm2_pytss.types import TPM2B_SENSITIVE_CREATE
 
-        with endorsement_authorized(self._esys, self._properties, self._auth) as hierarchy:
-            handle, public, _data, _digest, _ticket = self._esys.create_primary(
-                TPM2B_SENSITIVE_CREATE(), templates.ek_template(template), hierarchy
-            )
+        session = start_unsalted_session(self._esys)
+        try:
+            with endorsement_authorized(self._esys, self._properties, self._auth) as hierarchy:
+                handle, public, _data, _digest, _ticket = self._esys.create_primary(
+                    TPM2B_SENSITIVE_CREATE(), templates.ek_template(template), hierarchy, session1=session
+                )
+        finally:
+            self._esys.flush_context(session)
         return handle, bytes(public.marshal())
 
     def public_of(self, template: str) -> bytes:

@@ -15,6 +15,20 @@ def start_salted_session(esys: Any, key: Any) -> Any:
     Authorizations then never cross the bus to the TPM, and new ones only encrypted, so that a probe on the bus reads
     neither; the one who could answer for an endorsement key has the TPM itself.
     """
+    return _start_session(esys, key)
+
+
+def start_unsalted_session(esys: Any) -> Any:
+    """An HMAC session for when there is no key yet to salt it to.
+
+    The authorization does not cross the bus, but a weak one could be found by trying values against a recording.
+    """
+    from tpm2_pytss.constants import ESYS_TR
+
+    return _start_session(esys, ESYS_TR.NONE)
+
+
+def _start_session(esys: Any, key: Any) -> Any:
     from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_SE
     from tpm2_pytss.types import TPMT_SYM_DEF, TPMU_SYM_KEY_BITS, TPMU_SYM_MODE
 

@@ -127,12 +127,18 @@ OPTIONS = {
     "owner_auth": None,
     "endorsement_auth": None,
     "lockout_auth": None,
+    "previous_owner_auth": None,
+    "previous_endorsement_auth": None,
+    "previous_lockout_auth": None,
+    "key_version": None,
+    "previous_key_version": None,
     "lockout_auth_trusted": False,
     "endorsement_key_sha256": None,
     "template": "auto",
     "identify_template": True,
     "replace_persistent_keys": False,
     "remove_persistent_keys": False,
+    "clear_confirmation": None,
     "max_tries": None,
     "recovery_time": None,
     "lockout_recovery": None,
@@ -144,6 +150,8 @@ OPTIONS = {
     [
         ({"owner_auth": "x" * 33}, "owner_auth is 33 bytes long"),
         ({"max_tries": 0}, "max_tries is 0; it has to be 1 to 4294967295"),
+        ({"previous_lockout_auth": "x" * 33}, "previous_lockout_auth is 33 bytes long"),
+        ({"key_version": 0}, "key_version is 0; it has to be 1 to 4294967295"),
         ({"recovery_time": -1}, "recovery_time is -1"),
         ({"lockout_recovery": 2**32}, "lockout_recovery is 4294967296"),
     ],
@@ -155,5 +163,6 @@ def test_what_no_tpm_takes_is_refused(given, words):
 
 def test_a_claim_has_dictionary_attack_parameters_of_its_own_and_a_release_leaves_them():
     assert tpm_ownership.wish_of(OPTIONS).dictionary_attack["lockout_recovery"] == 86400
+    assert tpm_ownership.wish_of({**OPTIONS, "state": "rotated"}).dictionary_attack["max_tries"] == 32
     assert tpm_ownership.wish_of({**OPTIONS, "max_tries": 5}).dictionary_attack["max_tries"] == 5
     assert tpm_ownership.wish_of({**OPTIONS, "state": "released"}).dictionary_attack == {}

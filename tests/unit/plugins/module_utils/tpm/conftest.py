@@ -20,14 +20,17 @@ class Tools:
     def __init__(self, tcti):
         self._tcti = tcti
 
-    def __call__(self, *command, fails=False):
-        done = subprocess.run(
+    def _run(self, *command):
+        return subprocess.run(
             [command[0], "-T", self._tcti, *map(str, command[1:])],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
         )
+
+    def __call__(self, *command, fails=False):
+        done = self._run(*command)
         assert bool(done.returncode) == fails, done.stdout
         return done.stdout
 
@@ -42,6 +45,14 @@ class Tools:
     def leftovers(self):
         """Keys and sessions that somebody forgot."""
         return "".join(self.capability(name) for name in LEFTOVERS)
+
+    def opens(self, hierarchy, auth):
+        """Changes *auth* of *hierarchy* to itself, which has to work."""
+        assert self.tries(hierarchy, auth)
+
+    def tries(self, hierarchy, auth):
+        """Whether *auth* of *hierarchy* can be changed to itself. Of the lockout hierarchy it is better not wrong."""
+        return self._run("tpm2_changeauth", "-c", hierarchy, "-p", auth, auth).returncode == 0
 
     def put(self, handle, directory, *options):
         """Persists a primary key made with *options* of tpm2_createprimary at *handle*."""
@@ -76,6 +87,19 @@ def chip(software_tpm):
 def tools(chip):
     """tpm2-tools on the TPM *chip*."""
     return Tools(chip.tcti)
+
+
+@pytest.fixture
+def own():
+    """Does a wish on a TPM; what the module would return."""
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.connection import connect
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.ownership import bring_about
+
+    def do(tpm, wish, *, check_mode=False, tcti=None):
+        with connect(tcti or tpm.tcti, 30) as esys:
+            return bring_about(esys, wish, check_mode=check_mode)
+
+    return do
 
 
 @pytest.fixture
