@@ -1,0 +1,121 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A line to run playbooks over: a rack of simulated devices and the emulated service, started as ``make lab`` does."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(sys.executable).parent
+COLLECTION = Path(__file__).resolve().parents[2]
+RECAP = re.compile(
+    r"^(?P<host>\S+)\s+: ok=\d+\s+changed=(?P<changed>\d+)\s+unreachable=(?P<unreachable>\d+)\s+failed=(?P<failed>\d+)",
+    re.MULTILINE,
+)
+
+
+@dataclass
+class Run:
+    """What a run of ``ansible-playbook`` printed and how it ended."""
+
+    code: int
+    printed: str
+    hosts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> int:
+        """How many changed tasks the recap admits to."""
+        return sum(host["changed"] for host in self.hosts.values())
+
+    @property
+    def bad(self) -> set[str]:
+        """The hosts that failed or could not be reached."""
+        return {name for name, host in self.hosts.items() if host["failed"] or host["unreachable"]}
+
+    def reason(self, host: str) -> str:
+        """What the closing summary says of a unit to pull, its place and its reason; empty where it is not named."""
+        found = re.search(rf"^PULL {re.escape(host)}: (.*\n.*)$", self.printed, re.MULTILINE)
+        return found[1] if found else ""
+
+
+class Line:
+    """A started lab in *directory*, and what a station does with it."""
+
+    def __init__(self, directory: Path) -> None:
+        from tpm_rack.rack import Rack
+
+        self.directory = directory
+        self.rack = Rack(directory / "rack")
+
+    @property
+    def lab(self) -> dict:
+        """What lab.json says."""
+        return json.loads((self.directory / "lab.json").read_text())
+
+    @property
+    def inventory(self) -> list[str]:
+        """The arguments that name it."""
+        return ["-i", "inventories/lab", "-i", str(self.directory / "inventory.yml")]
+
+    def command(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Runs one of Ansible's programs from the collection's root."""
+        return subprocess.run(
+            [str(TOOLS / command[0]), *command[1:]],
+            cwd=COLLECTION,
+            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "0", **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    def play(self, playbook: str, *arguments: str, **environment: str) -> Run:
+        """Runs a playbook of the collection over the rack."""
+        done = self.command("ansible-playbook", *self.inventory, f"playbooks/{playbook}.yml", *arguments, **environment)
+        hosts = {
+            found["host"]: {name: int(found[name]) for name in ("changed", "unreachable", "failed")}
+            for found in RECAP.finditer(done.stdout)
+        }
+        return Run(done.returncode, done.stdout, hosts)
+
+    def lab_playbook(self, name: str, *arguments: str) -> None:
+        """lab_up or lab_down."""
+        done = self.command("ansible-playbook", f"playbooks/{name}.yml", "-e", f"lab_dir={self.directory}", *arguments)
+        assert done.returncode == 0, done.stdout
+
+    def tool(self, name: str, tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs one of tpm2-tools on a device's TPM."""
+        command = [tool, "-T", self.rack.device(name).tpm.tcti, *arguments]
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+
+    def seen(self) -> dict[str, object]:
+        """What is found in each device's TPM, on it, and in the service, by its name."""
+        from line_demo.observe import observe
+
+        return {one.name: one for one in observe(self.lab, self.rack.directory)}
+
+
+@pytest.fixture(scope="session")
+def start_line(tmp_path_factory):
+    """Starts a lab with so many devices; all are ended with the session."""
+    started = []
+
+    def start(devices: int) -> Line:
+        line = Line(tmp_path_factory.mktemp("line") / "lab")
+        started.append(line)
+        line.lab_playbook("lab_up", "-e", f"lab_devices={devices}")
+        return line
+
+    yield start
+    for line in started:
+        line.lab_playbook("lab_down")

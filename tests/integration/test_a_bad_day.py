@@ -1,0 +1,89 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A rack on a bad day: every unit but two has a fault of its own, the good ones pass, and the summary names the others.
+
+The tests stand in the order of the day and share its rack.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+GOOD, UNPLUGGED = "rack1-slot01", "rack1-slot09"
+STRANGER, LOCKED_OUT, SILENT, GONE = (f"rack1-slot0{number}" for number in (2, 3, 4, 5))
+GENUINE, CLONE = "rack1-slot06", "rack1-slot07"
+UNLISTED = "rack1-slot08"
+
+
+@pytest.fixture(scope="module")
+def day(start_line):
+    """The line with its faults, and the first run of the day."""
+    line = start_line(9)
+    path = line.rack.directory / "ek-list.jsonl"
+    line.rack.break_(STRANGER, "tpm-owned-by-stranger")
+    line.rack.break_(LOCKED_OUT, "tpm-lockout")
+    line.rack.break_(SILENT, "tpm-not-answering")
+    line.rack.break_(GONE, "tpm-gone")
+    line.rack.break_(CLONE, "tpm-cloned-from", GENUINE)
+    line.rack.break_(UNPLUGGED, "powered-off")
+    shipped = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(shipped[:7] + shipped[8:]))
+    line.first = line.play("site", "-e", "tpmfleet_tpm_timeout=5")
+    return line
+
+
+def test_the_good_unit_passes(day):
+    """Faults beside it are not its own."""
+    seen = day.seen()[GOOD]
+    assert seen.enrolled and seen.owned and seen.assigned, day.first.printed
+
+
+@pytest.mark.parametrize(
+    ("unit", "words"),
+    [
+        (STRANGER, "owner_auth is not the owner authorization. Nothing was changed"),
+        (LOCKED_OUT, "lockout"),
+        (SILENT, "did not answer within 5 s"),
+        (GONE, "No TPM answers"),
+        (GENUINE, f"also found on TF-000007 ({CLONE})"),
+        (CLONE, f"also found on TF-000006 ({GENUINE})"),
+        (UNLISTED, "is on no list of a TPM maker"),
+        (UNPLUGGED, "unreachable"),
+    ],
+)
+def test_each_bad_unit_is_named_with_its_reason(day, unit, words):
+    """One look at the summary says which to pull and why."""
+    reason = day.first.reason(unit)
+    assert words in reason, f"{reason!r} is what is said of {unit}"
+
+
+def test_nothing_else_is_pulled(day):
+    assert day.first.bad == {STRANGER, LOCKED_OUT, SILENT, GONE, GENUINE, CLONE, UNLISTED, UNPLUGGED}
+    assert "LINE SUMMARY: 1 passed, 8 to pull" in day.first.printed
+
+
+def test_a_stopped_unit_is_neither_enrolled_nor_changed(day):
+    """The two with one key above all: neither is enrolled."""
+    seen = day.seen()
+    for unit in (GENUINE, CLONE, UNLISTED):
+        assert not seen[unit].enrollment and not seen[unit].owner_auth_set, unit
+    stranger = json.loads((day.rack.device(STRANGER).directory / "stranger.json").read_text())
+    for hierarchy, auth in stranger.items():
+        assert day.tool(STRANGER, "tpm2_changeauth", "-c", hierarchy, "-p", auth, auth).returncode == 0
+
+
+def test_what_is_mended_passes_the_next_run(day):
+    """Mended in the rack, the list complete, run again: all is completed, and the good unit is only verified."""
+    before = day.seen()[GOOD]
+    for unit in (STRANGER, LOCKED_OUT, SILENT, GONE, CLONE, UNPLUGGED):
+        day.rack.mend(unit)
+    again = day.play("site")
+    assert again.code == 0 and not again.bad, again.printed
+    seen = day.seen()
+    assert seen[GOOD] == before
+    assert all(one.assigned and one.owned and one.enrolled for one in seen.values())
+    assert day.play("site").changed == 0
