@@ -14,7 +14,8 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import temp
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.challenge import NONCE_BYTES, Challenge
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.connection import TpmError, connect
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.credential import activate_credential
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.ownership import Wish, claim_or_release
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.ownership import bring_about
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.ownership_wish import Wish
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.possession import answer_challenge
 from tpm2_pytss.constants import ESYS_TR
 from tpm2_pytss.types import TPM2B_PUBLIC, TPM2B_SENSITIVE_CREATE
@@ -29,7 +30,7 @@ def claim(tpm, **auths):
     """Claims *tpm*; its endorsement and storage root key."""
     wish = Wish("claimed", **{name: value.encode() for name, value in auths.items()})
     with connect(tpm.tcti, 60) as esys:
-        result = claim_or_release(esys, wish, check_mode=False)
+        result = bring_about(esys, wish, check_mode=False)
     return tuple(base64.b64decode(result[key]["public"]) for key in ("endorsement_key", "storage_root_key"))
 
 
