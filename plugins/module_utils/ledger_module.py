@@ -13,6 +13,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from .dps.errors import DpsError
 from .ledger.database import SQLALCHEMY_IMPORT_ERROR, LedgerError, opened
+from .trust.findings import TrustError
 
 
 def ledger_option() -> dict[str, dict[str, Any]]:
@@ -38,7 +39,7 @@ def run(module: AnsibleModule, function: Callable[[Any], dict[str, Any]], *, rea
             result = function(connection)
             if result.get("failed"):
                 connection.rollback()
-    except (DpsError, LedgerError) as error:
+    except (DpsError, LedgerError, TrustError) as error:
         result = {"failed": True, "msg": str(error)}
     # Outside of the handler: inside, Ansible would take it for a crash and show a traceback.
     if result.get("failed"):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the modules that judge certificates share: the library they need, and how a fault becomes a module's failure."""
+"""What the modules that judge certificates share: their options, the library they need, and how a fault fails them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,41 @@ from typing import Any, Callable
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from .trust.findings import TrustError
+from .trust.profile import TOLERABLE
+from .trust.verification import Rules, Verifier, parse_moment
 
 
-def check_library(module: AnsibleModule) -> None:
-    """Fails *module* where the package cryptography is missing."""
+def certificate_options() -> dict[str, dict[str, Any]]:
+    """The argument specification of the fragment C(tpmfleet.azure_dps.ek_certificates)."""
+    return {
+        "ek_certificate_roots": {"type": "list", "elements": "path", "default": []},
+        "ek_certificate_crls": {"type": "list", "elements": "path", "default": []},
+        "ek_certificate_crls_required": {"type": "bool", "default": False},
+        "ek_certificate_tolerated": {"type": "list", "elements": "str", "choices": list(TOLERABLE), "default": []},
+        "ship_date": {"type": "str"},
+    }
+
+
+def make_verifier(module: AnsibleModule) -> Verifier:
+    """Who judges by the options of *module*. TrustError where these cannot be followed."""
+    params = module.params
     if importlib.util.find_spec("cryptography") is None:
         module.fail_json(msg=missing_required_lib("cryptography", reason="to verify certificates"))
+    if not params["ek_certificate_roots"]:
+        raise TrustError("There is nothing to verify certificates to: set ek_certificate_roots.")
+    return Verifier(
+        Rules(
+            roots=tuple(params["ek_certificate_roots"]),
+            crls=tuple(params["ek_certificate_crls"]),
+            crls_required=params["ek_certificate_crls_required"],
+            valid_at=parse_moment(params["ship_date"]) if params["ship_date"] else None,
+            tolerated=params["ek_certificate_tolerated"],
+        )
+    )
 
 
 def run(module: AnsibleModule, function: Callable[[], dict[str, Any]]) -> None:
     """Exits *module* with what *function* returns, or fails it with what it cannot judge by."""
-    check_library(module)
     failure = None
     result: dict[str, Any] = {}
     try:

@@ -17,11 +17,12 @@ description:
     missing, the verdict names it.
   - Certificates are verified as they were written, byte for byte. One that a strict parser refuses is read all the
     same, and the verdict says so in its remarks.
-  - Nothing is fetched. Intermediate certificates come from O(roots), or from the TPM, as
+  - Nothing is fetched. Intermediate certificates come from O(ek_certificate_roots), or from the TPM, as
     O(certificates[].chain).
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
   - tpmfleet.azure_dps.attributes.info_module
+  - tpmfleet.azure_dps.ek_certificates
 options:
   certificates:
     description: The certificates to verify.
@@ -48,43 +49,6 @@ options:
         type: list
         elements: str
         default: []
-  roots:
-    description:
-      - Files (DER, or PEM with one or more certificates) and directories of them (C(.pem), C(.crt), C(.cer), C(.der)),
-        where the task runs. A certificate that names itself as its issuer is a trusted root, others are intermediates.
-      - Roots in a subdirectory that is named after a TPM maker, by its TCG vendor ID (C(IFX)) or by its name in
-        short or in full (C(STMicro), C(Infineon Technologies)), are trusted for that maker's TPMs only.
-    type: list
-    elements: path
-    required: true
-  crls:
-    description:
-      - Files (DER or PEM) and directories (C(.crl), C(.pem), C(.der)) of certificate revocation lists. A revoked
-        certificate is refused, and one of which it is not known is remarked on.
-    type: list
-    elements: path
-    default: []
-  crls_required:
-    description: Whether every certificate below the root has to be covered by a revocation list that is not outdated.
-    type: bool
-    default: false
-  valid_at:
-    description:
-      - A date at which the certificates have to be valid too, such as that of shipping, as C(2027-03-31). They have to
-        be valid now in any case.
-    type: str
-  tolerated:
-    description:
-      - Rules of the profile that a TPM maker's certificates may break, since some do. They are remarked on.
-      - V(basic_constraints) allows them to be missing or not critical, V(key_usage) that the key may be for something
-        else, V(extended_key_usage) that it is not said to be an endorsement key, V(tpm_attributes) that maker, model or
-        version are missing, V(tpm_specification) that the TPM's specification is unreadable or another one.
-    type: list
-    elements: str
-    choices: [basic_constraints, key_usage, extended_key_usage, tpm_attributes, tpm_specification]
-    default: []
-requirements:
-  - cryptography where the task runs, which is the controller
 seealso:
   - module: tpmfleet.azure_dps.tpm_endorsement_key_info
   - module: tpmfleet.azure_dps.device_records
@@ -95,7 +59,7 @@ EXAMPLES = r"""
   tpmfleet.azure_dps.ek_certificate_info:
     certificates:
       - path: /srv/shipments/2026-11/TF-000001.der
-    roots: [/etc/tpmfleet/ek-roots]
+    ek_certificate_roots: [/etc/tpmfleet/ek-roots]
   delegate_to: localhost
   register: verified
 
@@ -111,9 +75,9 @@ EXAMPLES = r"""
         certificate: "{{ ek.endorsement_key.certificate }}"
         endorsement_key: "{{ ek.endorsement_key.public }}"
         chain: "{{ ek.certificates | selectattr('kind', 'eq', 'chain') | map(attribute='certificate') | list }}"
-    roots: [/etc/tpmfleet/ek-roots]
-    crls: [/etc/tpmfleet/ek-crls]
-    valid_at: "2027-03-31"
+    ek_certificate_roots: [/etc/tpmfleet/ek-roots]
+    ek_certificate_crls: [/etc/tpmfleet/ek-crls]
+    ship_date: "2027-03-31"
   delegate_to: localhost
   register: verified
 
@@ -254,24 +218,15 @@ certificates:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.trust.profile import TOLERABLE
-from ..module_utils.trust.verification import Rules, Verifier, parse_moment, read_candidate
-from ..module_utils.trust_module import run
+from ..module_utils.trust.verification import read_candidate
+from ..module_utils.trust_module import certificate_options, make_verifier, run
 
 
-def verify(params):
+def verify(module):
     """The result of the module."""
-    verifier = Verifier(
-        Rules(
-            roots=tuple(params["roots"]),
-            crls=tuple(params["crls"]),
-            crls_required=params["crls_required"],
-            valid_at=parse_moment(params["valid_at"]) if params["valid_at"] else None,
-            tolerated=params["tolerated"],
-        )
-    )
+    verifier = make_verifier(module)
     found = []
-    for place, one in enumerate(params["certificates"], start=1):
+    for place, one in enumerate(module.params["certificates"], start=1):
         name = one["name"] or one["path"] or str(place)
         certificate, chain = one["certificate"], one["chain"]
         if one["path"]:
@@ -285,6 +240,7 @@ def verify(params):
 def main():
     module = AnsibleModule(
         argument_spec={
+            **certificate_options(),
             "certificates": {
                 "type": "list",
                 "elements": "dict",
@@ -299,15 +255,10 @@ def main():
                 "required_one_of": [("certificate", "path")],
                 "mutually_exclusive": [("certificate", "path")],
             },
-            "roots": {"type": "list", "elements": "path", "required": True},
-            "crls": {"type": "list", "elements": "path", "default": []},
-            "crls_required": {"type": "bool", "default": False},
-            "valid_at": {"type": "str"},
-            "tolerated": {"type": "list", "elements": "str", "choices": list(TOLERABLE), "default": []},
         },
         supports_check_mode=True,
     )
-    run(module, lambda: verify(module.params))
+    run(module, lambda: verify(module))
 
 
 if __name__ == "__main__":

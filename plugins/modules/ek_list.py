@@ -13,32 +13,43 @@ description:
   - Reads the list that came with a shipment of TPMs, checks every line, and takes it into the ledger. From then on
     devices are held against it by M(tpmfleet.azure_dps.device_records).
   - A list with a bad line is not taken in at all, and every bad line is told. Bad are a key that is not the
-    TPM2B_PUBLIC of an RSA endorsement key in base64, a key that is on the list twice, and a key that came with another
-    shipment.
+    TPM2B_PUBLIC of an RSA endorsement key in base64, a key that is on the list twice, a key that came with another
+    shipment, and a certificate that is not that key's.
+  - The list may also be a directory of endorsement key certificates, or a file of them. Then each key is rebuilt from
+    its certificate and the TCG's template.
+  - Where O(ek_certificate_roots) is given, a certificate on the list that is not trusted is a bad line too.
+  - The maker's signature, if there is one, is checked before anything of the list is believed.
   - The file is streamed, so its size does not matter.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
   - tpmfleet.azure_dps.ledger
+  - tpmfleet.azure_dps.ek_certificates
 attributes:
   check_mode:
     support: full
   diff_mode:
     support: none
     details:
-      - RV(added) says how many keys are new.
+      - RV(added) says how many keys are new, RV(certified) how many have got a certificate.
   idempotent:
     support: full
 options:
   src:
     description:
       - The list, where the task runs. Each line is a record with at least C(endorsement_key), the TPM2B_PUBLIC in
-        base64. Fields of a device record are kept under their names, others as they are.
+        base64, or C(endorsement_key_certificate), DER in base64. Fields of a device record are kept under their names,
+        others as they are.
+      - In a directory every file is a certificate, DER or PEM, whatever its name is, except C(README*), C(SHA256SUMS*)
+        and hidden files.
     type: path
     required: true
   format:
-    description: JSON Lines or CSV with the names of the columns in its first line; V(auto) goes by the file's name.
+    description:
+      - JSON Lines, CSV with the names of the columns in its first line, or certificates.
+      - V(auto) takes a directory and a file C(.pem), C(.crt), C(.cer) or C(.der) for certificates, a file C(.csv) for
+        CSV and any other file for JSON Lines.
     type: str
-    choices: [auto, jsonl, csv]
+    choices: [auto, jsonl, csv, certificates]
     default: auto
   columns:
     description:
@@ -55,8 +66,29 @@ options:
       - A key that comes again under the same maker and batch is verified; under others it is an error.
     type: str
     default: ""
+  signature:
+    description:
+      - A signature over O(src) that was made by C(ssh-keygen -Y sign). Where O(src) is a directory it is a signature
+        over the file C(SHA256SUMS) in it, as C(sha256sum) writes it, which has to have every file of the directory.
+    type: path
+  allowed_signers:
+    description:
+      - Whose signature counts, in the format of C(ssh-keygen), C(NAME KEYTYPE KEY) a line, where one may also say from
+        when to when a key counts. It has to come from the maker by another way than the list.
+      - Where it is given, a list without O(signature) is refused.
+    type: path
+  signer:
+    description: Whose signature it has to be. Left out, anybody's in O(allowed_signers).
+    type: str
+  signature_namespace:
+    description: What the signature was made for, the C(-n) of C(ssh-keygen -Y sign).
+    type: str
+    default: file
+requirements:
+  - ssh-keygen of OpenSSH 8.2 or later where the task runs, for signatures
 seealso:
   - module: tpmfleet.azure_dps.device_records
+  - module: tpmfleet.azure_dps.ek_certificate_info
 """
 
 EXAMPLES = r"""
@@ -68,6 +100,17 @@ EXAMPLES = r"""
       tpm_serial_number: TPM_SERIAL
     maker: Example Semiconductors
     batch: "2026-11"
+    ledger: /var/lib/tpmfleet/ledger.sqlite
+  delegate_to: localhost
+
+- name: Take in a directory of certificates that its maker signed
+  tpmfleet.azure_dps.ek_list:
+    src: /srv/shipments/2026-12/certificates
+    signature: /srv/shipments/2026-12/certificates/SHA256SUMS.sig
+    allowed_signers: /etc/tpmfleet/tpm-makers
+    signer: shipping@semiconductors.example
+    ek_certificate_roots: [/etc/tpmfleet/ek-roots]
+    batch: "2026-12"
     ledger: /var/lib/tpmfleet/ledger.sqlite
   delegate_to: localhost
 """
@@ -83,52 +126,133 @@ added:
   returned: success
   type: int
   sample: 8
+certified:
+  description: How many were in the ledger without a certificate and now have one.
+  returned: success
+  type: int
+  sample: 0
+passed_over:
+  description:
+    - How many certificates are about a key that cannot be enrolled, as only RSA-2048 can. Makers also certify an ECC
+      key of each TPM.
+  returned: success
+  type: int
+  sample: 0
+signed_by:
+  description: Whose signature it is.
+  returned: success
+  type: str
+  sample: shipping@semiconductors.example
+remarks:
+  description: What is worth knowing of certificates that were taken in, such as that one is no strict DER, up to 100.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
 problems:
   description: Every bad line.
-  returned: failure
+  returned: when lines are bad
   type: list
   elements: dict
   sample:
     - place: 17
+      where: line 17
       registration_id: null
       field: endorsement_key
       reason: is not base64 (standard alphabet, padded)
 """
 
+from pathlib import Path
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.dps.manifest import FileSource, refusal
+from ..module_utils.ledger.certificate_files import CertificateFiles, holds_certificates
 from ..module_utils.ledger.ek_list import Intake, ListedKeys
 from ..module_utils.ledger_module import ledger_option, now, run
+from ..module_utils.trust.findings import TrustError
+from ..module_utils.trust.list_signature import SUMS, check_signature, signed_sums
+from ..module_utils.trust.listing import CertificateReader
+from ..module_utils.trust_module import certificate_options, make_verifier
 
 
-def take_in(connection, params):
+def signed_by(params):
+    """Who signed the list, None where nobody has to."""
+    if not params["signature"]:
+        if params["allowed_signers"]:
+            raise TrustError(f"The list {params['src']} has no signature, and allowed_signers asks for one.")
+        return None
+    src = Path(params["src"])
+    return check_signature(
+        str(src / SUMS if src.is_dir() else src),
+        params["signature"],
+        allowed_signers=params["allowed_signers"],
+        signer=params["signer"],
+        namespace=params["signature_namespace"],
+    )
+
+
+def open_list(params):
+    """The list, as what its format says it is."""
+    src, form = params["src"], params["format"]
+    if form == "certificates" or (form == "auto" and holds_certificates(src)):
+        signed = params["signature"] and Path(src).is_dir()
+        return CertificateFiles(src, sums=signed_sums(Path(src) / SUMS) if signed else None)
+    csv_rows = None if form == "auto" else form == "csv"
+    return FileSource(src, kind="EK list", csv_rows=csv_rows, columns=params["columns"])
+
+
+def take_in(connection, module):
     """The result of the module."""
-    intake = Intake(ListedKeys(connection), maker=params["maker"], batch=params["batch"])
-    csv_rows = None if params["format"] == "auto" else params["format"] == "csv"
-    source = FileSource(params["src"], kind="EK list", csv_rows=csv_rows, columns=params["columns"])
+    params = module.params
+    signer = signed_by(params)
+    verifier = make_verifier(module) if params["ek_certificate_roots"] else None
+    intake = Intake(
+        ListedKeys(connection),
+        certificates=CertificateReader(verifier),
+        maker=params["maker"],
+        batch=params["batch"],
+    )
+    source = open_list(params)
     try:
         intake.take_in(source, at=now())
     finally:
         source.close()
     if intake.problems:
         return refusal(intake.problems, total=intake.total, word=source.word, name=params["src"])
-    return {"changed": intake.added > 0, "total": intake.total, "added": intake.added}
+    if intake.remarks:
+        first = intake.remarks[0].told(source.word)
+        module.warn(f"There are remarks on certificates of {params['src']}. The first is on {first}. See remarks.")
+    return {
+        "changed": bool(intake.added or intake.certified),
+        "total": intake.total,
+        "added": intake.added,
+        "certified": intake.certified,
+        "passed_over": intake.passed_over,
+        "signed_by": signer,
+        "remarks": [one.as_result() for one in intake.remarks],
+    }
 
 
 def main():
     module = AnsibleModule(
         argument_spec={
             **ledger_option(),
+            **certificate_options(),
             "src": {"type": "path", "required": True},
-            "format": {"type": "str", "choices": ["auto", "jsonl", "csv"], "default": "auto"},
+            "format": {"type": "str", "choices": ["auto", "jsonl", "csv", "certificates"], "default": "auto"},
             "columns": {"type": "dict", "default": {}},
             "maker": {"type": "str", "default": ""},
             "batch": {"type": "str", "default": ""},
+            "signature": {"type": "path"},
+            "allowed_signers": {"type": "path"},
+            "signer": {"type": "str"},
+            "signature_namespace": {"type": "str", "default": "file"},
         },
+        required_by={"signature": ["allowed_signers"], "signer": ["allowed_signers"]},
         supports_check_mode=True,
     )
-    run(module, lambda connection: take_in(connection, module.params))
+    run(module, lambda connection: take_in(connection, module))
 
 
 if __name__ == "__main__":

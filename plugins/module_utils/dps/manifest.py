@@ -38,12 +38,16 @@ _BOOLEANS = {"true": True, "false": False, "yes": True, "no": False, "1": True, 
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a record is refused. *place* is its line in a file or its place in a list, both from 1."""
+    """Why a record is refused. *place* is its line in a file or its place in a list, both from 1.
+
+    *where* is what its place is called, where that is not its number.
+    """
 
     place: int
     registration_id: str | None
     field: str
     reason: str
+    where: str | None = None
 
     def as_result(self) -> dict[str, Any]:
         """As a module returns it."""
@@ -52,11 +56,12 @@ class Problem:
             "registration_id": self.registration_id,
             "field": self.field,
             "reason": self.reason,
+            **({"where": self.where} if self.where else {}),
         }
 
     def told(self, word: str) -> str:
         """As a sentence; *word* is what a place is called."""
-        return f"{word} {self.place}: {self.field} {self.reason}".replace("  ", " ")
+        return f"{self.where or f'{word} {self.place}'}: {self.field} {self.reason}".replace("  ", " ")
 
 
 # So many bad records stand in the message itself; all of them are in problems.
@@ -143,6 +148,10 @@ class FileSource:
             )
         fields = {column: field for field, column in columns.items()}
         return [fields.get(name, name) for name in header]
+
+    def where(self, place: int) -> str:
+        """What people call the record at *place*."""
+        return f"{self.word} {place}"
 
     def scan(self) -> Iterator[tuple[int, int, Any, str | None]]:
         """As :meth:`ListSource.scan`."""

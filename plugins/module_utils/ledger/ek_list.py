@@ -9,14 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Union
 
 from ..dps.endorsement_key import EndorsementKeyError, decode_endorsement_key, default_registration_id
 from ..dps.manifest import FileSource, Problem
+from ..trust.listing import CertificateReader
+from .certificate_files import CertificateFiles
 from .database import LISTED_KEYS, sqlalchemy
 
 # Fields of an entry; a device record's fields are taken as well, so that one station's export is another one's list.
+CERTIFICATE = "endorsement_key_certificate"
 _CHUNK = 500
+# So many remarks are kept; they are about certificates that were taken in all the same.
+_REMARKS = 100
+
+Source = Union[FileSource, CertificateFiles]
+Reasons = list[tuple[str, str]]
 
 
 class ListedKeys:
@@ -35,10 +43,15 @@ class ListedKeys:
         text = self._connection.execute(found).scalar()
         return None if text is None else json.loads(text)
 
-    def shipments(self, digests: list[str]) -> dict[str, tuple[str, str]]:
-        """(maker, batch) of those of *digests* that are listed."""
+    def entries(self, digests: list[str]) -> dict[str, dict[str, Any]]:
+        """What lists say of those of *digests* that are listed."""
         found = sqlalchemy.select(LISTED_KEYS).where(LISTED_KEYS.c.endorsement_key_sha256.in_(digests))
-        return {row.endorsement_key_sha256: (row.maker, row.batch) for row in self._connection.execute(found)}
+        return {row.endorsement_key_sha256: json.loads(row.entry) for row in self._connection.execute(found)}
+
+    def replace(self, entry: dict[str, Any]) -> None:
+        """Writes *entry* in the place of the one that is listed under its key."""
+        this = LISTED_KEYS.c.endorsement_key_sha256 == entry["endorsement_key_sha256"]
+        self._connection.execute(LISTED_KEYS.update().where(this).values(entry=json.dumps(entry, sort_keys=True)))
 
     def add(self, entries: list[dict[str, Any]], *, taken_in: str) -> None:
         """Takes in entries that are not listed yet."""
@@ -58,7 +71,7 @@ class ListedKeys:
             )
 
 
-def checked_entry(record: Any, maker: str, batch: str) -> tuple[dict[str, Any] | None, list[tuple[str, str]]]:
+def checked_entry(record: Any, maker: str, batch: str) -> tuple[dict[str, Any] | None, Reasons]:
     """(The entry of a list's record, or None; why not, as pairs of field and reason)."""
     if not isinstance(record, Mapping):
         return None, [("", "is not an object")]
@@ -81,57 +94,89 @@ def checked_entry(record: Any, maker: str, batch: str) -> tuple[dict[str, Any] |
     return entry, []
 
 
-def _chunks(source: FileSource, maker: str, batch: str) -> Iterator[list[tuple[int, dict[str, Any] | None, list]]]:
-    chunk = []
-    for _position, place, record, fault in source.scan():
-        entry, problems = (None, [("", fault)]) if fault else checked_entry(record, maker, batch)
-        chunk.append((place, entry, problems))
-        if len(chunk) == _CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
-
-
 class Intake:
-    """One list on its way into the ledger. Every bad line is told, and a list with one is not taken in at all."""
+    """One list on its way into the ledger. Every bad line is told, and a list with one is not taken in at all.
 
-    def __init__(self, listed: ListedKeys, *, maker: str = "", batch: str = "") -> None:
+    *certificates* reads the certificates that are on the list. *added* counts new keys, *certified* keys that were
+    listed without a certificate and now have one, *passed_over* certificates of keys that cannot be enrolled.
+    """
+
+    def __init__(
+        self, listed: ListedKeys, *, certificates: CertificateReader, maker: str = "", batch: str = ""
+    ) -> None:
         self._listed = listed
+        self._certificates = certificates
         self._maker = maker
         self._batch = batch
         self.problems: list[Problem] = []
+        self.remarks: list[Problem] = []
         self.total = 0
         self.added = 0
+        self.certified = 0
+        self.passed_over = 0
 
-    def take_in(self, source: FileSource, *, at: str) -> None:
+    def take_in(self, source: Source, *, at: str) -> None:
         """Reads the whole list. The caller rolls back if there are problems; *at* is the time that is noted."""
         seen: dict[bytes, int] = {}
-        for chunk in _chunks(source, self._maker, self._batch):
+        for chunk in self._chunks(source):
             self.total += len(chunk)
-            fresh = []
-            known = self._listed.shipments([entry["endorsement_key_sha256"] for _place, entry, _why in chunk if entry])
+            fresh, certified = [], []
+            known = self._listed.entries([entry["endorsement_key_sha256"] for _place, entry, _why in chunk if entry])
             for place, entry, problems in chunk:
-                if entry:
-                    problems = self._contradictions(entry, place, seen, known)
-                    if not problems and entry["endorsement_key_sha256"] not in known:
+                if entry and not problems:
+                    listed = known.get(entry["endorsement_key_sha256"])
+                    first = seen.setdefault(_digest(entry), place)
+                    problems = self._contradictions(entry, listed, source.where(first) if first != place else None)
+                    if listed is None:
                         fresh.append(entry)
-                name = entry["registration_id"] if entry else None
-                self.problems += [Problem(place, name, field, reason) for field, reason in problems]
+                    elif entry.get(CERTIFICATE) and not listed.get(CERTIFICATE):
+                        certified.append({**listed, CERTIFICATE: entry[CERTIFICATE]})
+                self.problems += self._told(source, place, entry, problems)
             self.added += len(fresh)
+            self.certified += len(certified)
             if not self.problems:
                 self._listed.add(fresh, taken_in=at)
+                for entry in certified:
+                    self._listed.replace(entry)
+
+    def _chunks(self, source: Source) -> Iterator[list[tuple[int, dict[str, Any] | None, Reasons]]]:
+        chunk = []
+        for _position, place, record, fault in source.scan():
+            chunk.append((place, *((None, [("", fault)]) if fault else self._checked(record, place, source))))
+            if len(chunk) == _CHUNK:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
+
+    def _checked(self, record: Any, place: int, source: Source) -> tuple[dict[str, Any] | None, Reasons]:
+        if not isinstance(record, Mapping) or not record.get(CERTIFICATE):
+            return checked_entry(record, self._maker, self._batch)
+        listed = self._certificates.read(record)
+        if len(self.remarks) < _REMARKS:
+            self.remarks += self._told(source, place, None, listed.remarks)
+        if listed.passed_over:
+            self.passed_over += 1
+        if not listed.record.get("endorsement_key"):
+            return None, listed.problems
+        entry, problems = checked_entry(listed.record, self._maker, self._batch)
+        return entry, problems or listed.problems
 
     @staticmethod
-    def _contradictions(
-        entry: dict[str, Any], place: int, seen: dict[bytes, int], known: dict[str, tuple[str, str]]
-    ) -> list[tuple[str, str]]:
-        digest = entry["endorsement_key_sha256"]
-        first = seen.setdefault(bytes.fromhex(digest), place)
-        if first != place:
-            return [("endorsement_key", f"is also that of line {first}: no two TPMs have one endorsement key")]
-        maker, batch = known.get(digest, (entry["maker"], entry["batch"]))
-        if (maker, batch) != (entry["maker"], entry["batch"]):
-            where = f"batch '{batch}' of '{maker}'"
+    def _told(source: Source, place: int, entry: Mapping[str, Any] | None, reasons: Reasons) -> list[Problem]:
+        name = entry["registration_id"] if entry else None
+        return [Problem(place, name, field, reason, source.where(place)) for field, reason in reasons]
+
+    @staticmethod
+    def _contradictions(entry: Mapping[str, Any], listed: Mapping[str, Any] | None, twin: str | None) -> Reasons:
+        if twin:
+            return [("endorsement_key", f"is also that of {twin}: no two TPMs have one endorsement key")]
+        if listed and (listed["maker"], listed["batch"]) != (entry["maker"], entry["batch"]):
+            where = f"batch '{listed['batch']}' of '{listed['maker']}'"
             return [("endorsement_key", f"was listed before, in {where}: no two TPMs have one endorsement key")]
         return []
+
+
+def _digest(entry: Mapping[str, Any]) -> bytes:
+    # Half the memory of the text, for a list of a million.
+    return bytes.fromhex(entry["endorsement_key_sha256"])

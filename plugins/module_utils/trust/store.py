@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ..tpm import der
 from .certificate import Certificate, CertificateError, decode_certificate, read_certificate, split_pem
 from .findings import TrustError
 from .makers import vendor_named
@@ -99,9 +100,10 @@ def certificates_in(file: Path) -> list[Certificate]:
 
 
 def encoded_in(content: bytes) -> list[bytes]:
-    """The DER of the certificates in a file's *content*, which is PEM or DER."""
+    """The DER of the certificates in a file's *content*: PEM, or DER, of which several may follow each other."""
     if b"-----BEGIN" not in content:
-        return [content]
+        whole, rest = der.split(content)
+        return whole if whole and not rest else [content]
     found = [decode_certificate(one) for one in split_pem(content.decode("latin-1"))]
     if not found:
         raise CertificateError("is PEM of something else than a certificate")

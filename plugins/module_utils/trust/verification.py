@@ -97,7 +97,7 @@ class Verifier:
         if unknown:
             raise TrustError(f"{', '.join(sorted(unknown))} cannot be tolerated; only {', '.join(TOLERABLE)} can.")
         if rules.crls_required and not rules.crls:
-            raise TrustError("Revocation has to be known, and no revocation list was given: set crls.")
+            raise TrustError("Revocation has to be known, and no revocation list was given: set ek_certificate_crls.")
         self._rules = rules
         self._store = read_store(rules.roots)
         self._paths = PathFinder(self._store)

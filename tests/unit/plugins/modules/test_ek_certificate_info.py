@@ -26,7 +26,7 @@ def test_many_are_verified_in_one_call(tpm_maker, run_module, roots, rsa_keys, e
     binary.write_bytes(good.public_bytes(Encoding.DER))
     result = run_module(
         "ek_certificate_info",
-        roots=roots,
+        ek_certificate_roots=roots,
         certificates=[
             {
                 "name": "unit-1",
@@ -55,34 +55,44 @@ def test_the_options_reach_the_verdict(tpm_maker, run_module, write_roots, rsa_k
     def judge(**options):
         places = [write_roots(tpm_maker.root, tpm_maker.issuer)]
         found = run_module(
-            "ek_certificate_info", roots=places, certificates=[{"certificate": as_text(certificate)}], **options
+            "ek_certificate_info",
+            ek_certificate_roots=places,
+            certificates=[{"certificate": as_text(certificate)}],
+            **options,
         )
         return [one["code"] for one in found["certificates"][0]["problems"]]
 
     crls = [str(tmp_path / "root.crl")]
     assert judge() == ["extended_key_usage"]
-    assert judge(tolerated=["extended_key_usage"]) == []
-    assert judge(tolerated=["extended_key_usage"], valid_at="9998-12-31") == ["expired", "expired"]
-    assert judge(tolerated=["extended_key_usage"], crls=crls) == ["revoked"]
-    assert judge(tolerated=["extended_key_usage"], crls=crls, crls_required=True) == ["revoked", "revocation_unknown"]
+    assert judge(ek_certificate_tolerated=["extended_key_usage"]) == []
+    assert judge(ek_certificate_tolerated=["extended_key_usage"], ship_date="9998-12-31") == ["expired", "expired"]
+    assert judge(ek_certificate_tolerated=["extended_key_usage"], ek_certificate_crls=crls) == ["revoked"]
+    assert judge(
+        ek_certificate_tolerated=["extended_key_usage"], ek_certificate_crls=crls, ek_certificate_crls_required=True
+    ) == ["revoked", "revocation_unknown"]
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"roots": ["/nowhere"]}, "There is no /nowhere, which should hold trusted certificates"),
-        ({"valid_at": "soon"}, "'soon' is no date"),
+        ({"ek_certificate_roots": ["/nowhere"]}, "There is no /nowhere, which should hold trusted certificates"),
+        ({"ek_certificate_roots": []}, "nothing to verify certificates to: set ek_certificate_roots"),
+        ({"ship_date": "soon"}, "'soon' is no date"),
         ({"certificates": [{"path": "/nowhere"}]}, "The certificate /nowhere cannot be read: No such file"),
         ({"certificates": [{"name": "unit-1"}]}, "one of the following is required: certificate, path"),
     ],
 )
 def test_what_it_cannot_judge_by_fails_it(run_module, roots, options, words):
-    arguments = {"roots": roots, "certificates": [{"certificate": base64.b64encode(b"x").decode()}], **options}
+    arguments = {
+        "ek_certificate_roots": roots,
+        "certificates": [{"certificate": base64.b64encode(b"x").decode()}],
+        **options,
+    }
     result = run_module("ek_certificate_info", **arguments)
     assert result["failed"] and words in result["msg"]
 
 
 def test_a_missing_library_is_named(run_module, roots, monkeypatch):
     monkeypatch.setitem(sys.modules, "cryptography", None)
-    result = run_module("ek_certificate_info", roots=roots, certificates=[])
+    result = run_module("ek_certificate_info", ek_certificate_roots=roots, certificates=[])
     assert result["failed"] and "cryptography" in result["msg"] and "to verify certificates" in result["msg"]

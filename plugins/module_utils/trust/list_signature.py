@@ -1,0 +1,85 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A TPM maker's signature over its list, checked before a line of the list is believed.
+
+Signatures are those of ssh-keygen(1), -Y sign: OpenSSH is on every controller, since Ansible connects with it, a maker
+needs no more than an ordinary key or a token that an SSH agent knows, and whose key counts, for how long, is one line
+in a file of allowed signers. An X.509 signature (CMS) would ask for a library that nobody here has, and for a second
+set of roots.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from .findings import TrustError
+
+SUMS = "SHA256SUMS"
+_SUM = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
+_TIMEOUT_SECONDS = 600
+
+
+def check_signature(content: str, signature: str, *, allowed_signers: str, signer: str | None, namespace: str) -> str:
+    """Who signed the file *content*, one of *allowed_signers* (a file) and *signer* where that is given.
+
+    TrustError where it was somebody else, or something else was signed.
+    """
+    for path, what in ((content, "The list"), (signature, "The signature"), (allowed_signers, "The file of signers")):
+        if not Path(path).is_file():
+            raise TrustError(f"{what} {path} is not there. Paths are those of the controller.")
+    about = ["-f", allowed_signers, "-s", signature]
+    found = _ssh_keygen("find-principals", *about)
+    names = found.stdout.decode().split()
+    candidates = [name for name in names if signer in (None, name)]
+    said = found.stderr.decode().strip()
+    for name in candidates:
+        with open(content, "rb") as stream:
+            verified = _ssh_keygen("verify", *about, "-I", name, "-n", namespace, stdin=stream)
+        if verified.returncode == 0:
+            return name
+        said = (verified.stdout + verified.stderr).decode().strip()
+    who = f"of {signer}" if signer else f"of anybody in {allowed_signers}"
+    if names and not candidates:
+        said = f"it is the signature of {', '.join(names)}"
+    raise TrustError(
+        f"{signature} is no good signature {who} over {content} ({' '.join(said.split()) or 'no reason given'})."
+        " Do not take in this list: get it again from its maker, and the maker's key by another way."
+    )
+
+
+def signed_sums(path: Path) -> dict[str, str]:
+    """File name to SHA-256, from a file as sha256sum(1) writes it."""
+    sums = {}
+    for place, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
+        parts = _SUM.fullmatch(line.rstrip())
+        if parts is None:
+            raise TrustError(f"Line {place} of {path} is not as sha256sum writes it.")
+        sums[parts[2].removeprefix("./")] = parts[1].lower()
+    return sums
+
+
+def sha256(data: bytes) -> str:
+    """As it stands in such a file."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _ssh_keygen(operation: str, *arguments: str, stdin=subprocess.DEVNULL) -> subprocess.CompletedProcess[bytes]:
+    program = shutil.which("ssh-keygen")
+    if program is None:
+        raise TrustError("ssh-keygen is not there, which checks signatures: install openssh-client.")
+    try:
+        return subprocess.run(
+            [program, "-Y", operation, *arguments],
+            stdin=stdin,
+            capture_output=True,
+            check=False,
+            timeout=_TIMEOUT_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise TrustError(f"ssh-keygen did not check the signature within {_TIMEOUT_SECONDS} s.") from None

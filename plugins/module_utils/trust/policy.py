@@ -1,0 +1,82 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a line asks of the endorsement key certificates of its devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from .verification import Verdict, Verifier
+
+POLICIES = ("required", "preferred", "ignored")
+
+_ADVICE = "ask the TPM's maker for it, or take in the maker's list with its certificates (step 1)"
+
+
+class Judged(NamedTuple):
+    """*reasons* stop the device. *certified* is what its certificate says of the TPM, None where there is none."""
+
+    reasons: list[str]
+    remarks: list[str]
+    certified: dict[str, Any] | None
+
+    @property
+    def software(self) -> bool:
+        """Whether the certificate is about a TPM made of software."""
+        return bool(self.certified and self.certified["software"])
+
+
+class CertificatePolicy:
+    """``required``: every device has a certificate that is trusted. ``preferred``: one that is there has to be trusted,
+    and a device without one has to be on an EK list of its maker. ``ignored``: nothing is asked.
+    """
+
+    def __init__(self, policy: str, verifier: Verifier | None = None) -> None:
+        """*verifier* is needed unless *policy* is ``ignored``."""
+        assert policy == "ignored" or verifier is not None
+        self._required = policy == "required"
+        self._verifier = verifier if policy != "ignored" else None
+
+    def judge(self, record: Mapping[str, Any], entry: Mapping[str, Any] | None) -> Judged:
+        """What is to be said of the device of *record*, whose key is on a list of its maker with *entry*.
+
+        A certificate is as good from the maker's list as from the TPM, where some makers leave it out.
+        """
+        if self._verifier is None or not record.get("endorsement_key"):
+            return Judged([], [], None)
+        certificate = record.get("endorsement_key_certificate") or (entry or {}).get("endorsement_key_certificate")
+        if not certificate:
+            return Judged(self._without(entry), [], None)
+        verdict = self._verifier.verify(
+            certificate,
+            chain=record.get("endorsement_key_certificate_chain") or (),
+            endorsement_key=record["endorsement_key"],
+        )
+        reasons = [f"its endorsement key certificate {one.message}" for one in verdict.problems]
+        remarks = [f"its endorsement key certificate {one.message}" for one in verdict.remarks]
+        return Judged(reasons, remarks, certified(verdict))
+
+    def _without(self, entry: Mapping[str, Any] | None) -> list[str]:
+        if self._required:
+            return [f"it has no endorsement key certificate, and this line requires one; {_ADVICE}"]
+        if entry is None:
+            return [f"it has no endorsement key certificate, and no list of its TPM's maker has its key; {_ADVICE}"]
+        return []
+
+
+def certified(verdict: Verdict) -> dict[str, Any] | None:
+    """What a record keeps of a certificate that can be read."""
+    if verdict.certificate is None or verdict.tpm is None:
+        return None
+    return {
+        "maker": verdict.tpm.maker,
+        "manufacturer": verdict.tpm.manufacturer,
+        "model": verdict.tpm.model,
+        "firmware_version": verdict.tpm.firmware_version,
+        "software": verdict.tpm.software,
+        "root": str(verdict.path[-1].subject),
+        "certificate_sha256": verdict.certificate.sha256,
+    }
