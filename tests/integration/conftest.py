@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -97,6 +98,11 @@ class Line:
         """Runs one of tpm2-tools on a device's TPM."""
         command = [tool, "-T", self.rack.device(name).tpm.tcti, *arguments]
         return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+
+    def records(self) -> list[dict]:
+        """The device records of its ledger."""
+        with sqlite3.connect(f"file:{self.directory}/ledger.sqlite?mode=ro", uri=True) as ledger:
+            return [json.loads(record) for (record,) in ledger.execute("SELECT record FROM devices ORDER BY id")]
 
     def seen(self) -> dict[str, object]:
         """What is found in each device's TPM, on it, and in the service, by its name."""
