@@ -169,7 +169,7 @@ def run_module(capsys):
     """Runs a module of the collection in this process; what it returned."""
     from ansible.module_utils.testing import patch_module_args
 
-    def run(name: str, *, check: bool = False, diff: bool = False, **options: object) -> dict:
+    def run(name: str, /, *, check: bool = False, diff: bool = False, **options: object) -> dict:
         module = importlib.import_module(f"ansible_collections.tpmfleet.azure_dps.plugins.modules.{name}")
         arguments = {**options, "_ansible_check_mode": check, "_ansible_diff": diff}
         with patch_module_args(arguments), pytest.raises(SystemExit):
@@ -177,6 +177,70 @@ def run_module(capsys):
         return json.loads(capsys.readouterr().out)
 
     return run
+
+
+class Azure:
+    """The emulated resource manager, seen from the side: plain calls with a token of the owner's application."""
+
+    def __init__(self, dps: Dps) -> None:
+        self.where = dps.where["management"]
+        self.endpoint = dps.where["endpoint"]
+        self.dps = dps
+        form = {"grant_type": "client_credentials", "scope": f"{self.endpoint}/.default"}
+        form |= {"client_id": self.where["client_id"], "client_secret": self.where["secret"]}
+        tenant = self.where["tenant"]
+        answer = dps.session.post(f"{self.endpoint}/{tenant}/oauth2/v2.0/token", data=form, timeout=20)
+        self._authorization = f"Bearer {answer.json()['access_token']}"
+
+    def call(self, method: str, instance: str, rest: str = "", body: object = None, *, check: bool = True):
+        """A call about an instance; what it answered."""
+        group = f"{self.endpoint}/subscriptions/{self.where['subscription_id']}/resourceGroups/lab"
+        path = f"{group}/providers/Microsoft.Devices/provisioningServices/{instance}{rest}".rstrip("/")
+        answer = self.dps.session.request(
+            method,
+            path,
+            params={"api-version": "2026-11-01"},
+            json=body,
+            headers={"Authorization": self._authorization},
+            timeout=20,
+        )
+        if check:
+            answer.raise_for_status()
+        return answer.json()
+
+    def change(self, instance: str, change) -> None:
+        """What somebody else does: *change* alters the document with its policies."""
+        document = self.call("GET", instance)
+        document["properties"]["authorizationPolicies"] = self.call("POST", instance, "/listkeys")["value"]
+        change(document)
+        self.call("PUT", instance, body={name: document[name] for name in ("location", "tags", "sku", "properties")})
+
+    def options(self, **others: object) -> dict:
+        """Options of a module."""
+        own = ("subscription_id", "resource_group", "instance", "tenant", "client_id", "secret")
+        connection = {name: self.where[name] for name in own}
+        reached = {"authority_host": self.endpoint, "resource_manager": self.endpoint}
+        return {**connection, **reached, "ca_file": self.dps.where["ca_file"], **others}
+
+
+@pytest.fixture
+def azure(dps, monkeypatch):
+    """The resource manager, whose changes take no time, and the running service's resource as it was afterwards."""
+    for name in ("SUBSCRIPTION_ID", "TENANT_ID", "CLIENT_ID", "CLIENT_SECRET", "AUTHORITY_HOST"):
+        monkeypatch.delenv(f"AZURE_{name}", raising=False)
+    dps.settings(management_seconds=0.0)
+    azure = Azure(dps)
+    attached = azure.where["instance"]
+    before = azure.call("GET", attached)
+    policies = azure.call("POST", attached, "/listkeys")["value"]
+    yield azure
+    dps.settings(management_seconds=0.0)
+    for one in azure.call("GET", "")["value"]:
+        if one["name"] != attached:
+            azure.call("DELETE", one["name"])
+    before["properties"]["authorizationPolicies"] = policies
+    before.pop("etag")
+    azure.call("PUT", attached, body=before)
 
 
 @pytest.fixture

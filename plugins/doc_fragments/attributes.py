@@ -55,3 +55,14 @@ attributes:
     membership:
       - tpmfleet.azure_dps.dps
 """
+
+    ACTIONGROUP_DPS_MANAGEMENT = r"""
+options: {}
+attributes:
+  action_group:
+    description:
+      - Use C(group/tpmfleet.azure_dps.dps_management) in C(module_defaults) to set the Azure connection once for all.
+    support: full
+    membership:
+      - tpmfleet.azure_dps.dps_management
+"""

@@ -6,28 +6,7 @@
 
 from __future__ import annotations
 
-
-class ModuleDocFragment:
-    DOCUMENTATION = r"""
-options:
-  connection_string:
-    description:
-      - Connection string of a shared access policy of the Device Provisioning Service, as its page
-        C(Shared access policies) shows it. C(HostName) may carry a port.
-      - Where it is not given it is taken from the environment variable E(TPMFLEET_DPS_CONNECTION_STRING), which gives
-        way to O(host) and O(sas_token).
-    type: str
-  sas_token:
-    description:
-      - A shared access signature that someone else made, such as the time-limited one that a TPM maker is given.
-      - It names its host itself; O(host) is needed only where that is another one.
-    type: str
-  host:
-    description:
-      - Host name of the service, such as V(fleet.azure-devices-provisioning.net), with C(:port) where it is not 443.
-      - Without O(sas_token) an Entra ID credential is used for it.
-    type: str
-  auth_source:
+_ENTRA = r"""  auth_source:
     description:
       - Where the Entra ID credential comes from. V(auto) takes O(secret) or O(x509_certificate_path) if one is given,
         and else what azure-identity finds (environment, managed identity, Azure CLI and others).
@@ -47,11 +26,44 @@ options:
   x509_certificate_path:
     description: PEM file with certificate and private key of the application O(client_id).
     type: path
+  authority_host:
+    description:
+      - Where Entra ID is, if not at its public address, such as V(https://login.chinacloudapi.cn).
+      - An authority that is given here is not looked up at Microsoft's public one (instance discovery), so it may be
+        one of a closed network.
+    type: str
   ca_file:
     description:
-      - A bundle of certificate authorities to accept instead of the system's. Certificates are always verified.
+      - A bundle of certificate authorities to accept instead of the system's, for the service and for Entra ID.
+        Certificates are always verified.
     type: path
-  timeout:
+"""
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = (
+        r"""
+options:
+  connection_string:
+    description:
+      - Connection string of a shared access policy of the Device Provisioning Service, as its page
+        C(Shared access policies) shows it. C(HostName) may carry a port.
+      - Where it is not given it is taken from the environment variable E(TPMFLEET_DPS_CONNECTION_STRING), which gives
+        way to O(host) and O(sas_token).
+    type: str
+  sas_token:
+    description:
+      - A shared access signature that someone else made, such as the time-limited one that a TPM maker is given.
+      - It names its host itself; O(host) is needed only where that is another one.
+    type: str
+  host:
+    description:
+      - Host name of the service, such as V(fleet.azure-devices-provisioning.net), with C(:port) where it is not 443.
+      - Without O(sas_token) an Entra ID credential is used for it.
+    type: str
+"""
+        + _ENTRA
+        + r"""  timeout:
     description: The longest that one try of one call may take, in seconds.
     type: int
     default: 30
@@ -70,3 +82,51 @@ notes:
   - Keys and tokens are in no result, diff or message.
   - A failed call returns C(status), C(error_code) and C(tracking_id) as the service gave them, and a C(hint).
 """
+    )
+
+    MANAGEMENT = (
+        r"""
+options:
+  subscription_id:
+    description:
+      - The Azure subscription. Where it is not given it is taken from the environment variable
+        E(AZURE_SUBSCRIPTION_ID).
+    type: str
+    required: true
+  resource_group:
+    description: The resource group that the instance is in. It has to be there.
+    type: str
+    required: true
+  instance:
+    description: Name of the Device Provisioning Service instance.
+    type: str
+    required: true
+"""
+        + _ENTRA
+        + r"""  resource_manager:
+    description:
+      - The Azure Resource Manager to talk to, such as V(https://management.usgovcloudapi.net) for the cloud of the US
+        government.
+    type: str
+    default: https://management.azure.com
+  timeout:
+    description: The longest that one try of one call may wait for an answer, in seconds.
+    type: int
+    default: 60
+  operation_timeout:
+    description:
+      - The longest to wait for a change to be done, and for another one that is under way to end, in seconds.
+      - The change goes on in Azure where this ends first; run again to see what became of it.
+    type: int
+    default: 900
+requirements:
+  - azure-identity and azure-mgmt-iothubprovisioningservices 2.0 or newer where the task runs
+notes:
+  - Runs where the Azure packages are, as a rule the controller, so use C(delegate_to=localhost) in a play over devices.
+  - The Entra ID identity needs a role on the resource group that may read and write
+    C(Microsoft.Devices/provisioningServices) and list its keys, such as C(Contributor).
+  - A change reads the instance first and is refused by Azure if somebody else changed it in between. Then it is read
+    again and the change made anew on what is there, so that two changes at once both hold.
+  - A failed call returns C(status), C(error_code) and C(tracking_id) as Azure gave them, and a C(hint).
+"""
+    )

@@ -130,7 +130,7 @@ def test_every_module_is_in_its_action_group():
     for group, members in groups.items():
         taking = []
         for module in sorted((COLLECTION / "plugins" / "modules").glob("*.py")):
-            if f"tpmfleet.azure_dps.attributes.actiongroup_{group}" in module.read_text():
+            if f"tpmfleet.azure_dps.attributes.actiongroup_{group}\n" in module.read_text():
                 taking.append(module.stem)
         assert members == taking, group
 

@@ -29,14 +29,22 @@ def connection_options() -> dict[str, dict[str, Any]]:
         },
         "sas_token": {"type": "str", "no_log": True},
         "host": {"type": "str"},
+        **entra_options(),
+        "timeout": {"type": "int", "default": DEFAULT_TIMEOUT},
+        "retry_budget": {"type": "int", "default": DEFAULT_RETRY_BUDGET},
+    }
+
+
+def entra_options() -> dict[str, dict[str, Any]]:
+    """The part of it that says who we are to Entra ID, and by whose certificate authorities both are believed."""
+    return {
         "auth_source": {"type": "str", "choices": ["auto", "cli", "env", "msi"], "default": "auto"},
         "tenant": {"type": "str"},
         "client_id": {"type": "str"},
         "secret": {"type": "str", "no_log": True},
         "x509_certificate_path": {"type": "path"},
+        "authority_host": {"type": "str"},
         "ca_file": {"type": "path"},
-        "timeout": {"type": "int", "default": DEFAULT_TIMEOUT},
-        "retry_budget": {"type": "int", "default": DEFAULT_RETRY_BUDGET},
     }
 
 
@@ -65,17 +73,22 @@ def run(module: AnsibleModule, function: Callable[[Service], dict[str, Any]]) ->
     module.exit_json(**result)
 
 
-def open_service(params: dict[str, Any]) -> Service:
-    """The service that the options name. DpsError where they do not name one."""
-    for name in ("timeout", "retry_budget"):
+def check_connection(params: dict[str, Any], seconds: tuple[str, ...]) -> None:
+    """DpsError where one of the options *seconds* is no time, or the bundle of authorities is not there."""
+    for name in seconds:
         if params[name] < 1:
             raise DpsError(f"{name} is {params[name]} s; it has to be 1 or more.")
     ca_file = params["ca_file"]
     if ca_file and not os.path.exists(ca_file):
         raise DpsError(f"ca_file {ca_file} does not exist where the task runs.", hint="Is it delegated to localhost?")
+
+
+def open_service(params: dict[str, Any]) -> Service:
+    """The service that the options name. DpsError where they do not name one."""
+    check_connection(params, ("timeout", "retry_budget"))
     return Service(
         access_from(params),
-        ca_file=ca_file,
+        ca_file=params["ca_file"],
         timeout=params["timeout"],
         retry_budget=params["retry_budget"],
         connections=params.get("concurrency") or CONCURRENCY,

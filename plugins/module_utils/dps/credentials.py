@@ -81,7 +81,7 @@ class SharedAccessToken(Access):
     """A token that someone else signed, such as the one that a TPM maker is given."""
 
     def __init__(self, token: str, host: str | None = None) -> None:
-        fields = _token_fields(token)
+        fields = token_fields(token)
         self.host = host or _checked_host(unquote(fields["sr"]).split("/", 1)[0], "sr (the host) of sas_token")
         expiry = int(fields["se"])
         self._expiry = expiry / 1000 if expiry >= _MILLISECONDS_FROM else float(expiry)
@@ -183,15 +183,18 @@ def access_from(options: Mapping[str, Any]) -> Access:
     if sas_token:
         return SharedAccessToken(sas_token, checked)
     if checked:
-        return EntraId(checked, _entra_credential(options))
+        return EntraId(checked, entra_credential(options))
     raise DpsError(
         "Nothing says which provisioning service is meant.",
         hint=f"Set connection_string (or {CONNECTION_STRING_VARIABLE}), or sas_token, or host for Entra ID.",
     )
 
 
-def _entra_credential(options: Mapping[str, Any]) -> Any:
-    """The azure-identity credential that the options describe."""
+def entra_credential(options: Mapping[str, Any]) -> Any:
+    """The azure-identity credential that the options describe. DpsError where they describe none.
+
+    An authority that is named is taken at the caller's word: no public host is asked whether it is one of Microsoft's.
+    """
     if azure_identity is None:
         raise DpsError(
             "The Python package azure-identity, which Entra ID needs, is not installed.",
@@ -200,20 +203,25 @@ def _entra_credential(options: Mapping[str, Any]) -> Any:
     tenant, client_id, secret = (options.get(name) for name in ("tenant", "client_id", "secret"))
     certificate = options.get("x509_certificate_path")
     source = options.get("auth_source") or "auto"
+    reached: dict[str, Any] = {}
+    if options.get("authority_host"):
+        reached.update(authority=options["authority_host"], disable_instance_discovery=True)
+    if options.get("ca_file"):
+        reached["connection_verify"] = options["ca_file"]
     try:
         if source == "cli":
             return azure_identity.AzureCliCredential()
         if source == "env":
-            return azure_identity.EnvironmentCredential()
+            return azure_identity.EnvironmentCredential(**reached)
         if source == "msi":
             return azure_identity.ManagedIdentityCredential(client_id=client_id)
         if secret or certificate:
             if not tenant or not client_id:
                 raise DpsError("secret and x509_certificate_path need tenant and client_id.", hint="Add them.")
             if secret:
-                return azure_identity.ClientSecretCredential(tenant, client_id, secret)
-            return azure_identity.CertificateCredential(tenant, client_id, certificate)
-        return azure_identity.DefaultAzureCredential(managed_identity_client_id=client_id)
+                return azure_identity.ClientSecretCredential(tenant, client_id, secret, **reached)
+            return azure_identity.CertificateCredential(tenant, client_id, certificate, **reached)
+        return azure_identity.DefaultAzureCredential(managed_identity_client_id=client_id, **reached)
     except (ValueError, OSError) as error:
         raise DpsError(
             f"The Entra ID credential cannot be made: {error}.", hint="Check tenant, client_id and the certificate."
@@ -236,13 +244,13 @@ def _checked_host(host: str, where: str) -> str:
     if re.search(r"\.azure-devices\.(net|us|cn|de)(:\d+)?$", host, re.IGNORECASE) and "provisioning" not in host:
         raise DpsError(
             f"{where} is that of an IoT hub ({host}).",
-            hint="Take the connection string of the Device Provisioning Service, "
-            "NAME.azure-devices-provisioning.net.",
+            hint="Take the connection string of the Device Provisioning Service, NAME.azure-devices-provisioning.net.",
         )
     return host
 
 
-def _token_fields(token: str) -> dict[str, str]:
+def token_fields(token: str) -> dict[str, str]:
+    """The parts of a shared access signature as they stand there. DpsError where it is none."""
     scheme = "SharedAccessSignature "
     text = token.strip()
     wrong = None

@@ -39,7 +39,7 @@ class DpsError(Exception):
         message: str,
         *,
         status: int | None = None,
-        error_code: int | None = None,
+        error_code: int | str | None = None,
         tracking_id: str | None = None,
         hint: str | None = None,
         uncertain: bool = False,
@@ -69,10 +69,26 @@ class DpsError(Exception):
         }
 
 
-def hint_for(status: int | None, error_code: int | None) -> str:
+def hint_for(status: int | None, error_code: int | str | None) -> str:
     """What to do next, empty where nothing can be said."""
-    if error_code in _CODE_HINTS:
+    if isinstance(error_code, int) and error_code in _CODE_HINTS:
         return _CODE_HINTS[error_code]
     if status is None:
         return ""
     return _SERVER_HINT if status >= 500 else _HINTS.get(status, "")
+
+
+def is_certificate_fault(error: Exception) -> bool:
+    """Whether a connection failed because the other side's certificate was not believed."""
+    return "CERTIFICATE_VERIFY_FAILED" in str(error) or "CertificateError" in str(error)
+
+
+def innermost(error: BaseException) -> str:
+    """The reason without the layers of libraries around it."""
+    while True:
+        inner = getattr(error, "reason", None) or next(
+            (one for one in getattr(error, "args", ()) if isinstance(one, BaseException)), None
+        )
+        if not isinstance(inner, BaseException) or inner is error:
+            return str(error) or type(error).__name__
+        error = inner

@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 from .credentials import Access
 from .enrollment import same_document
-from .errors import DpsError
+from .errors import DpsError, innermost, is_certificate_fault
 from .pacing import Pacer
 
 try:
@@ -223,7 +223,7 @@ class Service:
             except ServiceRequestError as error:
                 # Nothing was sent, so nothing was done.
                 failure = self._unreachable(what, error, uncertain)
-                if _is_certificate_fault(error):
+                if is_certificate_fault(error):
                     raise failure from None
             except AzureError as error:
                 uncertain = True
@@ -250,13 +250,13 @@ class Service:
         return self._pipeline.run(request).http_response
 
     def _unreachable(self, what: str, error: Exception, uncertain: bool) -> DpsError:
-        if _is_certificate_fault(error):
+        if is_certificate_fault(error):
             return DpsError(
-                f"Could not {what}: the certificate of {self.host} was not accepted ({_innermost(error)}).",
+                f"Could not {what}: the certificate of {self.host} was not accepted ({innermost(error)}).",
                 hint="If a private authority issued it, name its bundle in ca_file.",
             )
         return DpsError(
-            f"Could not {what}: no answer from {self.host} within {self._timeout:g} s ({_innermost(error)}).",
+            f"Could not {what}: no answer from {self.host} within {self._timeout:g} s ({innermost(error)}).",
             hint="Check the host name, the network and the proxy; what was done so far stands, so run again.",
             uncertain=uncertain,
         )
@@ -324,18 +324,3 @@ def _retry_after(header: str | None) -> float | None:
         return max(0.0, (parsedate_to_datetime(header) - datetime.now(timezone.utc)).total_seconds())
     except (TypeError, ValueError):
         return None
-
-
-def _is_certificate_fault(error: Exception) -> bool:
-    return "CERTIFICATE_VERIFY_FAILED" in str(error) or "CertificateError" in str(error)
-
-
-def _innermost(error: BaseException) -> str:
-    """The reason without the layers of libraries around it."""
-    while True:
-        inner = getattr(error, "reason", None) or next(
-            (one for one in getattr(error, "args", ()) if isinstance(one, BaseException)), None
-        )
-        if not isinstance(inner, BaseException) or inner is error:
-            return str(error) or type(error).__name__
-        error = inner

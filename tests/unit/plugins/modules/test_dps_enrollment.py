@@ -143,3 +143,17 @@ def test_a_missing_ca_file_and_odd_numbers_are_told(dps, run_module):
     for options in ({"ca_file": "/nowhere"}, {"timeout": 0}):
         refused = run_module("dps_enrollment_info", **{**dps.connection(), **options, "registration_ids": ["a"]})
         assert refused["failed"] and next(iter(options)) in refused["msg"]
+
+
+def test_entra_id_instead_of_a_key(dps, azure, run_module, make_ek):
+    own = ("tenant", "client_id", "secret", "authority_host", "ca_file")
+    entra = {"host": dps.host, **{name: azure.options()[name] for name in own}}
+    made = run_module("dps_enrollment", **entra, registration_id="unit-1", endorsement_key=make_ek(1))
+    assert made["action"] == "created"
+    dps.settings(applications={"reader": ["EnrollmentRead"]})
+    reader = {**entra, "client_id": "reader", "secret": dps.control("GET", "applications")["reader"]}
+    assert run_module("dps_enrollment_info", **reader, registration_ids=["unit-1"])["enrollments"]
+    refused = run_module("dps_enrollment", **reader, registration_id="unit-1", state="absent")
+    assert refused["failed"] and refused["status"] == 401
+    refused = run_module("dps_enrollment_info", **{**entra, "secret": "wrong"}, registration_ids=["unit-1"])
+    assert refused["failed"] and "AADSTS7000215" in refused["msg"] and "az login" in refused["hint"]

@@ -137,6 +137,18 @@ class Identity:
             {"tenant": "t", "client_id": "c", "x509_certificate_path": "/p"},
             ("CertificateCredential", ("t", "c", "/p"), {}),
         ),
+        (
+            {"tenant": "t", "client_id": "c", "secret": "s", "authority_host": "https://login.example"},
+            (
+                "ClientSecretCredential",
+                ("t", "c", "s"),
+                {"authority": "https://login.example", "disable_instance_discovery": True},
+            ),
+        ),
+        (
+            {"auth_source": "env", "ca_file": "/ca.pem"},
+            ("EnvironmentCredential", (), {"connection_verify": "/ca.pem"}),
+        ),
     ],
 )
 def test_each_entra_option_makes_its_credential(monkeypatch, options, made):
