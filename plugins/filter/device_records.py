@@ -107,6 +107,10 @@ def _endorsement_key_fields(key: dict) -> dict:
     }
 
 
+def _certificate_chain(certificates: list[dict]) -> list[str] | None:
+    return [one["certificate"] for one in certificates if one["kind"] == "chain"] or None
+
+
 def _tpm_fields(tpm: dict) -> dict:
     return {
         "tpm_type": tpm.get("tpm_type"),
@@ -153,6 +157,7 @@ def _record(host: str, variables: dict, results: list[dict]) -> dict:
     for result in results:
         if result.get("endorsement_key"):
             record.update(_endorsement_key_fields(result["endorsement_key"]))
+            record["endorsement_key_certificate_chain"] = _certificate_chain(result.get("certificates") or [])
         if result.get("tpm"):
             record.update(_tpm_fields(result["tpm"]))
         if result.get("storage_root_key"):

@@ -20,7 +20,7 @@ VERIFIED = "verified"
 DONE = "done"
 
 # What travels with a record for one call and is no part of what is known of the device.
-_OF_THE_CALL = ("outcome", "exceptions", "station")
+_OF_THE_CALL = ("outcome", "exceptions", "station", "endorsement_key_certificate_chain")
 
 
 def called(record: Mapping[str, Any]) -> str:

@@ -13,12 +13,14 @@ description:
   - Takes the device records of a whole batch at once, judges each one, and writes those that are accepted.
   - A device is stopped, with every reason, where it shares its endorsement key, registration ID, serial number or
     device ID with another device of the batch or of the ledger, where its endorsement key is not the one that was read
-    before, where its key is on no EK list, or where its TPM is software and that is not allowed. The others go on.
+    before, where its key is on no EK list, where its endorsement key certificate is not trusted, or where its TPM is
+    software and that is not allowed. The others go on.
   - A device is known by its serial number, where the inventory has none by its device ID, else by its host name.
   - Each call is noted in the history of each device, stopped ones included. That is a log and counts as no change.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
   - tpmfleet.azure_dps.ledger
+  - tpmfleet.azure_dps.ek_certificates
 attributes:
   check_mode:
     support: full
@@ -52,7 +54,20 @@ options:
     type: str
     choices: [required, preferred, ignored]
     default: ignored
+  ek_certificate_policy:
+    description:
+      - What is asked of the endorsement key certificates in C(endorsement_key_certificate), to which
+        C(endorsement_key_certificate_chain) may add others that the TPM has. A record without C(endorsement_key) is not
+        asked.
+      - V(required) stops a device without a certificate that is trusted and is its key's.
+      - V(preferred) stops a device whose certificate is not trusted or not its key's, and one that has none unless its
+        key is on an EK list, whatever O(ek_list_policy) is.
+      - A certificate on the EK list serves where the TPM has none.
+    type: str
+    choices: [required, preferred, ignored]
+    default: ignored
 seealso:
+  - module: tpmfleet.azure_dps.ek_certificate_info
   - module: tpmfleet.azure_dps.device_records_info
   - module: tpmfleet.azure_dps.ek_list
 """
@@ -65,6 +80,9 @@ EXAMPLES = r"""
     station: line-1
     records: "{{ ansible_play_batch | tpmfleet.azure_dps.device_records(hostvars, results=['endorsement_key_read']) }}"
     ek_list_policy: required
+    ek_certificate_policy: required
+    ek_certificate_roots: [/etc/tpmfleet/ek-roots]
+    ship_date: "2027-03-31"
   register: batch
   run_once: true
   delegate_to: localhost
@@ -81,12 +99,15 @@ verdicts:
     - What became of each device, by host name.
     - C(state) is V(done) where the step did something or learnt something new, V(verified) where all was as recorded,
       V(stopped) where the device may not go on.
+    - C(remarks) are about certificates that are accepted all the same, such as one that is no strict DER.
+    - C(record) has as C(certified_tpm) what the certificate says of the TPM.
   returned: success
   type: dict
   sample:
     rack1-slot01:
       accepted: true
       reasons: []
+      remarks: []
       state: done
       outcome: {"ownership": "done", "dps_client": "done", "enrollment": "verified"}
       record:
@@ -96,6 +117,14 @@ verdicts:
         registration_id: o2pzpqzcqyqxkmkwbbw7mgxyv7zpmwfivtuhz7gcdq3tzyezpcoa
         endorsement_key: AToAAQALAAMAsgAgg3GXZ0SEs/gakMyNRqXXJP1S124GUgtk8qHaGzMUaaoABgCA...
         tpm_type: software
+        certified_tpm:
+          maker: IBM
+          manufacturer: IBM
+          model: swtpm
+          firmware_version: "8217.4131"
+          software: true
+          root: CN=swtpm-localca-rootca
+          certificate_sha256: ad2837c51813783b9fd971bdce5428258cdc9981f50cf71aa12b4a17776823b9
         steps:
           software_install:
             at: "2026-11-24T12:00:00Z"
@@ -108,6 +137,22 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.ledger.judgement import LIST_POLICIES, Step
 from ..module_utils.ledger_module import ledger_option, now, run
 from ..module_utils.record import STEPS
+from ..module_utils.trust.policy import POLICIES, CertificatePolicy
+from ..module_utils.trust_module import certificate_options, make_verifier
+
+
+def certificate_policy(module):
+    """What the options ask of certificates."""
+    policy = module.params["ek_certificate_policy"]
+    return CertificatePolicy(policy, None if policy == "ignored" else make_verifier(module))
+
+
+def warn_of_remarks(module, verdicts):
+    """One warning for a whole batch: what is told of each device is in its verdict."""
+    remarked = {host: verdict.remarks[0] for host, verdict in verdicts.items() if verdict.remarks}
+    if remarked:
+        host, first = next(iter(remarked.items()))
+        module.warn(f"{len(remarked)} of {len(verdicts)} devices have remarks. {host}: {first}. See verdicts.")
 
 
 def take(connection, module):
@@ -122,8 +167,10 @@ def take(connection, module):
         station=params["station"],
         at=now(),
         list_policy=params["ek_list_policy"],
+        certificates=certificate_policy(module),
     )
     verdicts = step.take(params["records"])
+    warn_of_remarks(module, verdicts)
     changed = {host: verdict for host, verdict in verdicts.items() if verdict.changed}
     result = {"changed": bool(changed), "verdicts": {host: one.as_result() for host, one in verdicts.items()}}
     if module._diff:
@@ -138,10 +185,12 @@ def main():
     module = AnsibleModule(
         argument_spec={
             **ledger_option(),
+            **certificate_options(),
             "step": {"type": "str", "required": True, "choices": list(STEPS)},
             "station": {"type": "str", "default": ""},
             "records": {"type": "list", "elements": "dict", "required": True},
             "ek_list_policy": {"type": "str", "choices": list(LIST_POLICIES), "default": "ignored"},
+            "ek_certificate_policy": {"type": "str", "choices": list(POLICIES), "default": "ignored"},
         },
         supports_check_mode=True,
     )

@@ -54,6 +54,8 @@ OTHER_RECORD_FIELDS = frozenset(
         "endorsement_key_name",
         "endorsement_key_template",
         "endorsement_key_certificate",
+        "endorsement_key_certificate_chain",
+        "certified_tpm",
         "storage_root_key",
         "storage_root_key_name",
         "tpm_manufacturer",

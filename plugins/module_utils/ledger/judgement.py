@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..record import VERIFIED, called, merged, outcome_state, with_step
+from ..trust.policy import CertificatePolicy, Judged
 from .devices import Devices, twins
 from .ek_list import ListedKeys
 
@@ -26,13 +27,17 @@ _UNIQUE = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """*reasons* is empty for a device that may go on. *record* is what is known of it now, *known* what was before."""
+    """*reasons* is empty for a device that may go on. *record* is what is known of it now, *known* what was before.
+
+    *remarks* are worth knowing and stop nothing.
+    """
 
     known: dict[str, Any]
     record: dict[str, Any]
     reasons: list[str]
     changed: bool
     outcome: Mapping[str, Any]
+    remarks: Sequence[str] = ()
 
     def as_result(self) -> dict[str, Any]:
         """As a module returns it."""
@@ -42,6 +47,7 @@ class Verdict:
         return {
             "accepted": not self.reasons,
             "reasons": self.reasons,
+            "remarks": list(self.remarks),
             "state": state,
             "outcome": dict(self.outcome),
             "record": self.record,
@@ -51,13 +57,16 @@ class Verdict:
 class Step:
     """One manufacturing step over a batch, at an open ledger."""
 
-    def __init__(self, connection: Any, *, step: str, station: str, at: str, list_policy: str) -> None:
+    def __init__(
+        self, connection: Any, *, step: str, station: str, at: str, list_policy: str, certificates: CertificatePolicy
+    ) -> None:
         self._devices = Devices(connection)
         self._listed = ListedKeys(connection)
         self._step = step
         self._station = station
         self._at = at
         self._list_policy = list_policy
+        self._certificates = certificates
 
     def take(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Verdict]:
         """Judges every record, and writes what was accepted and what happened. Verdicts by host."""
@@ -69,24 +78,26 @@ class Step:
         known = self._devices.record(row) if row is not None else {}
         entry = self._listed.entry(said.get("endorsement_key_sha256"))
         shipment = {name: entry[name] for name in ("maker", "batch") if entry.get(name)} if entry else {}
-        record = merged({**known, **shipment}, said)
+        judged = self._certificates.judge(said, entry)
+        record = merged({**known, **shipment}, {**said, "certified_tpm": judged.certified})
         outcome = said.get("outcome") or {}
         reasons = [
             *self._shared_in_batch(said, shared),
             *self._shared_with_known(record, row),
             *self._another_tpm(said, known),
             *self._not_listed(said, entry),
-            *self._software_tpm(said),
+            *judged.reasons,
+            *self._software_tpm(said, judged),
         ]
         if reasons:
             self._devices.note(row, said["host"], **self._where(), what={"state": "stopped", "reasons": reasons})
-            return Verdict(known, record, reasons, changed=False, outcome=outcome)
+            return Verdict(known, record, reasons, changed=False, outcome=outcome, remarks=judged.remarks)
         if outcome:
             record = with_step(record, self._step, outcome, at=self._at, station=self._station)
         changed = record != known
         if changed:
             row = self._devices.save(row, record)
-        verdict = Verdict(known, record, [], changed=changed, outcome=outcome)
+        verdict = Verdict(known, record, [], changed=changed, outcome=outcome, remarks=judged.remarks)
         self._devices.note(row, said["host"], **self._where(), what=self._event(verdict))
         return verdict
 
@@ -101,6 +112,8 @@ class Step:
         old = verdict.known.get("endorsement_key")
         if old and old != verdict.record.get("endorsement_key"):
             event["replaced_endorsement_key"] = old
+        if verdict.remarks:
+            event["remarks"] = list(verdict.remarks)
         return event
 
     @staticmethod
@@ -141,10 +154,12 @@ class Step:
         return [f"its endorsement key {digest[:16]}… is on no list of a TPM maker that was taken in (step 1)"]
 
     @staticmethod
-    def _software_tpm(said: Mapping[str, Any]) -> list[str]:
-        if said.get("tpm_type") != "software" or "software_tpm" in (said.get("exceptions") or ()):
+    def _software_tpm(said: Mapping[str, Any], judged: Judged) -> list[str]:
+        reported = said.get("tpm_type") == "software"
+        if not (reported or judged.software) or "software_tpm" in (said.get("exceptions") or ()):
             return []
+        whence = "" if reported else ", says its endorsement key certificate"
         return [
-            "it has a software TPM, which is refused in a production inventory; "
+            f"it has a software TPM{whence}, which is refused in a production inventory; "
             "tpmfleet_software_tpm_allowed on this very host allows it"
         ]

@@ -17,16 +17,16 @@ _ADVICE = "ask the TPM's maker for it, or take in the maker's list with its cert
 
 
 class Judged(NamedTuple):
-    """*reasons* stop the device. *certified* is what its certificate says of the TPM, None where there is none."""
+    """*reasons* stop the device, *remarks* do not.
+
+    *certified* is what a trusted certificate says of the TPM. *software* is whether the certificate, trusted or not,
+    says that the TPM is made of software.
+    """
 
     reasons: list[str]
     remarks: list[str]
-    certified: dict[str, Any] | None
-
-    @property
-    def software(self) -> bool:
-        """Whether the certificate is about a TPM made of software."""
-        return bool(self.certified and self.certified["software"])
+    certified: dict[str, Any] | None = None
+    software: bool = False
 
 
 class CertificatePolicy:
@@ -46,10 +46,10 @@ class CertificatePolicy:
         A certificate is as good from the maker's list as from the TPM, where some makers leave it out.
         """
         if self._verifier is None or not record.get("endorsement_key"):
-            return Judged([], [], None)
+            return Judged([], [])
         certificate = record.get("endorsement_key_certificate") or (entry or {}).get("endorsement_key_certificate")
         if not certificate:
-            return Judged(self._without(entry), [], None)
+            return Judged(self._without(entry), [])
         verdict = self._verifier.verify(
             certificate,
             chain=record.get("endorsement_key_certificate_chain") or (),
@@ -57,7 +57,8 @@ class CertificatePolicy:
         )
         reasons = [f"its endorsement key certificate {one.message}" for one in verdict.problems]
         remarks = [f"its endorsement key certificate {one.message}" for one in verdict.remarks]
-        return Judged(reasons, remarks, certified(verdict))
+        software = verdict.tpm is not None and verdict.tpm.software
+        return Judged(reasons, remarks, _certified(verdict), software)
 
     def _without(self, entry: Mapping[str, Any] | None) -> list[str]:
         if self._required:
@@ -67,9 +68,8 @@ class CertificatePolicy:
         return []
 
 
-def certified(verdict: Verdict) -> dict[str, Any] | None:
-    """What a record keeps of a certificate that can be read."""
-    if verdict.certificate is None or verdict.tpm is None:
+def _certified(verdict: Verdict) -> dict[str, Any] | None:
+    if not verdict.trusted or verdict.certificate is None or verdict.tpm is None:
         return None
     return {
         "maker": verdict.tpm.maker,

@@ -60,7 +60,8 @@ class Rack:
 
     def _save(self, book: dict) -> None:
         described = [self._describe(*one) for one in book["devices"].items()]
-        self._write("rack.json", json.dumps({"devices": described}, indent=2))
+        roots = [str(path) for path in self.authority.ca_certificates]
+        self._write("rack.json", json.dumps({"devices": described, "ek_certificate_roots": roots}, indent=2))
         self._write("ek-list.jsonl", "".join(json.dumps(one["shipped"]) + "\n" for one in book["devices"].values()))
         self._write("registry.json", json.dumps(book, indent=2))
 

@@ -1,0 +1,190 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A batch whose endorsement key certificates are judged: who may go on under which policy, and what is remembered."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+
+import pytest
+
+SOFTWARE = {"2.23.133.2.1": "id:00001014", "2.23.133.2.2": "swtpm", "2.23.133.2.3": "id:20191023"}
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return str(tmp_path / "ledger.sqlite")
+
+
+@pytest.fixture
+def judge(run_module, ledger, tpm_maker, write_roots):
+    """Judges records, under ``required`` unless told otherwise."""
+
+    def run(*records, check=False, **options):
+        options = {"ek_certificate_policy": "required", **options}
+        if options["ek_certificate_policy"] != "ignored":
+            options.setdefault("ek_certificate_roots", [write_roots(tpm_maker.root, tpm_maker.issuer)])
+        return run_module(
+            "device_records", check=check, ledger=ledger, step="tpm_install", records=list(records), **options
+        )
+
+    return run
+
+
+@pytest.fixture
+def record(rsa_keys, ek_public, as_text):
+    """A record of a device, with a certificate if there is one."""
+
+    def make(number=0, certificate=None, *, host="unit-1", **fields):
+        key = ek_public(rsa_keys[number])
+        digest = hashlib.sha256(base64.b64decode(key)).hexdigest()
+        made = {"host": host, "endorsement_key": key, "endorsement_key_sha256": digest, **fields}
+        if certificate is not None:
+            made["endorsement_key_certificate"] = certificate if isinstance(certificate, str) else as_text(certificate)
+        return made
+
+    return make
+
+
+@pytest.fixture
+def listed(run_module, ledger, tmp_path):
+    """Takes keys in as a maker's list."""
+
+    def take_in(*entries):
+        path = tmp_path / "list.jsonl"
+        path.write_text("".join(json.dumps(one) + "\n" for one in entries))
+        assert run_module("ek_list", ledger=ledger, src=str(path), maker="M", batch="1")["added"] == len(entries)
+
+    return take_in
+
+
+def of(result, host="unit-1"):
+    return result["verdicts"][host]
+
+
+def test_a_trusted_certificate_lets_a_device_on_and_is_remembered(judge, record, tpm_maker, rsa_keys):
+    certificate = tpm_maker.certify(rsa_keys[0])
+    predicted = judge(record(0, certificate), check=True)
+    result = judge(record(0, certificate))
+    assert predicted == result and result["changed"]
+    assert of(result)["accepted"] and of(result)["remarks"] == []
+    assert of(result)["record"]["certified_tpm"] == {
+        "maker": "Infineon",
+        "manufacturer": "IFX",
+        "model": "SLB9670",
+        "firmware_version": "7.85",
+        "software": False,
+        "root": "CN=Test Maker Root",
+        "certificate_sha256": hashlib.sha256(
+            base64.b64decode(record(0, certificate)["endorsement_key_certificate"])
+        ).hexdigest(),
+    }
+    again = judge(record(0, certificate))
+    assert not again["changed"] and of(again)["state"] == "verified"
+
+
+def test_a_chain_in_the_tpm_helps_and_is_not_remembered(judge, record, tpm_maker, rsa_keys, as_text, write_roots):
+    roots = [write_roots(tpm_maker.root, directory="root only")]
+    certificate = tpm_maker.certify(rsa_keys[0])
+    alone = judge(record(0, certificate), ek_certificate_roots=roots)
+    assert "add the certificate of CN=Test Maker Issuer" in of(alone)["reasons"][0]
+    chain = [as_text(tpm_maker.issuer)]
+    helped = judge(record(0, certificate, endorsement_key_certificate_chain=chain), ek_certificate_roots=roots)
+    assert of(helped)["accepted"]
+    assert "endorsement_key_certificate_chain" not in of(helped)["record"]
+
+
+def test_each_device_of_a_batch_has_its_own_verdict(judge, record, tpm_maker, other_maker, rsa_keys):
+    good = tpm_maker.certify(rsa_keys[0])
+    result = judge(
+        record(0, good, host="good"),
+        record(1, good, host="another TPM's"),
+    )
+    assert of(result, "good")["accepted"]
+    (reason,) = of(result, "another TPM's")["reasons"]
+    assert reason == (
+        "its endorsement key certificate is about another key than the TPM's endorsement key: another TPM's"
+    )
+    stopped = of(result, "another TPM's")
+    assert (stopped["state"], "certified_tpm" in stopped["record"]) == ("stopped", False)
+
+
+BAD = {
+    "forged": (lambda maker, other, key: other.certify(key), "leads to an issuer that is not there"),
+    "expired": (lambda maker, other, key: maker.certify(key, days=(-9, -1)), "is valid until"),
+    "for something else": (
+        lambda maker, other, key: maker.certify(key, purposes=None),
+        "is not for an endorsement key",
+    ),
+    "garbled": (lambda maker, other, key: base64.b64encode(b"\xa5" * 99).decode(), "is no X.509 certificate"),
+}
+
+
+@pytest.mark.parametrize(("make", "words"), BAD.values(), ids=BAD)
+@pytest.mark.parametrize("policy", ["required", "preferred", "ignored"])
+def test_a_bad_certificate_stops_unless_it_is_ignored(
+    judge, record, listed, tpm_maker, other_maker, rsa_keys, make, words, policy
+):
+    listed({"endorsement_key": record()["endorsement_key"]})
+    result = judge(record(0, make(tpm_maker, other_maker, rsa_keys[0])), ek_certificate_policy=policy)
+    assert of(result)["accepted"] is (policy == "ignored")
+    assert all(words in one for one in of(result)["reasons"])
+
+
+def test_a_device_without_certificate_goes_on_only_where_the_maker_lists_its_key(judge, record, listed):
+    unlisted = of(judge(record(), ek_certificate_policy="preferred"))
+    assert "it has no endorsement key certificate, and no list of its TPM's maker has its key" in unlisted["reasons"][0]
+    listed({"endorsement_key": record()["endorsement_key"]})
+    assert of(judge(record(), ek_certificate_policy="preferred"))["accepted"]
+    required = of(judge(record()))
+    assert "and this line requires one" in required["reasons"][0]
+
+
+def test_a_certificate_on_the_makers_list_serves_where_the_tpm_has_none(judge, record, listed, tpm_maker, rsa_keys):
+    with_certificate = record(0, tpm_maker.certify(rsa_keys[0]))
+    listed({name: with_certificate[name] for name in ("endorsement_key", "endorsement_key_certificate")})
+    verdict = of(judge(record()))
+    assert verdict["accepted"] and verdict["record"]["certified_tpm"]["model"] == "SLB9670"
+
+
+def test_a_software_tpm_is_flagged_by_its_certificate_whatever_it_says_of_itself(judge, record, tpm_maker, rsa_keys):
+    software = tpm_maker.certify(rsa_keys[0], tpm=SOFTWARE)
+    (reason,) = of(judge(record(0, software, tpm_type="hardware")))["reasons"]
+    assert reason.startswith("it has a software TPM, says its endorsement key certificate, which is refused")
+    assert "tpmfleet_software_tpm_allowed on this very host allows it" in reason
+    allowed = of(judge(record(0, software, exceptions=["software_tpm"])))
+    assert allowed["accepted"] and allowed["record"]["certified_tpm"]["software"]
+
+
+def test_a_certificate_has_to_last_until_the_device_is_shipped(judge, record, tpm_maker, rsa_keys):
+    certificate = tpm_maker.certify(rsa_keys[0])
+    assert of(judge(record(0, certificate), ship_date="2027-03-31"))["accepted"]
+    reasons = of(judge(record(0, certificate), ship_date="2099-03-31"))["reasons"]
+    assert (
+        "its endorsement key certificate is valid until 20" in reasons[0]
+        and "not at 2099-03-31T23:59:59Z" in reasons[0]
+    )
+
+
+def test_a_remark_is_warned_of_once_for_the_batch(judge, record, tpm_maker, rsa_keys):
+    records = [record(at, tpm_maker.certify(rsa_keys[at], purposes=None), host=f"unit-{at}") for at in (0, 1)]
+    result = judge(*records, ek_certificate_tolerated=["extended_key_usage"])
+    assert all(of(result, f"unit-{at}")["accepted"] for at in (0, 1))
+    assert "(tolerated)" in of(result, "unit-1")["remarks"][0]
+    (warning,) = result["warnings"]
+    assert "2 of 2 devices have remarks. unit-0: its endorsement key certificate is not for an" in str(warning)
+
+
+def test_what_was_only_done_to_a_device_asks_for_no_certificate(judge, record, tpm_maker, rsa_keys):
+    judge(record(0, tpm_maker.certify(rsa_keys[0])))
+    verdict = of(judge({"host": "unit-1", "outcome": {"ownership": "done"}}))
+    assert verdict["accepted"] and verdict["record"]["certified_tpm"]["maker"] == "Infineon"
+
+
+def test_a_policy_without_roots_is_refused(judge, record):
+    result = judge(record(), ek_certificate_policy="preferred", ek_certificate_roots=[])
+    assert result["failed"] and "set ek_certificate_roots" in result["msg"]
