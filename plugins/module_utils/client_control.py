@@ -7,14 +7,10 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
 from .client_files import COMMAND
-
-EXIT_TRY_AGAIN = 75
-SECONDS_BETWEEN = 3.0
 
 
 class ControlError(Exception):
@@ -37,17 +33,12 @@ class ClientControl:
                 f"{COMMAND} status does not answer: {(err or out).strip() or 'nothing'}. Was the client placed?"
             ) from error
 
-    def register(self, *, anew: bool, timeout: float) -> None:
+    def register(self, *, anew: bool, timeout: int) -> None:
         """Registers within *timeout* seconds; *anew* also where the device is assigned."""
-        deadline = time.monotonic() + timeout
-        while True:
-            code, _out, err = self._run([COMMAND, "reprovision" if anew else "register", "--once"])
-            if code == 0:
-                return
+        code, _out, err = self._run([COMMAND, "reprovision" if anew else "register", "--within", str(timeout)])
+        if code:
             words = err.strip().splitlines()[-1:] or [f"exit code {code}"]
-            if code != EXIT_TRY_AGAIN or time.monotonic() + SECONDS_BETWEEN > deadline:
-                raise ControlError(f"the device did not register: {words[0]}")
-            time.sleep(SECONDS_BETWEEN)
+            raise ControlError(f"the device did not register: {words[0]}")
 
     def forget(self) -> None:
         """Removes the assignment from the device."""

@@ -43,7 +43,7 @@ options:
   timeout:
     description:
       - Seconds within which to succeed. What the service refuses is not tried again.
-    type: float
+    type: int
     default: 120
 seealso:
   - module: tpmfleet.azure_dps.dps_client
@@ -88,7 +88,7 @@ def main():
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "anew": {"type": "bool", "default": False},
-            "timeout": {"type": "float", "default": 120},
+            "timeout": {"type": "int", "default": 120},
         },
         supports_check_mode=True,
     )

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 try:
     from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_SE, TPMA_OBJECT
+    from tpm2_pytss.TSS2_Exception import TSS2_Exception
     from tpm2_pytss.types import (
         TPM2B_ENCRYPTED_SECRET,
         TPM2B_ID_OBJECT,
@@ -34,6 +35,10 @@ from .connection import TpmError
 # TPM_PT_INPUT_BUFFER is 1024 on every TPM of the PC client profile (section 4.5.1): longer data needs a sequence.
 INPUT_BUFFER = 1024
 _PARTS = ("credential", "its secret", "duplicate", "its seed", "public area")
+
+
+class MalformedError(TpmError):
+    """What a service sent, or a disk kept, is not the TPM structure that it should be."""
 
 
 class WrappedKey(NamedTuple):
@@ -57,7 +62,7 @@ def split_blob(blob: bytes) -> list[bytes]:
     for name in _PARTS:
         end = at + 2 + int.from_bytes(blob[at : at + 2], "big")
         if end > len(blob) or end - at <= 2:
-            raise TpmError(
+            raise MalformedError(
                 "The service's challenge is malformed: its {} is {} at byte {} of {}. Register again.".format(
                     name, "cut short" if end > len(blob) else "empty", at, len(blob)
                 )
@@ -68,9 +73,12 @@ def split_blob(blob: bytes) -> list[bytes]:
 
 
 def _read(kind: Any, data: bytes) -> Any:
-    value, length = kind.unmarshal(data)
+    try:
+        value, length = kind.unmarshal(data)
+    except TSS2_Exception as error:
+        raise MalformedError(f"What should be a {kind.__name__} is none (code 0x{int(error.rc):x}).") from error
     if length != len(data):
-        raise TpmError(f"The service's challenge is malformed: {kind} has {len(data) - length} bytes too many")
+        raise MalformedError(f"What should be a {kind.__name__} is one with {len(data) - length} bytes too many.")
     return value
 
 

@@ -19,7 +19,7 @@ from .configuration import Configuration
 from .errors import ClientError
 from .tpm import credential, templates
 from .tpm.connection import TpmError, connect
-from .tpm.credential import WrappedKey
+from .tpm.credential import MalformedError, WrappedKey
 
 
 @contextlib.contextmanager
@@ -34,16 +34,22 @@ def _told() -> Iterator[None]:
 class _Keys:
     """An open TPM and, each from its first use on, handle and TPM2B_PUBLIC of its two primary keys."""
 
-    def __init__(self, esys: Any, stack: contextlib.ExitStack) -> None:
+    def __init__(self, esys: Any, stack: contextlib.ExitStack, template: str) -> None:
         self.esys = esys
         self._stack = stack
+        self._template = template
+        self._endorsement = stack.enter_context(contextlib.ExitStack())
 
     @functools.cached_property
     def endorsement(self) -> tuple[Any, bytes]:
         """The endorsement key."""
-        return self._stack.enter_context(
-            _primary(self.esys, templates.EK_HANDLE, templates.ek_template, ESYS_TR.ENDORSEMENT)
-        )
+        template = functools.partial(templates.ek_template, self._template)
+        return self._endorsement.enter_context(_primary(self.esys, templates.EK_HANDLE, template, ESYS_TR.ENDORSEMENT))
+
+    def release_endorsement(self) -> None:
+        """Makes room: some TPMs hold three keys, and without a resource manager others use the same room."""
+        self._endorsement.close()
+        self.__dict__.pop("endorsement", None)
 
     @functools.cached_property
     def storage(self) -> tuple[Any, bytes]:
@@ -89,27 +95,48 @@ class Chip:
         """HMAC of *data* by *key*."""
         with self.opened() as keys:
             storage, _public = keys.storage
+            keys.release_endorsement()
             return credential.sign(keys.esys, storage_root_key=storage, key=key, data=data)
 
     def signs(self, key: WrappedKey) -> bool:
-        """Whether *key* can be loaded and used in this TPM."""
+        """Whether this TPM takes *key*. A TPM that is busy, full or not there has not said no to the key."""
         try:
             return bool(self.sign(key, b"proof"))
-        except ClientError:
-            return False
+        except ClientError as error:
+            if _is_about_the_key(error.__cause__):
+                return False
+            raise
+
+    def check(self) -> None:
+        """Answers a challenge of its own making; :class:`ClientError` says why the service's could not be answered."""
+        secret = b"proof"
+        with self.opened() as keys:
+            endorsement, _public = keys.endorsement
+            storage, public = keys.storage
+            blob, encrypted = keys.esys.make_credential(endorsement, secret, templates.name_of(public))
+            found = credential.activate_credential(
+                keys.esys,
+                endorsement_key=endorsement,
+                bound_to=storage,
+                credential=bytes(blob.marshal()),
+                secret=bytes(encrypted.marshal()),
+            )
+        if found != secret:
+            raise ClientError("TPM: it activates a credential to something else than the credential")
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[_Keys]:
         """The TPM for several operations in a row, which then share what they need of it."""
         if self._keys is not None:
-            yield self._keys
+            with _told():
+                yield self._keys
             return
         auth_file, patience = self._configuration.endorsement_auth_file, self._configuration.tpm_timeout
         with _told(), connect(self._configuration.tcti, patience) as esys:
             if auth_file:
                 esys.tr_set_auth(ESYS_TR.ENDORSEMENT, _auth(Path(auth_file)))
             with contextlib.ExitStack() as stack:
-                self._keys = _Keys(esys, stack)
+                self._keys = _Keys(esys, stack, self._configuration.endorsement_key_template)
                 try:
                     yield self._keys
                 finally:
@@ -143,6 +170,11 @@ def _primary(
         yield handle, bytes(public.marshal())
     finally:
         esys.flush_context(handle)
+
+
+def _is_about_the_key(error: BaseException | None) -> bool:
+    """Whether the TPM, or the library, objects to what it was given. Codes of format one do (part 2, 6.6.2)."""
+    return isinstance(error, MalformedError) or (isinstance(error, TpmError) and bool((error.code or 0) & 0x080))
 
 
 def _persisted(esys: Any, handle: int) -> bool:

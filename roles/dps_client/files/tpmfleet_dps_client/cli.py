@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import pwd
 import random
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import VERSION
 from .backoff import delay
@@ -23,6 +24,12 @@ from .configuration import DEFAULT_PATH, Configuration, read_configuration
 from .errors import EXIT_ERROR, EXIT_OK, EXIT_REFUSED, EXIT_TRY_AGAIN, ClientError
 from .state import State
 
+if TYPE_CHECKING:
+    from .registration import Registration
+
+# Seconds after an assignment within which a hub's refusal is no reason for another one: it would not help, and a device
+# that restarts again and again would ask again and again.
+REFUSED_BY_HUB_PATIENCE = 3600
 
 def _say(sentence: str) -> None:
     """To the journal, which adds the time."""
@@ -63,53 +70,75 @@ class Client:
         self._clock = Clock(self._state)
 
     def register(self, arguments: argparse.Namespace) -> int:
-        """Until assigned; with ``--once`` one attempt."""
-        return self._until_assigned(anew=False, once=arguments.once)
+        """Until assigned; with ``--once`` one attempt, with ``--within`` as many as fit into the time."""
+        return self._until_assigned(anew=False, within=0.0 if arguments.once else arguments.within)
 
     def reprovision(self, arguments: argparse.Namespace) -> int:
         """As ``register``, and an assignment that is held does not count."""
-        return self._until_assigned(anew=True, once=arguments.once)
+        return self._until_assigned(anew=True, within=0.0 if arguments.once else arguments.within)
 
-    def _until_assigned(self, *, anew: bool, once: bool) -> int:
+    def _until_assigned(self, *, anew: bool, within: float | None) -> int:
+        """Attempts until one succeeds; in *within* seconds if somebody waits for it, and a refusal is the end then."""
+        deadline = None if within is None else time.monotonic() + within
         failures = 0
         while True:
             try:
                 with self._state.locked():
-                    self._attempt(anew=anew, spread=not once and not anew and not failures)
+                    patience = deadline - time.monotonic() if deadline and within else math.inf
+                    self._attempt(anew=anew, attended=deadline is not None, first=not failures, patience=patience)
                 return EXIT_OK
             except ClientError as error:
                 failures += 1
                 wait = delay(self._configuration, failures, error)
                 words = "Not assigned: {}.".format(str(error).rstrip("."))
-                state = "refused" if error.refused else "waiting"
-                self._note(state, words, failures=failures, wait=None if once else wait)
-                if once:
+                last = deadline is not None and (error.refused or time.monotonic() + wait > deadline)
+                self._note(
+                    "refused" if error.refused else "waiting", words, failures=failures, wait=None if last else wait
+                )
+                if last:
                     _say(words)
                     return EXIT_REFUSED if error.refused else EXIT_TRY_AGAIN
                 _say(f"{words} Next attempt in {wait:.0f} s.")
                 time.sleep(wait)
 
-    def _attempt(self, *, anew: bool, spread: bool) -> None:
-        """One attempt, under the lock; with *spread* after a random wait, which the first of a boot is to have."""
+    def _attempt(self, *, anew: bool, attended: bool, first: bool, patience: float) -> None:
+        """One attempt, under the lock. The *first* of a boot that nobody *attended* comes after a random wait."""
         from .registration import Registration
 
         registration = Registration(self._configuration, state=self._state, clock=self._clock)
         held = None if anew else registration.held()
-        if held is not None:
-            words = "Already assigned to {} as {}; nothing to do.".format(held["assigned_hub"], held["device_id"])
-            self._note("assigned", words)
-            _say(words)
+        if held is not None and self._holds(registration, held, ask=self._configuration.ask_hub and not attended):
             return
-        if spread and self._configuration.first_attempt_spread:
+        if first and not attended and not anew and self._configuration.first_attempt_spread:
             wait = random.uniform(0, self._configuration.first_attempt_spread)
             self._note("waiting", "Not assigned yet; the first attempt is on its way.", wait=wait)
             _say(f"Not assigned yet. First attempt in {wait:.1f} s.")
             time.sleep(wait)
         self._note("registering", f"Asking {self._configuration.global_endpoint} for an assignment.")
-        assignment = registration.register()
+        assignment = registration.register(patience=patience)
         words = "Assigned to {} as {}.".format(assignment["assigned_hub"], assignment["device_id"])
         self._note("assigned", words)
         _say(words)
+
+    def _holds(self, registration: Registration, held: dict[str, Any], *, ask: bool) -> bool:
+        """Whether the assignment that is *held* is to stay; says so. With *ask* the hub has a say in it."""
+        words = "Already assigned to {} as {}".format(held["assigned_hub"], held["device_id"])
+        end = "; nothing to do."
+        if ask:
+            # First, as a network that is not there takes its time to say so.
+            self._note("assigned", words + end)
+            try:
+                refusal = registration.ask_hub(held)
+            except ClientError as error:
+                end += f" The hub was not asked: {error}."
+            else:
+                if refusal and self._clock.now() - held.get("assigned_at", 0) > REFUSED_BY_HUB_PATIENCE:
+                    _say(f"The hub refuses this device: {refusal}. Registering anew.")
+                    return False
+                end = f". The hub refuses it, just after a registration: {refusal}." if refusal else end
+        self._note("assigned", words + end)
+        _say(words + end)
+        return True
 
     def _note(self, state: str, words: str, *, failures: int = 0, wait: float | None = None) -> None:
         """Writes the status; a status that cannot be written is said and stops nothing."""
@@ -124,7 +153,7 @@ class Client:
     def status(self, arguments: argparse.Namespace) -> int:
         """What was noted last, and the assignment."""
         assignment = self._state.assignment()
-        noted = self._state.status() or {"state": "never run", "message": "The client has not run yet."}
+        noted = {"state": "never run", "message": "The client has not run yet.", **self._state.status()}
         if arguments.json:
             shown = {**noted, "version": VERSION, "assignment": _shown(assignment) or None}
             sys.stdout.write(json.dumps(shown, indent=1, sort_keys=True) + "\n")
@@ -136,13 +165,15 @@ class Client:
         """A shared access signature for the hub, signed by the TPM."""
         from .chip import Chip
         from .registration import hub_key
-        from .sas import make_token
+        from .sas import hub_audience, make_token
 
         assignment = self._state.assignment()
         if assignment is None:
             raise ClientError("this device is not assigned to a hub yet, see: tpmfleet-dps-client status")
-        audience = arguments.audience or "{}/devices/{}".format(assignment["assigned_hub"], assignment["device_id"])
+        audience = arguments.audience or hub_audience(assignment)
         key, chip = hub_key(assignment), Chip(self._configuration)
+        if self._clock.evidently_wrong:
+            _say("The clock of this device is wrong; the hub may find the token expired.")
         expiry = int(self._clock.now()) + arguments.ttl
         sys.stdout.write(make_token(audience, expiry=expiry, sign=lambda data: chip.sign(key, data)) + "\n")
         return EXIT_OK
@@ -154,20 +185,28 @@ class Client:
         return EXIT_OK
 
     def selftest(self, _arguments: argparse.Namespace) -> int:
-        """Everything but the network: configuration, certificates, state directory, TPM, both keys."""
+        """Everything but the network: configuration, certificates, state directory, TPM, its answer to a challenge."""
         from .chip import Chip
-        from .registration import hub_key, identify
-        from .service import Service
+        from .registration import connection, hub_key, identify
 
-        Service(self._configuration, self._clock).check()
+        connection(self._configuration, self._clock).check()
+        self._state.check()
         chip = Chip(self._configuration)
         assignment = self._state.assignment()
         with chip.opened():
+            chip.check()
             identity = identify(self._configuration, chip)
             usable = assignment is not None and identity.fits(assignment) and chip.signs(hub_key(assignment))
         shown = {"version": VERSION, "registration_id": identity.registration_id, "assigned": usable}
         sys.stdout.write(json.dumps(shown, sort_keys=True) + "\n")
         return EXIT_OK
+
+
+def _seconds(text: str) -> int:
+    seconds = int(text)
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError("must be more than 0 seconds")
+    return seconds
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -177,12 +216,16 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, words in (("register", "register unless assigned"), ("reprovision", "register again")):
         command = commands.add_parser(name, help=words)
-        command.add_argument("--once", action="store_true", help="one attempt in place of going on until assigned")
+        how_long = command.add_mutually_exclusive_group()
+        how_long.add_argument("--once", action="store_true", help="one attempt in place of going on until assigned")
+        how_long.add_argument(
+            "--within", type=_seconds, metavar="SECONDS", help="as long as that, and not on after a refusal"
+        )
     status = commands.add_parser("status", help="what goes on; exit code 0 if assigned")
     status.add_argument("--json", action="store_true")
     token = commands.add_parser("token", help="a token for the hub")
     token.add_argument("--audience", help="default HUB/devices/DEVICE")
-    token.add_argument("--ttl", type=int, default=3600, help="seconds, default 3600")
+    token.add_argument("--ttl", type=_seconds, default=3600, help="seconds, default 3600")
     commands.add_parser("selftest", help="everything but the network; changes nothing")
     commands.add_parser("forget", help="remove the assignment from this device")
     return parser

@@ -7,6 +7,9 @@
 Three sources: the system's clock; a floor, which is a moment that is certainly past (when this version was released,
 and the last time the service told, kept on disk); and the ``Date`` header of the service, once its certificate was
 verified. A token is made with the last.
+
+A ``Date`` counts only within the validity of the certificate that came with it, so that no service can push the floor
+to where every certificate has expired.
 """
 
 from __future__ import annotations
@@ -21,12 +24,16 @@ from . import RELEASED
 from .errors import ClientError
 from .state import State
 
+# No device of this version is in use so much later.
+LATEST = RELEASED + 30 * 365.25 * 86400
+
 
 def _modified(path: Path) -> float:
     try:
-        return os.stat(path).st_mtime
+        modified = os.stat(path).st_mtime
     except OSError:
         return 0.0
+    return modified if modified < LATEST else 0.0
 
 
 class Clock:
@@ -41,17 +48,17 @@ class Clock:
         """Seconds since the epoch."""
         if self._service_ahead is not None:
             return time.time() + self._service_ahead
-        return max(time.time(), self.floor)
+        return self.floor if self.evidently_wrong else max(time.time(), self.floor)
 
     @property
     def evidently_wrong(self) -> bool:
-        """Whether the system's clock shows a time that is certainly past, with a day for odd time zones."""
-        return time.time() < self.floor - 86400
+        """Whether the system's clock shows a time that is certainly past, with a day for odd time zones, or absurd."""
+        return not self.floor - 86400 <= time.time() < LATEST
 
-    def learn(self, date: str | None) -> None:
-        """Takes the ``Date`` header of a verified service."""
+    def learn(self, date: str | None, certificate: dict) -> None:
+        """Takes the ``Date`` header of a service whose *certificate* was verified."""
         moment = _parse(date)
-        if moment is not None and moment >= self.floor - 86400:
+        if moment is not None and moment >= self.floor - 86400 and _valid(certificate, moment):
             self._service_ahead = moment - time.time()
 
     def keep(self) -> None:
@@ -61,14 +68,16 @@ class Clock:
 
     def require_valid(self, certificate: dict, date: str | None) -> None:
         """Checks the dates of a *certificate* that TLS verified without them, because the system's clock is wrong."""
-        moment = max(_parse(date) or 0.0, self.floor)
-        begin = ssl.cert_time_to_seconds(certificate["notBefore"])
-        end = ssl.cert_time_to_seconds(certificate["notAfter"])
-        if not begin <= moment <= end:
+        if not _valid(certificate, max(_parse(date) or 0.0, self.floor)):
             raise ClientError(
                 "the certificate of the service is valid from {} to {}, and it is {} by the service's own word; check"
                 " what answers there".format(certificate["notBefore"], certificate["notAfter"], date)
             )
+
+
+def _valid(certificate: dict, moment: float) -> bool:
+    begin, end = (ssl.cert_time_to_seconds(certificate[name]) for name in ("notBefore", "notAfter"))
+    return begin <= moment <= end
 
 
 def _parse(date: str | None) -> float | None:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import ClientError
+from .tpm.templates import EK_UNIQUE
 
 DEFAULT_PATH = Path("/etc/tpmfleet-dps-client/config.json")
+MAY_BE_ZERO = ("first_attempt_spread",)
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Configuration:
     global_endpoint: str = "https://global.azure-devices-provisioning.net"
     registration_id: str | None = None
     """Without one it is made from the endorsement key, as the stock SDKs do."""
+    endorsement_key_template: str = "tcg"
+    """Which endorsement key is made where none is persisted: ``tcg``, or ``sdk`` (``templates.EK_UNIQUE``)."""
     tcti: str = "device:/dev/tpmrm0"
     tpm_timeout: float = 300.0
     """A TPM can take minutes to make a key."""
@@ -35,6 +40,8 @@ class Configuration:
     """Certificates to trust in place of the system's."""
     proxy: str | None = None
     """``http://host:port``; without one HTTPS_PROXY and NO_PROXY of the environment count."""
+    proxy_auth_file: str | None = None
+    """Holds ``user:password`` for the proxy."""
     state_directory: str = "/var/lib/tpmfleet-dps-client"
     network_timeout: float = 30.0
     first_attempt_spread: float = 30.0
@@ -43,15 +50,21 @@ class Configuration:
     backoff_cap: float = 900.0
     refused_delay: float = 900.0
     """Between attempts once the service has refused: an enrollment may still come."""
+    ask_hub: bool = True
+    """Whether ``register``, run unattended, also asks the hub of a device that is assigned already."""
 
     @property
     def endpoint(self) -> tuple[str, int]:
         """Host and port of the service."""
         text = self.global_endpoint
-        parts = urllib.parse.urlsplit(text if "//" in text else "https://" + text)
-        if parts.scheme != "https" or not parts.hostname:
+        try:
+            parts = urllib.parse.urlsplit(text if "//" in text else "https://" + text)
+            host, port = parts.hostname, parts.port or 443
+        except ValueError:
+            host = None
+        if not host or parts.scheme != "https":
             raise ClientError(f"global_endpoint must be https://HOST or HOST, it is {text!r}")
-        return parts.hostname, parts.port or 443
+        return host, port
 
 
 def _checked(document: Any, path: Path) -> Configuration:
@@ -62,14 +75,22 @@ def _checked(document: Any, path: Path) -> Configuration:
     if unknown:
         raise ClientError("{}: unknown setting {}".format(path, ", ".join(unknown)))
     for name, value in document.items():
-        number = "float" in str(fields[name].type)
-        fits = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0 if number else isinstance(
-            value, str
-        )
-        if not fits and not (value is None and "None" in str(fields[name].type)):
-            kind = "a number of seconds" if number else "text"
-            raise ClientError(f"{path}: {name} must be {kind}, it is {value!r}")
+        kind = str(fields[name].type)
+        if not (value is None and "None" in kind) and not _fits(name, kind, value):
+            wanted = {"float": "a number of seconds", "bool": "true or false"}.get(kind, "text")
+            raise ClientError(f"{path}: {name} must be {wanted}, it is {value!r}")
+    if document.get("endorsement_key_template", "tcg") not in EK_UNIQUE:
+        raise ClientError("{}: endorsement_key_template must be {}".format(path, " or ".join(EK_UNIQUE)))
     return Configuration(**document)
+
+
+def _fits(name: str, kind: str, value: Any) -> bool:
+    if kind != "float":
+        return isinstance(value, bool if kind == "bool" else str)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return False
+    # A client that waits no time at all would not leave the service alone.
+    return value > 0 or (value == 0 and name in MAY_BE_ZERO)
 
 
 def read_configuration(path: Path) -> Configuration:

@@ -21,11 +21,13 @@ from .chip import Chip
 from .clock import Clock
 from .configuration import Configuration
 from .errors import ClientError
+from .hub import Hub
 from .sas import make_token
 from .service import Answer, Service, refusal
 from .state import State
 from .tpm.credential import WrappedKey
 
+API_VERSION = "2019-03-31"
 TOKEN_SECONDS = 3600
 # The service allows five polls in ten seconds and device.
 SHORTEST_POLL = 2.0
@@ -70,6 +72,12 @@ def identify(configuration: Configuration, chip: Chip) -> Identity:
     )
 
 
+def connection(configuration: Configuration, clock: Clock) -> Service:
+    """To the Device Provisioning Service."""
+    host, port = configuration.endpoint
+    return Service(configuration, clock, host=host, port=port, api_version=API_VERSION)
+
+
 def hub_key(assignment: dict[str, Any]) -> WrappedKey:
     """The key of a kept assignment."""
     kept = assignment["key"]
@@ -95,16 +103,27 @@ class Registration:
                 return None
             return assignment if self._chip.signs(hub_key(assignment)) else None
 
-    def register(self) -> dict[str, Any]:
-        """Registers, keeps the assignment and returns it. :class:`ClientError` says why not; nothing is lost then."""
+    def ask_hub(self, assignment: dict[str, Any]) -> str | None:
+        """The words with which the hub refuses this device, None where it lets it in.
+
+        :class:`ClientError` where the hub cannot be asked.
+        """
+        key = hub_key(assignment)
+        return Hub(self._configuration, self._clock, assignment).refusal(lambda data: self._chip.sign(key, data))
+
+    def register(self, *, patience: float) -> dict[str, Any]:
+        """Registers, keeps the assignment and returns it. :class:`ClientError` says why not; nothing is lost then.
+
+        The service may take *patience* seconds, and no longer than is reasonable, to assign.
+        """
         identity = identify(self._configuration, self._chip)
-        service = Service(self._configuration, self._clock)
+        service = connection(self._configuration, self._clock)
         try:
-            return self._register(identity, service)
+            return self._register(identity, service, min(patience, POLLING_SECONDS))
         finally:
             service.close()
 
-    def _register(self, identity: Identity, service: Service) -> dict[str, Any]:
+    def _register(self, identity: Identity, service: Service, patience: float) -> dict[str, Any]:
         challenge = self._challenge(identity, service)
         expiry = int(self._clock.now()) + TOKEN_SECONDS
         with self._chip.opened():
@@ -117,7 +136,7 @@ class Registration:
         answer = service.call("PUT", identity.path + "/register", body=_body(identity), authorization=token)
         if answer.status not in (200, 202):
             raise refusal(answer)
-        result = self._wait(identity, service, token, answer)
+        result = self._wait(identity, service, token, answer, patience)
         assignment = self._assignment(identity, result)
         self._state.keep_assignment(assignment)
         return assignment
@@ -129,16 +148,18 @@ class Registration:
             raise refusal(answer)
         return _decoded(challenge)
 
-    def _wait(self, identity: Identity, service: Service, token: str, answer: Answer) -> dict[str, Any]:
+    def _wait(
+        self, identity: Identity, service: Service, token: str, answer: Answer, patience: float
+    ) -> dict[str, Any]:
         """Polls the operation until it is over: the registrationState of the device that was assigned."""
         operation = answer.body.get("operationId")
-        if not operation:
-            raise ClientError("the service began the assignment and named no operation")
         path = "{}/operations/{}".format(identity.path, urllib.parse.quote(str(operation), safe=""))
-        deadline = time.monotonic() + POLLING_SECONDS
+        deadline = time.monotonic() + patience
         while answer.body.get("status") == "assigning":
+            if not operation:
+                raise ClientError("the service began the assignment and named no operation")
             if time.monotonic() > deadline:
-                raise ClientError(f"the service did not end the assignment in {POLLING_SECONDS:.0f} s")
+                raise ClientError(f"the service did not end the assignment in {patience:.0f} s")
             pause = SHORTEST_POLL if answer.retry_after is None else answer.retry_after
             time.sleep(min(max(pause, 0.5), 60.0))
             try:
@@ -149,7 +170,8 @@ class Registration:
                 continue
             if answer.status not in (200, 202):
                 raise refusal(answer)
-        result = answer.body.get("registrationState") or {}
+        result = answer.body.get("registrationState")
+        result = result if isinstance(result, dict) else {}
         if answer.body.get("status") != "assigned":
             raise ClientError(
                 "the service did not assign this device: status {}, error {}: {}".format(
@@ -161,7 +183,8 @@ class Registration:
 
     def _assignment(self, identity: Identity, result: dict[str, Any]) -> dict[str, Any]:
         """What is kept: the assignment, with its key in this TPM's wrapping and proven to sign, and the one before."""
-        blob = (result.get("tpm") or {}).get("authenticationKey")
+        tpm = result.get("tpm")
+        blob = tpm.get("authenticationKey") if isinstance(tpm, dict) else None
         if not blob or not result.get("assignedHub") or not result.get("deviceId"):
             raise ClientError("the service assigned this device without a hub, a device ID or a key for it")
         with self._chip.opened():

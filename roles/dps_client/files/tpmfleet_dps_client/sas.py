@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import base64
 import urllib.parse
-from typing import Callable
+from typing import Any, Callable
+
+
+def hub_audience(assignment: dict[str, Any]) -> str:
+    """What a token is for that lets the assigned device into its hub."""
+    return "{}/devices/{}".format(assignment["assigned_hub"], assignment["device_id"])
 
 
 def make_token(

@@ -2,10 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The device API of the Device Provisioning Service, over HTTPS."""
+"""HTTPS to the Device Provisioning Service and to the hub: one connection, its certificate, its failures in words."""
 
 from __future__ import annotations
 
+import base64
 import email.utils
 import http.client
 import json
@@ -15,6 +16,7 @@ import ssl
 import time
 import urllib.parse
 import urllib.request
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import VERSION
@@ -22,7 +24,6 @@ from .clock import Clock
 from .configuration import Configuration
 from .errors import ClientError
 
-API_VERSION = "2019-03-31"
 _NOT_YET_VALID, _EXPIRED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 _NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME
 # The service's own limit for a message is 96 KiB; a captive portal's page can be anything.
@@ -30,7 +31,7 @@ _LONGEST_ANSWER = 262144
 
 
 class Answer(NamedTuple):
-    """What the service answered: HTTP status, the JSON object, and the seconds of Retry-After."""
+    """What the service answered: HTTP status, the JSON object (empty where it is none), the seconds of Retry-After."""
 
     status: int
     body: dict[str, Any]
@@ -38,14 +39,16 @@ class Answer(NamedTuple):
 
 
 class Service:
-    """One connection to the service; opened with the first call, opened anew when it was closed."""
+    """One connection to *host*; opened with the first call, opened anew when it was closed."""
 
-    def __init__(self, configuration: Configuration, clock: Clock) -> None:
+    def __init__(self, configuration: Configuration, clock: Clock, *, host: str, port: int, api_version: str) -> None:
         self._configuration = configuration
         self._clock = clock
-        self._host, self._port = configuration.endpoint
+        self._host, self._port = host, port
+        self._api_version = api_version
         self._connection: http.client.HTTPSConnection | None = None
-        self._undated_certificate: dict | None = None
+        self._certificate: dict = {}
+        self._dates_unchecked = False
 
     def close(self) -> None:
         """Ends the connection."""
@@ -56,7 +59,7 @@ class Service:
     def check(self) -> None:
         """Whether a connection could be tried: proxy and certificates are usable. No network."""
         self._proxy()
-        self._context()
+        self._context(dated=True)
 
     def call(
         self, method: str, path: str, *, body: dict[str, Any] | None = None, authorization: str | None = None
@@ -70,7 +73,7 @@ class Service:
         content = None if body is None else json.dumps(body).encode()
         try:
             connection = self._connected()
-            connection.request(method, f"{path}?api-version={API_VERSION}", content, headers)
+            connection.request(method, f"{path}?api-version={self._api_version}", content, headers)
             response = connection.getresponse()
             raw = response.read(_LONGEST_ANSWER)
             self._take_time(response.getheader("Date"))
@@ -86,20 +89,38 @@ class Service:
 
     def _connected(self) -> http.client.HTTPSConnection:
         if self._connection is None:
-            proxy = self._proxy()
-            host, port = proxy or (self._host, self._port)
-            connection = http.client.HTTPSConnection(
-                host, port, timeout=self._configuration.network_timeout, context=self._context()
-            )
-            if proxy:
-                connection.set_tunnel(self._host, self._port)
-            connection.connect()
-            if self._clock.evidently_wrong:
-                self._undated_certificate = connection.sock.getpeercert()
+            dated = not self._clock.evidently_wrong
+            try:
+                connection = self._connect(dated=dated)
+            except ssl.SSLCertVerificationError as error:
+                # Nobody issues a certificate before its time, so one that is trusted and not yet valid is from after
+                # the time that the clock shows: the clock is behind.
+                if not dated or error.verify_code != _NOT_YET_VALID:
+                    raise
+                dated = False
+                connection = self._connect(dated=dated)
+            self._certificate = connection.sock.getpeercert() or {}
+            self._dates_unchecked = not dated
             self._connection = connection
         return self._connection
 
-    def _context(self) -> ssl.SSLContext:
+    def _connect(self, *, dated: bool) -> http.client.HTTPSConnection:
+        proxy = self._proxy()
+        host, port, credentials = proxy or (self._host, self._port, None)
+        connection = http.client.HTTPSConnection(
+            host, port, timeout=self._configuration.network_timeout, context=self._context(dated=dated)
+        )
+        if proxy:
+            headers = {"Proxy-Authorization": "Basic " + base64.b64encode(credentials).decode()} if credentials else {}
+            connection.set_tunnel(self._host, self._port, headers)
+        try:
+            connection.connect()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _context(self, *, dated: bool) -> ssl.SSLContext:
         try:
             context = ssl.create_default_context(cafile=self._configuration.ca_file)
         except (OSError, ssl.SSLError) as error:
@@ -107,31 +128,48 @@ class Service:
                 f"cannot use the certificates of {self._configuration.ca_file}: {error}"
             ) from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # With a clock that is evidently wrong no certificate would be valid. Chain and name are verified as ever, the
-        # dates then against the best time that is known (Clock.require_valid).
-        if self._clock.evidently_wrong:
+        # With a clock that is wrong no certificate would be valid. Chain and name are verified as ever, the dates then
+        # against the best time that is known (Clock.require_valid).
+        if not dated:
             context.verify_flags |= _NO_CHECK_TIME  # type: ignore[assignment]
         return context
 
     def _take_time(self, date: str | None) -> None:
-        if self._undated_certificate is not None:
-            self._clock.require_valid(self._undated_certificate, date)
-            self._undated_certificate = None
-        self._clock.learn(date)
+        if self._dates_unchecked:
+            self._clock.require_valid(self._certificate, date)
+            self._dates_unchecked = False
+        self._clock.learn(date, self._certificate)
 
-    def _proxy(self) -> tuple | None:
+    def _proxy(self) -> tuple[str, int, bytes | None] | None:
+        """Host, port and ``user:password`` of the proxy, None where there is no proxy."""
         chosen = self._configuration.proxy
         if not chosen and not urllib.request.proxy_bypass_environment(self._host):
             chosen = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
         if not chosen:
             return None
-        parts = urllib.parse.urlsplit(chosen if "//" in chosen else "http://" + chosen)
-        if parts.scheme != "http" or not parts.hostname:
-            raise ClientError(f"the proxy must be http://HOST:PORT, it is {chosen!r}")
-        return parts.hostname, parts.port or 3128
+        try:
+            parts = urllib.parse.urlsplit(chosen if "//" in chosen else "http://" + chosen)
+            host, port = parts.hostname, parts.port or 3128
+        except ValueError:
+            host = None
+        if not host or parts.scheme != "http":
+            # Without what stands before the host, which may be a password.
+            raise ClientError("the proxy must be http://HOST:PORT, it is {!r}".format(chosen.rpartition("@")[2]))
+        return host, port, self._proxy_credentials(parts)
+
+    def _proxy_credentials(self, parts: urllib.parse.SplitResult) -> bytes | None:
+        path = self._configuration.proxy_auth_file
+        if path:
+            try:
+                return Path(path).read_bytes().strip()
+            except OSError as error:
+                raise ClientError(f"cannot read the proxy's user and password {path}: {error.strerror}") from error
+        named = (parts.username or "", parts.password or "")
+        return ":".join(urllib.parse.unquote(part) for part in named).encode() if parts.username else None
 
     def _why(self, error: Exception) -> str:
-        where = f"{self._host}:{self._port}"
+        proxy = self._proxy()
+        where = f"{self._host}:{self._port}" + (f" through the proxy {proxy[0]}:{proxy[1]}" if proxy else "")
         if isinstance(error, ssl.SSLCertVerificationError):
             if error.verify_code in (_NOT_YET_VALID, _EXPIRED):
                 return (
@@ -141,33 +179,45 @@ class Service:
                 f"what answers at {where} is not trusted: {error.verify_message}. A captive portal, a proxy that reads"
                 " along, or the wrong ca_file"
             )
+        if isinstance(error, ssl.SSLError):
+            reason = error.reason or str(error)
+            return f"no TLS with {where}: {reason}. A captive portal, or a server that knows no TLS 1.2"
         if isinstance(error, socket.gaierror):
-            return f"the name {self._host} cannot be resolved: {error.strerror}"
+            return f"the name {proxy[0] if proxy else self._host} cannot be resolved: {error.strerror}"
         return f"cannot talk to {where}: {error or type(error).__name__}"
 
     def _judge(self, status: int, raw: bytes, retry_after: float | None) -> Answer:
         try:
-            body = json.loads(raw) if raw else {}
+            body = json.loads(raw or b"{}")
         except ValueError:
             body = None
         if status >= 429:
             # The stock clients take all of these as "try again" (azure-iot-provisioning-device).
             words = "is throttled" if status == 429 else "has a problem of its own"
             raise ClientError(f"the service {words} ({_told(status, body)})", retry_after=retry_after)
-        if not isinstance(body, dict):
-            raise ClientError(f"what answers at {self._host} does not speak the protocol (HTTP {status})")
-        return Answer(status, body, retry_after)
+        if body is None or 300 <= status < 400:
+            raise ClientError(
+                f"what answers at {self._host} does not speak the protocol (HTTP {status}); a captive portal does that"
+            )
+        return Answer(status, body if isinstance(body, dict) else {}, retry_after)
 
 
 def refusal(answer: Answer) -> ClientError:
     """The service said no; in words."""
+    if answer.status < 400:
+        return ClientError(f"the service answered out of turn ({told(answer)})")
     hints = {
         401: "the enrollment is disabled, or has another endorsement key than this TPM's",
         403: "this device is not allowed to register",
         404: "this device is not enrolled, or the ID scope is another service's",
     }
     hint = hints.get(answer.status, "the service did not accept the request")
-    return ClientError(f"{hint} ({_told(answer.status, answer.body)})", refused=True)
+    return ClientError(f"{hint} ({told(answer)})", refused=True)
+
+
+def told(answer: Answer) -> str:
+    """What the service said, in one line."""
+    return _told(answer.status, answer.body)
 
 
 def _told(status: int, body: Any) -> str:

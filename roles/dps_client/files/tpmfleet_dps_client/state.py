@@ -17,6 +17,7 @@ stop. Where the power is cut before it, ``registering`` is still there and the n
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import json
@@ -55,9 +56,18 @@ class State:
         finally:
             os.close(descriptor)
 
+    def check(self) -> None:
+        """Whether an assignment could be kept; changes nothing."""
+        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
+            raise ClientError(f"cannot write in {self.path}: it is not this user's")
+        room = os.statvfs(self.path)
+        if room.f_bavail * room.f_frsize < 2 * RESERVE:
+            raise ClientError(f"cannot write in {self.path}: No space left on device")
+
     def assignment(self) -> dict[str, Any] | None:
-        """The kept assignment, None where there is none that can be read."""
-        return self._read("assignment.json")
+        """The kept assignment, None where there is none that can be used."""
+        document = self._read("assignment.json")
+        return document if document is not None and _is_whole(document) else None
 
     def status(self) -> dict[str, Any]:
         """What :meth:`write_status` wrote last."""
@@ -145,6 +155,19 @@ class State:
 
     def _cannot(self, name: str, error: OSError) -> ClientError:
         return ClientError(f"cannot write {self.path / name}: {error.strerror}")
+
+
+def _is_whole(assignment: dict[str, Any]) -> bool:
+    """Whether a damaged disk left in it what the client goes on with."""
+    key = assignment.get("key")
+    texts = [assignment.get("assigned_hub"), assignment.get("device_id")]
+    texts += [key.get("public"), key.get("private")] if isinstance(key, dict) else [None]
+    try:
+        return all(text and isinstance(text, str) for text in texts) and all(
+            base64.b64decode(text, validate=True) for text in texts[2:]
+        )
+    except ValueError:
+        return False
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

@@ -10,11 +10,13 @@ import base64
 import contextlib
 import hashlib
 import hmac
+import http.server
 import json
 import os
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 import urllib.request
@@ -50,6 +52,7 @@ class FieldDevice:
             "state_directory": str(self.state),
             "first_attempt_spread": 0,
             "backoff_base": 0.1,
+            "ask_hub": False,
             "registration_id": f"unit-{os.urandom(4).hex()}",
         }
 
@@ -119,11 +122,11 @@ class FieldDevice:
         with urllib.request.urlopen(request, context=trust) as response:
             return json.loads(response.read() or b"null")
 
-    def control(self, what, changes=None):
+    def control(self, what, changes=None, method=None):
         """The emulated service's control API: GET, or PUT of *changes*."""
         request = urllib.request.Request(
             f"{self.service['endpoint']}/_emulator/{what}",
-            method="GET" if changes is None else "PUT",
+            method=method or ("GET" if changes is None else "PUT"),
             data=None if changes is None else json.dumps(changes).encode(),
         )
         trust = ssl.create_default_context(cafile=self.service["ca_file"])
@@ -196,8 +199,13 @@ def program(tmp_path_factory):
 
 @pytest.fixture
 def device(tmp_path, software_tpm, program, emulator):
-    """A device that no service knows yet."""
-    return FieldDevice(tmp_path, software_tpm, program, emulator)
+    """A device that no service knows yet, and a service that does not tell it to wait before it looks again."""
+    device = FieldDevice(tmp_path, software_tpm, program, emulator)
+    before = device.control("settings")
+    device.control("settings", {"retry_after_seconds": 0})
+    yield device
+    device.control("settings", before)
+    device.control("faults", method="DELETE")
 
 
 @pytest.fixture
@@ -205,3 +213,45 @@ def enrolled(device):
     """A device whose enrollment is there."""
     device.enroll()
     return device
+
+
+@pytest.fixture
+def portal(emulator):
+    """A function that starts a server with the service's own certificate and one answer for all: its address."""
+    started = []
+
+    def start(*, status=200, body="", date=None, host="localhost", tls=True, old=False):
+        class Portal(http.server.BaseHTTPRequestHandler):
+            def answer(self):
+                self.rfile.read(int(self.headers["Content-Length"] or 0))
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            do_PUT = do_GET = answer
+
+            def date_time_string(self, timestamp=None):
+                return date or super().date_time_string(timestamp)
+
+            def log_message(self, *_arguments):
+                """Not on the test's output."""
+
+        server = http.server.ThreadingHTTPServer((host, 0), Portal)
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            if old:
+                context.set_ciphers("ALL:@SECLEVEL=0")
+                context.options |= ssl.OP_NO_TLSv1_2 | ssl.OP_NO_TLSv1_3
+                context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+            context.load_cert_chain(emulator["state_dir"] / "server.pem")
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.handle_error = lambda *_arguments: None
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        started.append(server)
+        return f"https://{host}:{server.server_address[1]}"
+
+    yield start
+    for server in started:
+        server.shutdown()
+        server.server_close()

@@ -7,17 +7,14 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import pytest
 
-FILES = Path(__file__).resolve().parents[4] / "roles" / "dps_client" / "files"
-
 
 @pytest.fixture
-def waits(monkeypatch):
+def waits(monkeypatch, program):
     """A function: two hundred waits after the n-th failure."""
-    monkeypatch.setattr(sys, "path", [str(FILES), *sys.path])
+    monkeypatch.setattr(sys, "path", [str(program), *sys.path])
     from tpmfleet_dps_client.backoff import delay
     from tpmfleet_dps_client.configuration import Configuration
     from tpmfleet_dps_client.errors import ClientError

@@ -30,8 +30,7 @@ time.sleep = lambda seconds: wait(min(seconds, 0.05))
 def quick(enrolled):
     """The service assigns at once while this lasts."""
     enrolled.control("settings", {"assignment_seconds": 0.02, "poll_throttle": False})
-    yield enrolled
-    enrolled.control("settings", {"assignment_seconds": 0.2, "poll_throttle": True})
+    return enrolled
 
 
 @pytest.mark.parametrize("held", [False, True], ids=["first", "again"])
