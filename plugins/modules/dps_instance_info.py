@@ -20,9 +20,11 @@ options:
   resource_group:
     description: The resource group to look in, the whole subscription where it is left out.
     type: str
+    required: false
   instance:
     description: Name of the instance to read, which needs O(resource_group). All of them where it is left out.
     type: str
+    required: false
 """
 
 EXAMPLES = r"""
