@@ -164,6 +164,11 @@ def _clone(device: Device, other: Device) -> None:
         other.tpm.clone_to(device.tpm)
 
 
+def _slow_down(device: Device, seconds: int) -> None:
+    with _without_power(device):
+        device.tpm.slow_down(seconds)
+
+
 FAULTS = {
     "tpm-not-answering": Fault(
         "the TPM takes commands and never answers",
@@ -176,6 +181,12 @@ FAULTS = {
         lambda device: device.tpm.stop(),
         lambda device: device.tpm.start() if device.powered else None,
         at_power_on=lambda device: device.tpm.stop(),
+    ),
+    "tpm-slow": Fault(
+        "the TPM takes so many seconds to make a key, as a slow chip does",
+        _slow_down,
+        lambda device: _slow_down(device, 0),
+        argument="number of seconds",
     ),
     "tpm-lockout": Fault("the TPM is in dictionary attack lockout", _lock_out, _restore),
     "tpm-owned-by-stranger": Fault(

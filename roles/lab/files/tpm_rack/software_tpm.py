@@ -9,6 +9,7 @@ Python's own library alone, because the tests of the device's modules also run u
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -18,6 +19,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -103,6 +105,21 @@ class SoftwareTpm:
         return self._wanted_port
 
     @property
+    def seconds_per_key(self) -> float:
+        """How long it takes to make a key, as a slow chip does; 0 where it is as fast as swtpm."""
+        try:
+            return float((self.state_dir / "seconds-per-key").read_text())
+        except FileNotFoundError:
+            return 0
+
+    def slow_down(self, seconds: float) -> None:
+        """From its next start on it takes *seconds* longer to make a key; 0 makes it fast again."""
+        if seconds:
+            (self.state_dir / "seconds-per-key").write_text(f"{seconds}\n")
+        else:
+            (self.state_dir / "seconds-per-key").unlink(missing_ok=True)
+
+    @property
     def tcti(self) -> str:
         """How the TPM software stack and tpm2-tools are pointed at it."""
         return f"swtpm:host=127.0.0.1,port={self.port}"
@@ -154,22 +171,61 @@ class SoftwareTpm:
         """Powers it and waits until it answers; nothing where it runs already."""
         if self.running:
             return
+        seconds_per_key = self.seconds_per_key
+        port = reserved_port_pair(self.state_dir / "port-behind") if seconds_per_key else self.port
         command = ["swtpm", "socket", "--tpm2", "--daemon", "--tpmstate", f"dir={self._memory},mode=0600"]
-        command += ["--server", f"type=tcp,bindaddr=127.0.0.1,port={self.port}"]
-        command += ["--ctrl", f"type=tcp,bindaddr=127.0.0.1,port={self.port + 1}"]
+        command += ["--server", f"type=tcp,bindaddr=127.0.0.1,port={port}"]
+        command += ["--ctrl", f"type=tcp,bindaddr=127.0.0.1,port={port + 1}"]
         command += ["--flags", "not-need-init,startup-clear", "--pid", f"file={self._pid_file}"]
         command += ["--log", f"file={self.state_dir}/swtpm.log,level=1"]
         deadline = time.monotonic() + seconds
         while True:
             done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-            if done.returncode == 0 and self._accepts():
-                return
+            if done.returncode == 0:
+                break
             if time.monotonic() > deadline:
                 raise SoftwareTpmError(f"swtpm did not start in {self.state_dir}: {done.stdout}")
             time.sleep(0.1)
+        if seconds_per_key:
+            self._stand_before(port, seconds_per_key)
+        while not self._accepts():
+            if time.monotonic() > deadline:
+                raise SoftwareTpmError(f"the TPM in {self.state_dir} does not take connections")
+            time.sleep(0.1)
+
+    def _stand_before(self, port: int, seconds_per_key: float) -> None:
+        programs = Path(__file__).resolve().parents[1]
+        numbers = [str(self.port), str(port), str(seconds_per_key)]
+        slow_chip = subprocess.Popen(
+            [sys.executable, "-m", "tpm_rack.slow_chip", *numbers, str(self.state_dir)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+            env={**os.environ, "PYTHONPATH": str(programs)},
+        )
+        self._slow_chip_pid_file.write_text(f"{slow_chip.pid}\n")
+
+    @property
+    def _slow_chip_pid_file(self) -> Path:
+        return self.state_dir / "slow-chip.pid"
+
+    def _stand_aside(self) -> None:
+        try:
+            pid = int(self._slow_chip_pid_file.read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError):
+            command = []
+        if b"tpm_rack.slow_chip" in command and os.fsencode(self.state_dir) in command:
+            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+        self._slow_chip_pid_file.unlink(missing_ok=True)
 
     def stop(self) -> None:
         """Cuts its power. The chip's memory stays; as with a real one, no command is told that this comes."""
+        self._stand_aside()
         pid = self.pid
         if pid is None:
             return

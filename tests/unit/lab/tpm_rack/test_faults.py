@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 
 import pytest
 
@@ -46,6 +47,19 @@ def test_a_tpm_that_is_gone_is_gone_after_a_power_cycle_too(console, break_):
     assert console.tpm(BROKEN, "tpm2_getrandom", "--hex", "4").returncode
     console.rack.mend(BROKEN, "tpm-gone")
     assert console.tpm(BROKEN, "tpm2_getrandom", "--hex", "4").returncode == 0
+
+
+def test_a_slow_tpm_is_slow_at_keys_alone(console, break_, tmp_path):
+    break_("tpm-slow", "2")
+    began = time.monotonic()
+    assert console.tpm(BROKEN, "tpm2_getrandom", "--hex", "4").returncode == 0
+    assert time.monotonic() - began < 2
+    console.endorsement_key(BROKEN, tmp_path)
+    assert time.monotonic() - began > 2
+    console.rack.power_cycle([BROKEN])
+    began = time.monotonic()
+    console.endorsement_key(BROKEN, tmp_path)
+    assert time.monotonic() - began > 2
 
 
 def test_a_tpm_in_lockout(console, break_):
