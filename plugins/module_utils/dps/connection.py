@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_required_lib
 
@@ -17,6 +18,7 @@ from .pacing import Pacer
 from .service import AZURE_CORE_IMPORT_ERROR, DEFAULT_RETRY_BUDGET, DEFAULT_TIMEOUT, Service
 
 CONCURRENCY = 8
+Connection = TypeVar("Connection")
 
 
 def connection_options() -> dict[str, dict[str, Any]]:
@@ -58,13 +60,19 @@ def run(module: AnsibleModule, function: Callable[[Service], dict[str, Any]]) ->
             msg=missing_required_lib("azure-core and requests", reason="to talk to the provisioning service"),
             exception=AZURE_CORE_IMPORT_ERROR,
         )
+    conclude(module, lambda: contextlib.closing(open_service(module.params)), function)
+
+
+def conclude(
+    module: AnsibleModule,
+    connect: Callable[[], contextlib.AbstractContextManager[Connection]],
+    function: Callable[[Connection], dict[str, Any]],
+) -> None:
+    """Exits *module* with what *function* returns for what *connect* opens, or fails it with what went wrong."""
     result: dict[str, Any]
     try:
-        service = open_service(module.params)
-        try:
-            result = function(service)
-        finally:
-            service.close()
+        with connect() as connection:
+            result = function(connection)
     except DpsError as error:
         result = {"failed": True, **error.as_result()}
     # Outside of the handler: inside, Ansible would take it for a crash and show a traceback.

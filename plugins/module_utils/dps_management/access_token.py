@@ -77,6 +77,9 @@ def _check(wanted: dict[str, Any]) -> None:
         raise DpsError(f"valid_seconds is {wanted['valid_seconds']}; it goes from 60 to {LONGEST_SECONDS} (a year).")
     if not 0 <= wanted["renew_seconds"] < wanted["valid_seconds"]:
         raise DpsError("renew_seconds has to be less than valid_seconds, or every run would write a new token.")
+    directory = os.path.dirname(os.path.abspath(wanted["path"]))
+    if not os.path.isdir(directory):
+        raise DpsError(f"The directory {directory} is not there.", hint="Make it, open to nobody else, and run again.")
 
 
 def _expiry_in(path: str, host: str, policy: str, key: bytes) -> int | None:

@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_required_lib
 
-from ..dps.connection import check_connection, entra_options
+from ..dps.connection import check_connection, conclude, entra_options
 from ..dps.credentials import AZURE_IDENTITY_IMPORT_ERROR, entra_credential
 from ..dps.errors import DpsError
 from .resource_manager import AZURE_MGMT_IMPORT_ERROR, PUBLIC_ENDPOINT, ResourceManager, open_client
@@ -42,20 +43,7 @@ def run(module: AnsibleModule, function: Callable[[ResourceManager], dict[str, A
             ),
             exception=missing,
         )
-    failure: dict[str, Any] | None = None
-    result: dict[str, Any] = {}
-    try:
-        manager = open_manager(module.params)
-        try:
-            result = function(manager)
-        finally:
-            manager.close()
-    except DpsError as error:
-        failure = error.as_result()
-    # Outside of the handler: inside, Ansible would take it for a crash and show a traceback.
-    if failure is not None:
-        module.fail_json(**failure)
-    module.exit_json(**result)
+    conclude(module, lambda: contextlib.closing(open_manager(module.params)), function)
 
 
 def open_manager(params: dict[str, Any]) -> ResourceManager:

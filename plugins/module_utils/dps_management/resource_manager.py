@@ -105,12 +105,12 @@ class ResourceManager:
         self._client.close()
 
     def instance(self, name: str) -> dict[str, Any] | None:
-        """One instance without its keys, None where there is none (nor, maybe, a group of that name)."""
+        """One instance without its keys, None where the group has none of that name."""
         try:
             with self._telling(f"read the DPS instance {name}"):
                 return self._resources.get(name, self._group).as_dict()
         except DpsError as error:
-            if error.error_code in ("ResourceNotFound", "ResourceGroupNotFound"):
+            if error.error_code == "ResourceNotFound":
                 return None
             raise
 

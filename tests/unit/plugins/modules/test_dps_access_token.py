@@ -94,7 +94,7 @@ def test_a_token_that_ended_or_is_for_another_host_is_told_by_the_modules(token,
         ({"instance": "nowhere"}, "There is no DPS instance nowhere"),
         ({"valid_seconds": 59}, "it goes from 60"),
         ({"valid_seconds": 600}, "renew_seconds has to be less"),
-        ({"path": "/nowhere/maker.sas"}, "could not be written: cannot place /nowhere/maker.sas"),
+        ({"path": "/nowhere/maker.sas"}, "The directory /nowhere is not there"),
         ({"path": "/"}, "no regular file"),
     ],
 )

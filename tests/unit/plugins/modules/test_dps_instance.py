@@ -94,7 +94,8 @@ def test_instances_of_a_group_and_of_a_subscription(ensure, azure, run_module):
     ("options", "told"),
     [
         ({"location": None}, "to make it location is needed"),
-        ({"resource_group": "nowhere"}, "Resource group 'nowhere' could not be found"),
+        ({"resource_group": "nowhere", "check": True}, "Resource group 'nowhere' could not be found"),
+        ({"resource_group": "nowhere", "state": "absent"}, "resource groups are not made here"),
         ({"subscription_id": "00000000-0000-0000-0000-000000000000"}, "Check subscription_id"),
         ({"instance": "no_good"}, "3 to 64 letters"),
         ({"instance": "lab-dps", "location": "eastus"}, "cannot be moved"),
