@@ -5,18 +5,21 @@
 """How fast a fleet's enrollments are planned and applied, against the emulated service on this machine.
 
 Prints one line of JSON. For each size: records a second and seconds of a create and of a run that changes nothing, with
-the quota off, and the peak memory of the process that did it (emulator not included). Then one throttled create:
-the share of the allowed rate that was reached, and the share of calls that the service answered with 429, with the
-quota as documented, for as many minutes as ``--windows`` says.
+the quota off; the seconds of processor that it and the emulator used, which other work on the machine does not change;
+and the peak memory of the process that did it (emulator not included). Then two throttled creates, a bulk call counting
+as one and as ten: the share of the allowed rate that was reached, and the share of calls that the service answered with
+429, with the quota as documented, for as many minutes as ``--windows`` says.
 
-Each figure is taken by a process of its own, which goes the way of the module: index, plan, apply.
+Each figure is taken by the module, in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import hashlib
+import io
 import json
 import os
 import resource
@@ -58,33 +61,6 @@ def write_manifest(path: Path, count: int, prefix: str) -> None:
             file.write(json.dumps(record) + "\n")
 
 
-def run_here(manifest: str, connection: dict) -> dict:
-    """One run in this process: counts, seconds and peak memory."""
-    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.apply import Options, apply_plan, make_plan
-    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.credentials import parse_connection_string
-    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.manifest import FileSource, Index
-    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.report import Report
-    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.service import Service
-
-    begun = time.monotonic()
-    service = Service(parse_connection_string(connection["connection_string"]), ca_file=connection["ca_file"])
-    index = Index(FileSource(manifest))
-    assert not index.problems
-    report = Report(index, results_limit=1000, diff_limit=50)
-    plan = make_plan(service, index, Options(), on_unchanged=report.unchanged)
-    apply_plan(service, index, plan, Options(), on_outcome=report.outcome)
-    seconds = time.monotonic() - begun
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"counts": report.counts, "seconds": seconds, "peak_mb": peak}
-
-
-def run_apart(manifest: Path, connection: dict) -> dict:
-    """The same in a process of its own."""
-    command = [sys.executable, __file__, "--one", str(manifest), "--connection", json.dumps(connection)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout)
-
-
 class Emulator:
     """The emulated service, started for this benchmark and ended with it."""
 
@@ -107,17 +83,49 @@ class Emulator:
         answer.raise_for_status()
         return answer.json() if answer.content else {}
 
+    def cpu_seconds(self) -> float:
+        """What it has used of the processors so far."""
+        fields = Path(f"/proc/{self.connection['pid']}/stat").read_text().rsplit(") ", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> None:
         """Ends it."""
         self._command("stop")
 
 
+def run_here(options: dict) -> dict:
+    """One run of the module in this process: its result, seconds, seconds of processor, and peak memory."""
+    from ansible.module_utils.testing import patch_module_args
+    from ansible_collections.tpmfleet.azure_dps.plugins.modules import dps_enrollments
+
+    printed = io.StringIO()
+    begun = time.monotonic()
+    with patch_module_args(options), contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        dps_enrollments.main()
+    seconds = time.monotonic() - begun
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = used.ru_utime + used.ru_stime
+    result = json.loads(printed.getvalue())
+    return {"result": result, "seconds": seconds, "cpu_seconds": cpu, "peak_mb": used.ru_maxrss / 1024}
+
+
+def run_apart(emulator: Emulator, manifest: Path) -> dict:
+    """The same in a process of its own, with what it cost the emulator."""
+    options = {name: emulator.connection[name] for name in ("connection_string", "ca_file")}
+    command = [sys.executable, __file__, "--one", json.dumps({**options, "manifest": str(manifest)})]
+    before = emulator.cpu_seconds()
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return {**json.loads(done.stdout), "emulator_cpu_seconds": emulator.cpu_seconds() - before}
+
+
 def figure(done: dict, action: str, count: int) -> dict:
     """What is printed of a run that must have done *action* to all."""
-    assert done["counts"][action] == count, done
+    assert done["result"]["counts"][action] == count, done["result"].get("msg")
     return {
         "records_per_second": round(count / done["seconds"]),
         "seconds": round(done["seconds"], 1),
+        "cpu_seconds": round(done["cpu_seconds"], 1),
+        "emulator_cpu_seconds": round(done["emulator_cpu_seconds"], 1),
         "peak_mb": round(done["peak_mb"]),
     }
 
@@ -132,7 +140,7 @@ def throttled(emulator: Emulator, directory: Path, *, window: float, windows: in
     emulator.control("DELETE", "stats")
     manifest = directory / "throttled.jsonl"
     write_manifest(manifest, count, f"throttled-{each}")
-    done = run_apart(manifest, emulator.connection)
+    done = run_apart(emulator, manifest)
     result = figure(done, "created", count)
     by_status: dict[str, int] = {}
     for operation, statuses in emulator.control("GET", "stats")["calls"].items():
@@ -156,11 +164,10 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="*", default=[1000, 10_000, 100_000])
     parser.add_argument("--window", type=float, default=60.0, help="seconds that the throttled quota looks back")
     parser.add_argument("--windows", type=int, default=3, help="how many windows the throttled create takes; 0: none")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    parser.add_argument("--connection", type=json.loads, help=argparse.SUPPRESS)
+    parser.add_argument("--one", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        sys.stdout.write(json.dumps(run_here(options.one, options.connection)))
+        sys.stdout.write(json.dumps(run_here(options.one)))
         return
     result: dict = {"machine": {"cpus": os.cpu_count()}, "sizes": {}}
     with tempfile.TemporaryDirectory() as name:
@@ -173,8 +180,8 @@ def main() -> None:
                 manifest = directory / f"{size}.jsonl"
                 write_manifest(manifest, size, "unit")
                 result["sizes"][str(size)] = {
-                    "create": figure(run_apart(manifest, emulator.connection), "created", size),
-                    "no_change": figure(run_apart(manifest, emulator.connection), "unchanged", size),
+                    "create": figure(run_apart(emulator, manifest), "created", size),
+                    "no_change": figure(run_apart(emulator, manifest), "unchanged", size),
                 }
                 manifest.unlink()
             finally:
