@@ -153,8 +153,10 @@ options:
       - Per cent of the service's quota that this task may use. Devices that register and other tasks share the same
         quota.
       - With V(100) calls are made freely until the service refuses one, and then as often as it was seen to take.
-      - With less every enrollment of a bulk call is counted as an operation of the 1,000 a minute that are documented.
-        Whether the service counts so cannot be found out without using up the others' share.
+      - With less, the share is one of the 1,000 operations a minute that are documented, until a refusal tells another
+        quota. Whether a bulk call of ten enrollments counts as one operation or as ten is not documented. A batch that
+        is larger than the share in the dearer reading finds it out, by going on for half a minute at the pace of the
+        whole quota; then it keeps to its share.
     type: int
     default: 100
   results_limit:

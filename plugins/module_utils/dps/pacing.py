@@ -9,6 +9,11 @@ not, and others use the same quota. So nothing is assumed. Calls go out side by 
 dearer reading; at the limit one call alone tries whether there is more. Accepted, the cheaper reading is taken. Refused
 with 429, as much is spent from then on as the service was seen to take, in the time after which it said that it takes
 more. More is tried again now and then, the more rarely the more often it was refused.
+
+Who may use a share only does not try for more. But which reading holds has to be known to him as well, or he would get
+along with a tenth of his share. So once his share is spent in the dearer reading and is whole again, bulk calls go out
+evenly, a little faster than the whole quota would allow in that reading, until either one is refused or more was let
+through than it allows. Evenly, so that what others are refused then is little: something ages out all the time.
 """
 
 from __future__ import annotations
@@ -25,6 +30,8 @@ _SHORTEST_PROBE = 10.0
 # A window that is taken for shorter than it is ends in a refusal each time.
 _MARGIN = 1.02
 _GLANCE = 0.005
+# How much faster than the quota calls go out that are to find out whether the dearer reading holds.
+_OVERSPEED = 1.2
 
 
 class Pacer:
@@ -51,6 +58,8 @@ class Pacer:
         self._window = LONGEST_WINDOW
         self._learned = False
         self._closed_until = 0.0
+        # From when on calls are to find out what a bulk call costs, once that is wanted.
+        self._asking_from: float | None = None
         # Whether the one call in flight tries for more than the limit; when the next may; and how many windows between.
         self._trying = False
         self._try_at = 0.0
@@ -84,6 +93,10 @@ class Pacer:
             if self._trying:
                 self._trying = False
                 self._raise_limit()
+            elif self._is_asking():
+                self._forget(self._clock())
+                if self._spent > DOCUMENTED_OPERATIONS:
+                    self._count_each_call_as_one()
 
     def refused(self, retry_after: float, held: int = 1) -> None:
         """The call was answered with 429; nobody calls for *retry_after* seconds."""
@@ -101,11 +114,20 @@ class Pacer:
             self._proven = self._limit
             self._limit += max(1, self._limit // 4)
             self._try_at = self._clock() + self._probe_seconds()
-        else:
+        elif self._each_counts:
             # Not the dearer reading, or not the documented quota.
-            self._limit = DOCUMENTED_OPERATIONS if self._each_counts else self._limit * 2
-            self._each_counts = False
-            self._spent = len(self._answered)
+            self._limit = DOCUMENTED_OPERATIONS
+            self._count_each_call_as_one()
+        else:
+            self._limit *= 2
+
+    def _count_each_call_as_one(self) -> None:
+        self._each_counts = False
+        self._spent = len(self._answered)
+
+    def _is_asking(self) -> bool:
+        """Whether it is open what a bulk call costs, for somebody who may use a share."""
+        return self._share < 1 and self._each_counts and not self._learned
 
     def _cost(self, held: int) -> int:
         return held if self._each_counts else 1
@@ -138,6 +160,10 @@ class Pacer:
         if now < self._closed_until:
             return self._closed_until - now
         self._forget(now)
+        if self._asking_from is not None and held > 1 and self._is_asking():
+            last = self._answered[-1][0] if self._answered else 0.0
+            evenly = held * self._window / DOCUMENTED_OPERATIONS / _OVERSPEED
+            return _GLANCE if self._in_flight else max(self._asking_from, last + evenly) - now
         flying = sum(map(self._cost, self._in_flight))
         # What is larger than the limit by itself goes alone.
         if self._spent + flying + self._cost(held) <= max(self._limit, self._cost(held)):
@@ -151,6 +177,9 @@ class Pacer:
                 # The raised limit has stood.
                 self._proven, self._patience = None, 1
             return 0.0
+        if held > 1 and self._answered and self._is_asking():
+            self._asking_from = self._answered[-1][0] + self._window
+            return self._asking_from - now
         return self._answered[0][0] + self._window - now if self._answered else _GLANCE
 
     def _forget(self, now: float) -> None:

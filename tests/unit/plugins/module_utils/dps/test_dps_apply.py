@@ -19,6 +19,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps import appl
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.apply import Options, apply_plan, make_plan
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.errors import DpsError
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.manifest import Index, ListSource
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.pacing import Pacer
 
 
 @pytest.fixture
@@ -210,31 +211,110 @@ client = service.Service(credentials.parse_connection_string(sys.argv[1]), ca_fi
 index = manifest.Index(manifest.FileSource(sys.argv[3]))
 plan = apply.make_plan(client, index, apply.Options())
 print("planned", flush=True)
-apply.apply_plan(client, index, plan, apply.Options(), on_outcome=lambda outcome: None)
+outcomes = []
+apply.apply_plan(client, index, plan, apply.Options(), on_outcome=outcomes.append)
+print(*(f"{one.step.registration_id}={one.action}" for one in outcomes), flush=True)
 """
+
+
+def apply_command(dps, path, records):
+    """The command of a process that applies *records*, by way of the file *path*."""
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return [sys.executable, "-c", APPLY, dps.where["connection_string"], dps.where["ca_file"], str(path)]
 
 
 def test_a_run_that_is_killed_anywhere_is_completed_by_the_next(dps, service, run, records, tmp_path):
     wanted = records(1500, device_id="d")
     run(records(300))
-    path = tmp_path / "manifest.jsonl"
-    path.write_text("".join(json.dumps(record) + "\n" for record in wanted))
-    command = [sys.executable, "-c", APPLY, dps.where["connection_string"], dps.where["ca_file"], str(path)]
+    command = apply_command(dps, tmp_path / "manifest.jsonl", wanted)
     # So slow that no run comes to its end: 150 calls, eight at a time, take two seconds.
     dps.fault(method="POST", path="/enrollments$", delay=0.1, count=10_000)
     seed = random.randrange(10**6)
     chance = random.Random(seed)
     for _kill in range(4):
+        written = dps.control("GET", "stats")["enrollments"]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             process.stdout.readline()
-            time.sleep(chance.uniform(0.12, 0.3))
+            # Not by the clock, which a busy machine stretches.
+            while process.poll() is None and dps.control("GET", "stats")["enrollments"] <= written:
+                time.sleep(0.01)
+            time.sleep(chance.uniform(0, 0.2))
             process.send_signal(signal.SIGKILL)
     dps.control("DELETE", "faults")
     before = dps.control("GET", "stats")["enrollments"]
     assert 300 < before < 1500, f"seed {seed}: no run was killed half-way"
+    done_before = {
+        one["registrationId"]: one["etag"] for page in service.pages() for one in page if one.get("deviceId") == "d"
+    }
     counts, done = run(wanted)
     assert counts["create"] == 1500 - before, f"seed {seed}"
     assert "failed" not in counted(done)
+    # Nothing is done twice.
+    assert counts["unchanged"] == len(done_before)
+    assert all(service.enrollment(one)["etag"] == done_before[one] for one in list(done_before)[::50])
     assert counted(run(wanted)[1]) == {"unchanged": 1500}
     found = [document for page in service.pages() for document in page]
     assert len(found) == 1500 and {document["deviceId"] for document in found} == {"d"}
+
+
+def test_two_processes_at_once_on_overlapping_sets_end_whole(dps, service, run, records, tmp_path):
+    run(records(100, 400))
+    first, second = records(500, device_id="a"), records(500, 250, device_id="b")
+    commands = [
+        apply_command(dps, tmp_path / f"{name}.jsonl", wanted) for name, wanted in (("a", first), ("b", second))
+    ]
+    dps.fault(method="POST", path="/enrollments$", delay=0.05, count=10_000)
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+    ends = [process.communicate(timeout=120)[0].split() for process in processes]
+    dps.control("DELETE", "faults")
+    assert [process.returncode for process in processes] == [0, 0]
+    outcomes = [dict(one.rsplit("=", 1) for one in told[1:]) for told in ends]
+    assert all(len(one) == 500 and "failed" not in one.values() for one in outcomes)
+    created = [one for done in outcomes for one, action in done.items() if action == "created"]
+    assert len(created) == len(set(created)) == 650
+    found = {one["registrationId"]: one for page in service.pages() for one in page}
+    assert len(found) == 750
+    keys = [record["endorsement_key"] for record in records(750)]
+    for number in range(750):
+        one = found[f"unit-{number}"]
+        both = ("a", "b") if 250 <= number < 500 else ("a",) if number < 250 else ("b",)
+        assert one["deviceId"] in both and one["attestation"]["tpm"]["endorsementKey"] == keys[number]
+    # Whoever comes last has his way, and leaves the rest alone.
+    assert "failed" not in counted(run(first)[1])
+    assert {service.enrollment(f"unit-{number}")["deviceId"] for number in (250, 499)} == {"a"}
+    assert service.enrollment("unit-500")["deviceId"] == "b"
+
+
+def test_a_share_of_the_quota_leaves_the_rest_to_the_devices(dps, service, records):
+    # Forty operations in two seconds, and half of them for the apply; devices take eight a second.
+    dps.settings(throttle=True, operations_per_window=40, window_seconds=2.0)
+    dps.control("DELETE", "quotas")
+    service.pacer = Pacer(0.5)
+    index = Index(ListSource(records(900)))
+    plan = make_plan(service, index, Options())
+    ended = threading.Event()
+    answers = []
+    url = f"{dps.where['endpoint']}/registrations/unit-0?api-version=2021-10-01"
+    headers = {"Authorization": service._access.authorization()}
+
+    def devices():
+        while not ended.wait(1 / 8):
+            answers.append(dps.session.get(url, headers=headers, timeout=10).status_code)
+
+    thread = threading.Thread(target=devices)
+    thread.start()
+    begun = time.monotonic()
+    outcomes = []
+    try:
+        apply_plan(service, index, plan, Options(), on_outcome=outcomes.append)
+    finally:
+        ended.set()
+        thread.join()
+    seconds = time.monotonic() - begun
+    assert {outcome.action for outcome in outcomes} == {"created"} and len(outcomes) == 900
+    # 90 calls: at first as many as the quota takes, since it was not known; then twenty in two seconds.
+    assert seconds > 2.0 * (90 - 40) / 20 - 1
+    assert len(answers) > 8 * 2
+    # Those that met the first calls.
+    assert answers.count(429) <= 8 * 2
+    assert answers[8 * 2 + 4 :].count(429) <= 1

@@ -29,10 +29,13 @@ class World:
     def sleep(self, seconds: float) -> None:
         self.now += max(seconds, 0.001)
 
-    def call(self, pacer: Pacer, held: int = 1, cost: int = 1) -> None:
-        pacer.wait(held)
+    def forget(self) -> None:
         while self.taken and self.taken[0] <= self.now - self.window:
             self.taken.popleft()
+
+    def call(self, pacer: Pacer, held: int = 1, cost: int = 1) -> None:
+        pacer.wait(held)
+        self.forget()
         accepted = len(self.taken) + cost <= self.quota
         if accepted:
             self.taken.extend([self.now] * cost)
@@ -93,6 +96,47 @@ def test_a_share_of_the_documented_quota_is_never_refused():
     world.run(pacer_in(world, 0.5), minutes=10)
     assert world.refused == 0
     assert 0.95 * 500 * 10 <= world.done <= 500 * 11
+
+
+@pytest.mark.parametrize(("cost", "refused"), [(1, 0), (10, 1)])
+def test_what_a_bulk_call_costs_is_found_with_a_share_too_at_the_price_of_one_refusal(cost, refused):
+    world = World(1000)
+    pacer = pacer_in(world, 0.5)
+    while world.now < 180:
+        world.call(pacer, 10, cost)
+    assert world.refused == refused
+    before = world.done
+    while world.now < 180 + 600:
+        world.call(pacer, 10, cost)
+    assert world.refused == refused
+    assert 0.95 * 10 * 500 / cost <= world.done - before <= 11 * 500 / cost
+
+
+@pytest.mark.parametrize("cost", [1, 10])
+def test_asking_what_a_bulk_call_costs_leaves_the_devices_theirs(cost):
+    # Others take 300 a minute all the time.
+    world = World(1000)
+    pacer = pacer_in(world, 0.5)
+    refused, calls = 0, 0
+    while world.now < 600:
+        world.call(pacer, 10, cost)
+        while calls < world.now * 5:
+            calls += 1
+            world.forget()
+            if len(world.taken) < world.quota:
+                world.taken.append(world.now)
+            else:
+                refused += 1
+    assert calls >= 3000 and refused <= 0.01 * calls
+    assert world.refused <= 1
+
+
+def test_a_batch_within_the_share_asks_nothing():
+    world = World(1000)
+    pacer = pacer_in(world, 0.5)
+    for _call in range(50):
+        world.call(pacer, 10, 10)
+    assert world.now < 1 and world.refused == 0
 
 
 def test_a_share_of_a_smaller_quota_is_found_by_one_refusal():
