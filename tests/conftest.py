@@ -167,11 +167,14 @@ def service(dps):
 @pytest.fixture
 def run_module(capsys):
     """Runs a module of the collection in this process; what it returned."""
+    from ansible.module_utils.common import warnings
     from ansible.module_utils.testing import patch_module_args
 
     def run(name: str, /, *, check: bool = False, diff: bool = False, **options: object) -> dict:
         module = importlib.import_module(f"ansible_collections.tpmfleet.azure_dps.plugins.modules.{name}")
         arguments = {**options, "_ansible_check_mode": check, "_ansible_diff": diff}
+        # A module is a process of its own, which knows nothing of another one's warnings.
+        warnings._global_warnings.clear()
         with patch_module_args(arguments), pytest.raises(SystemExit):
             module.main()
         return json.loads(capsys.readouterr().out)

@@ -12,12 +12,13 @@ class ModuleDocFragment:
 options:
   ledger:
     description:
-      - The line's database, a path for SQLite or an SQLAlchemy URL for another one, where the task runs. It is made
-        where it is not there yet, readable by its owner only.
-      - Several stations share one in PostgreSQL, C(postgresql+psycopg://HOST/DATABASE). A password belongs in the
-        driver's own file (C(~/.pgpass)) and not in the URL.
+      - The line's database, a path for SQLite, where the task runs, or an SQLAlchemy URL for PostgreSQL. A file is made
+        where it is not there yet, readable by its owner only; so are tables.
+      - Several stations share one in PostgreSQL, C(postgresql+psycopg://HOST/DATABASE). Who writes waits until another
+        one is done, for a minute at most. A password belongs in the driver's own file (C(~/.pgpass)), not in the URL.
     type: str
     required: true
 requirements:
   - SQLAlchemy 2.0 or later where the task runs, which is the controller
+  - psycopg 3 there as well, for PostgreSQL
 """

@@ -12,7 +12,7 @@ from typing import Any, Callable
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from .dps.errors import DpsError
-from .ledger.database import SQLALCHEMY_IMPORT_ERROR, LedgerError, opened
+from .ledger.database import SQLALCHEMY_IMPORT_ERROR, Access, LedgerError, opened, password_in
 from .trust.findings import TrustError
 
 
@@ -33,9 +33,14 @@ def run(module: AnsibleModule, function: Callable[[Any], dict[str, Any]], *, rea
             msg=missing_required_lib("SQLAlchemy", reason="to keep the line's ledger"),
             exception=SQLALCHEMY_IMPORT_ERROR,
         )
+    password = password_in(module.params["ledger"])
+    if password:
+        # It belongs elsewhere, and Ansible would show it with the module's arguments.
+        module.no_log_values.add(password)
+    access = Access.READ if reads_only else Access.PREDICT if module.check_mode else Access.WRITE
     result: dict[str, Any]
     try:
-        with opened(module.params["ledger"], keep=not (module.check_mode or reads_only)) as connection:
+        with opened(module.params["ledger"], access) as connection:
             result = function(connection)
             if result.get("failed"):
                 connection.rollback()

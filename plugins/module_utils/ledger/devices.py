@@ -28,10 +28,10 @@ class Devices:
         """The row of the device that *record* is about, None where the ledger does not know it."""
         for name in _IDENTITIES:
             if record.get(name):
-                row = self._newest(DEVICES.c[name] == record[name])
+                row = self._newest(DEVICES.c[name] == identity(name, record[name]))
                 return self._row_without_name(record) if row is None else row
         if record.get("registration_id"):
-            return self._newest(DEVICES.c.registration_id == record["registration_id"])
+            return self._newest(DEVICES.c.registration_id == identity("registration_id", record["registration_id"]))
         return None
 
     def _row_without_name(self, record: Mapping[str, Any]) -> int | None:
@@ -39,12 +39,12 @@ class Devices:
         if not record.get("endorsement_key_sha256") or not record.get("host"):
             return None
         unnamed = [
-            sqlalchemy.or_(DEVICES.c[name].is_(None), DEVICES.c[name] == record.get(name))
+            sqlalchemy.or_(DEVICES.c[name].is_(None), DEVICES.c[name] == identity(name, record.get(name)))
             for name in ("serial_number", "device_id")
         ]
         return self._newest(
             sqlalchemy.and_(
-                DEVICES.c.host == record["host"],
+                DEVICES.c.host == identity("host", record["host"]),
                 DEVICES.c.endorsement_key_sha256 == record["endorsement_key_sha256"],
                 *unnamed,
             )
@@ -63,7 +63,7 @@ class Devices:
         """The record of a device other than that in *row* which has *value* in the column *name*."""
         if not value:
             return None
-        found = sqlalchemy.select(DEVICES.c.record).where(DEVICES.c[name] == value)
+        found = sqlalchemy.select(DEVICES.c.record).where(DEVICES.c[name] == identity(name, value))
         if row is not None:
             found = found.where(DEVICES.c.id != row)
         text = self._connection.execute(found).scalar()
@@ -71,7 +71,7 @@ class Devices:
 
     def save(self, row: int | None, record: Mapping[str, Any]) -> int:
         """Writes *record* into *row*, or a new one; returns the row."""
-        values = {name: record.get(name) for name in _COLUMNS}
+        values: dict[str, Any] = {name: identity(name, record.get(name)) for name in _COLUMNS}
         values["record"] = json.dumps(record, sort_keys=True)
         if row is None:
             return self._connection.execute(DEVICES.insert().values(**values)).inserted_primary_key[0]
@@ -103,9 +103,19 @@ class Devices:
 
 
 def twins(records: Sequence[Mapping[str, Any]], name: str) -> dict[Any, list[Mapping[str, Any]]]:
-    """The records of one batch that share a value of *name*, by that value; a value that one record has is left out."""
+    """The records of one batch that share a value of *name*, by its identity; what only one record has is left out."""
     by_value: dict[Any, list[Mapping[str, Any]]] = {}
     for record in records:
         if record.get(name):
-            by_value.setdefault(record[name], []).append(record)
+            by_value.setdefault(identity(name, record[name]), []).append(record)
     return {value: sharing for value, sharing in by_value.items() if len(sharing) > 1}
+
+
+def identity(name: str, value: Any) -> str | None:
+    """What devices are compared by in the column *name*: the value as text.
+
+    Letters of a registration ID count the same in both cases (concept page "Registration ID").
+    """
+    if value is None:
+        return None
+    return str(value).lower() if name == "registration_id" else str(value)

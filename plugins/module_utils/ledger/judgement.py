@@ -12,7 +12,7 @@ from typing import Any
 
 from ..record import VERIFIED, called, merged, outcome_state, with_step
 from ..trust.policy import CertificatePolicy, Judged
-from .devices import Devices, twins
+from .devices import Devices, identity, twins
 from .ek_list import ListedKeys
 
 LIST_POLICIES = ("required", "preferred", "ignored")
@@ -82,6 +82,7 @@ class Step:
         record = merged({**known, **shipment}, {**said, "certified_tpm": judged.certified})
         outcome = said.get("outcome") or {}
         reasons = [
+            *self._not_text(said),
             *self._shared_in_batch(said, shared),
             *self._shared_with_known(record, row),
             *self._another_tpm(said, known),
@@ -117,10 +118,20 @@ class Step:
         return event
 
     @staticmethod
+    def _not_text(said: Mapping[str, Any]) -> list[str]:
+        """YAML reads 000123 as the number 83, so that what a number was written as cannot be told."""
+        return [
+            f"its {words} is {said[name]!r}, which is no text; write it in quotes in the inventory, or zeros are lost"
+            for name, words in _UNIQUE.items()
+            if said.get(name) is not None and not isinstance(said[name], str)
+        ]
+
+    @staticmethod
     def _shared_in_batch(said: Mapping[str, Any], shared: Mapping[str, Mapping[Any, list]]) -> list[str]:
         reasons: list[str] = []
         for name, words in _UNIQUE.items():
-            others = [other for other in shared[name].get(said.get(name), ()) if other["host"] != said["host"]]
+            sharing = shared[name].get(identity(name, said.get(name)), ())
+            others = [other for other in sharing if other["host"] != said["host"]]
             # The default registration ID follows from the key, so with the key all is said.
             if others and not (name == "registration_id" and reasons):
                 names = ", ".join(called(other) for other in others)
