@@ -103,8 +103,6 @@ class Line:
 @pytest.fixture(scope="module")
 def line(tmp_path_factory):
     """The rack, with the keys of each device."""
-    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.connection import connect
-    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.ownership import Wish, claim_or_release
     from tpm_rack.rack import Rack
 
     rack = Rack(tmp_path_factory.mktemp("possession") / "rack")
@@ -112,12 +110,31 @@ def line(tmp_path_factory):
         rack.up(3, hidden=[tmp_path_factory.getbasetemp()])
         line = Line(rack)
         for name in line.described:
-            with connect(line.tcti(name), 60) as esys:
-                claimed = claim_or_release(esys, Wish("claimed"), check_mode=name == FRESH)
-            line.keys[name] = (claimed["endorsement_key"]["public"], claimed["storage_root_key"]["public"])
+            line.keys[name] = primary_keys(line.tcti(name), persist=name != FRESH)
         yield line
     finally:
         rack.down()
+
+
+def primary_keys(tcti: str, *, persist: bool) -> tuple[str, str]:
+    """The endorsement and the storage root key of a fresh TPM, in base64, persisted where clients look for them."""
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import templates
+    from tpm2_pytss import ESAPI
+    from tpm2_pytss.constants import ESYS_TR
+    from tpm2_pytss.types import TPM2B_SENSITIVE_CREATE
+
+    keys = []
+    with ESAPI(tcti) as esys:
+        for template, hierarchy, persistent in (
+            (templates.ek_template(), ESYS_TR.ENDORSEMENT, templates.EK_HANDLE),
+            (templates.srk_template(), ESYS_TR.OWNER, templates.SRK_HANDLE),
+        ):
+            handle, public, *_rest = esys.create_primary(TPM2B_SENSITIVE_CREATE(), template, hierarchy)
+            if persist:
+                esys.evict_control(ESYS_TR.OWNER, handle, persistent)
+            esys.flush_context(handle)
+            keys.append(base64.b64encode(public.marshal()).decode())
+    return keys[0], keys[1]
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import base64
 import secrets
 
 import pytest
@@ -14,8 +13,6 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import temp
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.challenge import NONCE_BYTES, Challenge
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.connection import TpmError, connect
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.credential import activate_credential
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.ownership import bring_about
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.ownership_wish import Wish
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.possession import answer_challenge
 from tpm2_pytss.constants import ESYS_TR
 from tpm2_pytss.types import TPM2B_PUBLIC, TPM2B_SENSITIVE_CREATE
@@ -27,11 +24,20 @@ SECRET = secrets.token_bytes(32)
 
 
 def claim(tpm, **auths):
-    """Claims *tpm*; its endorsement and storage root key."""
-    wish = Wish("claimed", **{name: value.encode() for name, value in auths.items()})
+    """Persists both keys in *tpm* and sets authorizations, by hierarchy; its endorsement and storage root key."""
+    keys = []
     with connect(tpm.tcti, 60) as esys:
-        result = bring_about(esys, wish, check_mode=False)
-    return tuple(base64.b64decode(result[key]["public"]) for key in ("endorsement_key", "storage_root_key"))
+        for template, hierarchy, persistent in (
+            (templates.ek_template(), ESYS_TR.ENDORSEMENT, templates.EK_HANDLE),
+            (templates.srk_template(), ESYS_TR.OWNER, templates.SRK_HANDLE),
+        ):
+            handle, public, *_rest = esys.create_primary(TPM2B_SENSITIVE_CREATE(), template, hierarchy)
+            esys.evict_control(ESYS_TR.OWNER, handle, persistent)
+            esys.flush_context(handle)
+            keys.append(bytes(public.marshal()))
+        for hierarchy, auth in auths.items():
+            esys.hierarchy_change_auth(getattr(ESYS_TR, hierarchy.upper()), auth)
+    return tuple(keys)
 
 
 def made_from(tpm, template, hierarchy):
@@ -71,7 +77,7 @@ def assert_proven(said, challenge, keys):
 
 
 def test_a_claimed_tpm_answers_and_nothing_in_it_changes(chip, tools):
-    keys = claim(chip, owner_auth=OWNER, lockout_auth="lockout")
+    keys = claim(chip, owner=OWNER, lockout="lockout")
     before = tools.state()
     said, challenge = answer_of(chip, keys)
     assert_proven(said, challenge, keys)
@@ -164,7 +170,7 @@ def test_a_tpm_takes_no_foreign_storage_root_key_for_its_own(chip, uncertified):
 
 
 def test_an_endorsement_authorization_is_needed_and_has_to_be_right(chip):
-    keys = claim(chip, endorsement_auth=ENDORSEMENT)
+    keys = claim(chip, endorsement=ENDORSEMENT)
     with pytest.raises(TpmError, match="has an authorization, and none was given.*set endorsement_auth"):
         answer_of(chip, keys)
     with pytest.raises(TpmError, match="endorsement authorization of this TPM is another one"):
@@ -174,7 +180,7 @@ def test_an_endorsement_authorization_is_needed_and_has_to_be_right(chip):
 
 
 def test_an_endorsement_authorization_is_not_seen_on_the_bus(chip, tmp_path, monkeypatch):
-    keys = claim(chip, endorsement_auth=ENDORSEMENT)
+    keys = claim(chip, endorsement=ENDORSEMENT)
     recording = tmp_path / "bus.pcap"
     monkeypatch.setenv("TCTI_PCAP_FILE", str(recording))
     said, challenge = answer_of(chip, keys, tcti=f"pcap:{chip.tcti}", endorsement_auth=ENDORSEMENT.encode())
