@@ -94,6 +94,20 @@ def make_ek(ek_of_modulus):
     return make
 
 
+@pytest.fixture(scope="session")
+def record_schema():
+    """What holds a device record against its published schema."""
+    import jsonschema
+    import referencing
+
+    schemas = [json.loads(path.read_text()) for path in sorted((COLLECTION / "meta").glob("*.schema.json"))]
+    registry = referencing.Registry().with_resources(
+        (schema["$id"], referencing.Resource.from_contents(schema)) for schema in schemas
+    )
+    [record] = [schema for schema in schemas if schema["$id"].endswith("/device-record.schema.json")]
+    return jsonschema.Draft202012Validator(record, registry=registry)
+
+
 class Dps:
     """The emulated service, seen from the side: its control API, and plain calls."""
 
