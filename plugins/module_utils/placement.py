@@ -5,7 +5,8 @@
 """Files that belong together, placed together: planned first, each replaced in one step, put back when told.
 
 A plan is a list of :class:`Placement`, made by comparing what is wanted with what is there; check mode ends with it,
-and applying consumes it. A file that is replaced stays next to the new one under its name with ``.previous``.
+and applying consumes it. Where a file's predecessor is to be kept, that is a file like the others, next to it under its
+name with ``.previous``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 class PlacementError(Exception):
@@ -66,8 +67,22 @@ class Placement:
 
 def plan(wanted: list[WantedFile]) -> list[Placement]:
     """What of *wanted* is not as wanted."""
-    found = (_look(each) for each in wanted)
-    return [each for each in found if each is not None]
+    found: list[Placement] = []
+    for each in wanted:
+        planned = _look(each)
+        if planned is None:
+            continue
+        if each.keep_previous and planned.before is not None:
+            kept = _look(_previous(planned))
+            found += [kept] if kept is not None else []
+        found.append(planned)
+    return found
+
+
+def _previous(planned: Placement) -> WantedFile:
+    path = planned.wanted.path + ".previous"
+    mode, owner = planned.before_mode, planned.before_owner
+    return replace(planned.wanted, path=path, content=planned.before, mode=mode, owner=owner, keep_previous=False)
 
 
 def _look(wanted: WantedFile) -> Placement | None:
@@ -92,8 +107,6 @@ def apply(placements: list[Placement]) -> None:
     done: list[Placement] = []
     for each in placements:
         try:
-            if each.wanted.keep_previous and each.before is not None:
-                write(each.wanted.path + ".previous", each.before, each.before_mode, each.before_owner)
             if each.wanted.content is None:
                 os.unlink(each.wanted.path)
             else:
