@@ -135,7 +135,7 @@ class Installation:
         shutil.rmtree(os.path.dirname(PROGRAM), ignore_errors=True)
         _remove_if_empty(CONFIGURATION_DIRECTORY)
         if self._options["purge"]:
-            shutil.rmtree(STATE_DIRECTORY, ignore_errors=True)
+            _shred_directory(STATE_DIRECTORY)
             if _user() is not None:
                 self._command(["userdel", USER])
         self._reload()
@@ -272,6 +272,20 @@ def _ensure_directory(path: str, mode: int, owner: tuple[int, int] | None) -> No
 def _remove_if_empty(path: str) -> None:
     with contextlib.suppress(OSError):
         os.rmdir(path)
+
+
+def _shred_directory(path: str) -> None:
+    """Removes the directory, and overwrites its files first."""
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False):
+                    placement.remove(entry.path, shred=True)
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise InstallationError(f"{error.filename} could not be removed: {error.strerror}") from error
 
 
 def _hash_of(path: str) -> str:

@@ -108,7 +108,7 @@ def apply(placements: list[Placement]) -> None:
     for each in placements:
         try:
             if each.wanted.content is None:
-                os.unlink(each.wanted.path)
+                remove(each.wanted.path, shred=each.wanted.secret)
             else:
                 write(each.wanted.path, each.wanted.content, each.wanted.mode, each.wanted.owner)
         except OSError as error:
@@ -125,6 +125,21 @@ def put_back(placements: list[Placement]) -> None:
         else:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(each.wanted.path)
+
+
+def remove(path: str, *, shred: bool) -> None:
+    """Removes a file; to *shred* it, its content is overwritten first.
+
+    Flash memory may write the new content elsewhere and keep the old one until it needs the room. What has to be gone
+    for good has to be worthless without a key that can be destroyed, as what the TPM has wrapped is.
+    """
+    if shred:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(os.urandom(os.fstat(descriptor).st_size))
+            stream.flush()
+            os.fsync(descriptor)
+    os.unlink(path)
 
 
 def write(path: str, content: bytes, mode: int, owner: tuple[int, int]) -> None:

@@ -121,7 +121,9 @@ options:
     default: true
   purge:
     description:
-      - With O(state=absent), whether the assignment and the client's user are removed too.
+      - With O(state=absent), whether the assignment and the client's user are removed too. Files are overwritten before
+        they are removed. On flash memory that may leave old content until its room is needed; the key of the hub is
+        wrapped by the TPM and of no use without it.
     type: bool
     default: false
   interpreter:
