@@ -12,7 +12,7 @@ author: tpmfleet contributors (@tpmfleet)
 description:
   - Joins device records with the registration states that M(tpmfleet.azure_dps.dps_registration_info) returned, and
     keeps the devices that are assigned to a hub.
-positional: _input, registrations
+positional: _input, registrations, planned
 options:
   _input:
     description: Device records with C(host) and C(registration_id).
@@ -24,6 +24,12 @@ options:
     type: list
     elements: dict
     required: true
+  planned:
+    description:
+      - Whether devices that a run would wait for count as assigned, which is for check mode. Each is said to be at the
+        hub where the ledger knows it, or at one that is yet to be told.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -49,18 +55,27 @@ _value:
 
 # What the ledger knows a device by.
 IDENTITY = ("host", "serial_number", "device_id", "registration_id")
+NOT_YET_TOLD = "not yet told"
 
 
-def activation_records(records: list[dict], registrations: list[dict]) -> list[dict]:
+def _hub(record: dict, state: dict, planned: bool) -> str | None:
+    """The hub that a device is at, or, where that is *planned*, will be at; None where it is at none."""
+    if state.get("status") == "assigned":
+        return state["assigned_hub"]
+    if not planned or state.get("status") == "disabled":
+        return None
+    steps = record.get("steps") or {}
+    return steps.get("field_activation", {}).get("outcome", {}).get("assigned_hub", NOT_YET_TOLD)
+
+
+def activation_records(records: list[dict], registrations: list[dict], planned: bool = False) -> list[dict]:
     """Records for the ledger; see DOCUMENTATION."""
-    states = {state["registration_id"]: state for state in registrations if state.get("status") == "assigned"}
+    states = {state["registration_id"].lower(): state for state in registrations}
+    hubs = [(record, _hub(record, states.get(record["registration_id"].lower(), {}), planned)) for record in records]
     return [
-        {
-            **{name: record[name] for name in IDENTITY if name in record},
-            "outcome": {"assigned_hub": states[record["registration_id"]]["assigned_hub"]},
-        }
-        for record in records
-        if record["registration_id"] in states
+        {**{name: record[name] for name in IDENTITY if name in record}, "outcome": {"assigned_hub": hub}}
+        for record, hub in hubs
+        if hub
     ]
 
 

@@ -13,12 +13,9 @@ description:
   - Takes the device records of a whole batch at once, judges each one, and writes those that are accepted.
   - A device is stopped, with every reason, where it shares its endorsement key, registration ID, serial number or
     device ID with another device of the batch or of the ledger, where its endorsement key is not the one that was read
-    before or is that of a TPM that was replaced, where the device was decommissioned, where its key is on no EK list,
-    where its endorsement key certificate is not trusted, or where its TPM is software and that is not allowed. The
-    others go on. The step V(decommission) looks at none of the last four.
+    before, where its key is on no EK list, where its endorsement key certificate is not trusted, or where its TPM is
+    software and that is not allowed. The others go on.
   - A device is known by its serial number, where the inventory has none by its device ID, else by its host name.
-  - A TPM that replaces another one takes over the device ID. A device without one has its registration ID for that.
-  - The step V(decommission) marks the device as half decommissioned, and with an outcome as decommissioned.
   - Each call is noted in the history of each device, stopped ones included. That is a log and counts as no change.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
@@ -36,7 +33,7 @@ options:
     description: The manufacturing step that found it.
     type: str
     required: true
-    choices: [tpm_install, software_install, warehouse, field_activation, reprovision, replace_tpm, decommission]
+    choices: [tpm_install, software_install, warehouse, field_activation]
   station:
     description: The station that found it, for the history.
     type: str
@@ -45,9 +42,7 @@ options:
     description:
       - The device records, each with C(host). Fields that a record does not mention stay as the ledger has them.
       - C(outcome) says what the step did, part by part, as V(done), V(verified) or a value worth keeping.
-      - C(exceptions) says what is allowed for this device, V(software_tpm), V(tpm_replacement) or V(recommission).
-      - C(enrolling) is the ID scope of the DPS in which the device is about to be enrolled. It is noted among the
-        record's C(places), until C(disenrolled) lists that place as gone.
+      - C(exceptions) says what is allowed for this device, V(software_tpm) or V(tpm_replacement).
       - The filter P(tpmfleet.azure_dps.device_records#filter) makes them of what the modules returned.
     type: list
     elements: dict
@@ -71,6 +66,11 @@ options:
     type: str
     choices: [required, preferred, ignored]
     default: ignored
+  planned_ek_list:
+    description:
+      - The RV(tpmfleet.azure_dps.ek_list#module:ek_list) of an earlier task of the same run. In check mode, in which
+        that task took in nothing, devices are held against that list too. Else it is of no use.
+    type: dict
 seealso:
   - module: tpmfleet.azure_dps.ek_certificate_info
   - module: tpmfleet.azure_dps.device_records_info
@@ -139,6 +139,7 @@ verdicts:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.ledger.ek_list import take_in_planned
 from ..module_utils.ledger.judgement import LIST_POLICIES, Step
 from ..module_utils.ledger_module import ledger_option, now, run
 from ..module_utils.record import STEPS
@@ -166,6 +167,8 @@ def take(connection, module):
     nameless = [record for record in params["records"] if not record.get("host")]
     if nameless:
         return {"failed": True, "msg": f"{len(nameless)} of {len(params['records'])} records have no host."}
+    if module.check_mode and params["planned_ek_list"]:
+        take_in_planned(connection, params["planned_ek_list"], at=now())
     step = Step(
         connection,
         step=params["step"],
@@ -196,6 +199,7 @@ def main():
             "records": {"type": "list", "elements": "dict", "required": True},
             "ek_list_policy": {"type": "str", "choices": list(LIST_POLICIES), "default": "ignored"},
             "ek_certificate_policy": {"type": "str", "choices": list(POLICIES), "default": "ignored"},
+            "planned_ek_list": {"type": "dict"},
         },
         supports_check_mode=True,
     )

@@ -18,7 +18,6 @@ extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes.info_module
   - tpmfleet.azure_dps.attributes.actiongroup_dps
   - tpmfleet.azure_dps.dps
-  - tpmfleet.azure_dps.dps.entra
 options:
   registration_ids:
     description:

@@ -149,6 +149,11 @@ remarks:
   type: list
   elements: dict
   sample: []
+ek_list:
+  description: Which list it was, for O(tpmfleet.azure_dps.device_records#module:planned_ek_list).
+  returned: success
+  type: dict
+  sample: {"src": "/srv/ek-list.csv", "format": "auto", "columns": {}, "maker": "", "batch": "2026-11"}
 problems:
   description: Every bad line.
   returned: when lines are bad
@@ -166,9 +171,9 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.dps.manifest import FileSource, refusal
-from ..module_utils.ledger.certificate_files import CertificateFiles, holds_certificates
-from ..module_utils.ledger.ek_list import Intake, ListedKeys
+from ..module_utils.dps.errors import DpsError
+from ..module_utils.dps.manifest import refusal
+from ..module_utils.ledger.ek_list import PLANNED_LIST, Intake, ListedKeys, open_list
 from ..module_utils.ledger_module import ledger_option, now, run
 from ..module_utils.trust.findings import TrustError
 from ..module_utils.trust.list_signature import SUMS, check_signature, signed_sums
@@ -192,16 +197,6 @@ def signed_by(params):
     )
 
 
-def open_list(params):
-    """The list, as what its format says it is."""
-    src, form = params["src"], params["format"]
-    if form == "certificates" or (form == "auto" and holds_certificates(src)):
-        signed = params["signature"] and Path(src).is_dir()
-        return CertificateFiles(src, sums=signed_sums(Path(src) / SUMS) if signed else None)
-    csv_rows = None if form == "auto" else form == "csv"
-    return FileSource(src, kind="EK list", csv_rows=csv_rows, columns=params["columns"])
-
-
 def take_in(connection, module):
     """The result of the module."""
     params = module.params
@@ -213,11 +208,14 @@ def take_in(connection, module):
         maker=params["maker"],
         batch=params["batch"],
     )
-    source = open_list(params)
+    signed = params["signature"] and Path(params["src"]).is_dir()
+    source = open_list(params, sums=signed_sums(Path(params["src"]) / SUMS) if signed else None)
     try:
         intake.take_in(source, at=now())
     finally:
         source.close()
+    if not intake.total:
+        raise DpsError(f"The list {params['src']} is empty.", hint="Was it cut short on its way?")
     if intake.problems:
         return refusal(intake.problems, total=intake.total, word=source.word, name=params["src"])
     if intake.remarks:
@@ -231,6 +229,7 @@ def take_in(connection, module):
         "passed_over": intake.passed_over,
         "signed_by": signer,
         "remarks": [one.as_result() for one in intake.remarks],
+        "ek_list": {name: params[name] for name in PLANNED_LIST},
     }
 
 

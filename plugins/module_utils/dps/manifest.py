@@ -19,7 +19,7 @@ import threading
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Callable
+from typing import Any, BinaryIO, Callable, NamedTuple
 
 from .enrollment import Wanted, wanted_of
 from .errors import DpsError
@@ -81,6 +81,16 @@ def refusal(problems: Sequence[Problem], *, total: int, word: str, name: str) ->
     }
 
 
+class _Row(NamedTuple):
+    """A row of CSV: where in the file it begins and ends, the line it begins in, and why it cannot be read or None."""
+
+    begin: int
+    place: int
+    end: int
+    cells: list[str]
+    fault: str | None
+
+
 class ListSource:
     """Records that are in memory anyway."""
 
@@ -106,7 +116,7 @@ class FileSource:
     """Records in a file: CSV where *csv_rows* or else its name says so, or JSON Lines.
 
     *kind* is what the file is called in messages. *columns* says which column of CSV holds which field, where the two
-    are not of one name.
+    are not of one name. *one_of* are fields of which CSV has to have one.
     """
 
     word = "line"
@@ -118,6 +128,7 @@ class FileSource:
         kind: str = "manifest",
         csv_rows: bool | None = None,
         columns: Mapping[str, str] | None = None,
+        one_of: Sequence[str] = (),
     ) -> None:
         self.path = path
         try:
@@ -136,18 +147,28 @@ class FileSource:
             header = next(self._rows(0), None)
             if header is None:
                 raise DpsError(f"The {kind} {path} is empty.", hint="Its first line has to name the columns.")
-            self._columns = self._fields_of([name.strip() for name in header[2]], kind, columns or {})
-            self._begin = header[3]
+            if header.fault:
+                raise DpsError(f"The first line of the {kind} {path} {header.fault}.")
+            self._columns = self._fields_of([name.strip() for name in header.cells], kind, columns or {}, one_of)
+            self._begin = header.end
 
-    def _fields_of(self, header: list[str], kind: str, columns: Mapping[str, str]) -> list[str]:
+    def _fields_of(
+        self, header: list[str], kind: str, columns: Mapping[str, str], one_of: Sequence[str]
+    ) -> list[str]:
+        fields = {column: field for field, column in columns.items()}
+        found = [fields.get(name, name) for name in header]
         missing = [column for column in columns.values() if column not in header]
+        if not missing and one_of and not set(one_of) & set(found):
+            missing = [" or ".join(one_of)]
         if missing:
             raise DpsError(
                 f"The {kind} {self.path} has no column {', '.join(missing)}.",
                 hint=f"Its columns are {', '.join(header)}.",
             )
-        fields = {column: field for field, column in columns.items()}
-        return [fields.get(name, name) for name in header]
+        twice = {name for name in found if name and found.count(name) > 1}
+        if twice:
+            raise DpsError(f"The {kind} {self.path} has more than one column {', '.join(sorted(twice))}.")
+        return found
 
     def where(self, place: int) -> str:
         """What people call the record at *place*."""
@@ -163,7 +184,7 @@ class FileSource:
             if not self._columns:
                 self._again.seek(position)
                 return json.loads(_without_mark(self._again.readline()))
-            record, _fault = self._from_row(next(self._rows(position, file=self._again))[2])
+            record, _fault = self._from_row(next(self._rows(position, file=self._again)).cells)
             return record
 
     def close(self) -> None:
@@ -188,15 +209,15 @@ class FileSource:
                 yield begin, place, None, fault
 
     def _scan_rows(self) -> Iterator[tuple[int, int, Any, str | None]]:
-        for begin, place, row, _end in self._rows(self._begin, first_place=2):
-            if any(cell.strip() for cell in row):
-                record, fault = self._from_row(row)
-                yield begin, place, record, fault
+        for row in self._rows(self._begin, first_place=2):
+            if row.fault:
+                yield row.begin, row.place, None, row.fault
+            elif any(cell.strip() for cell in row.cells):
+                record, fault = self._from_row(row.cells)
+                yield row.begin, row.place, record, fault
 
-    def _rows(
-        self, position: int, *, first_place: int = 1, file: BinaryIO | None = None
-    ) -> Iterator[tuple[int, int, list[str], int]]:
-        """(where the row begins, its line, its cells, where it ends); a quoted cell may span lines."""
+    def _rows(self, position: int, *, first_place: int = 1, file: BinaryIO | None = None) -> Iterator[_Row]:
+        """The rows from a position on; a quoted cell may span lines."""
         source = file or self._file
         source.seek(position)
         ends = [position, first_place]
@@ -208,9 +229,16 @@ class FileSource:
                 yield line.decode("utf-8-sig" if ends[0] == len(line) else "utf-8", errors="replace")
 
         begin, place = position, first_place
-        for row in csv.reader(lines()):
+        reader = csv.reader(lines(), strict=True)
+        while True:
+            try:
+                cells, fault = next(reader), None
+            except StopIteration:
+                return
+            except csv.Error as error:
+                cells, fault = [], f"is no row of CSV ({error}): a quote is not closed, or the file was cut short"
             end, next_place = ends
-            yield begin, place, row, end
+            yield _Row(begin, place, end, cells, fault)
             begin, place = end, next_place
 
     def _from_row(self, row: list[str]) -> tuple[dict[str, Any] | None, str | None]:

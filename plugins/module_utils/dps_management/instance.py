@@ -67,16 +67,7 @@ def ensure_present(manager: ResourceManager, name: str, wanted: dict[str, Any], 
     document = _amended(blank, name, wanted)
     if check_mode:
         return _result("created", None, {**document, "name": name})
-    try:
-        return _result("created", None, manager.create(name, document))
-    except DpsError as error:
-        if error.status not in (409, 412):
-            raise
-        # It is there, from an earlier try whose answer was lost or from somebody else in the same moment.
-        found = amend_instance(manager, name, lambda there: _amended(there, name, wanted), check_mode=False)
-        if found is None:
-            raise
-        return _result("created", None, found.after)
+    return _result("created", None, manager.create(name, document))
 
 
 def ensure_absent(manager: ResourceManager, name: str, *, check_mode: bool) -> dict[str, Any]:
@@ -85,12 +76,7 @@ def ensure_absent(manager: ResourceManager, name: str, *, check_mode: bool) -> d
     if before is None:
         return _result("unchanged", None, None)
     if not check_mode:
-        try:
-            manager.delete(name)
-        except DpsError as error:
-            # An earlier try whose answer was lost may have removed it, or be about to.
-            if error.status not in (404, 409) or manager.settled(name) is not None:
-                raise
+        manager.delete(name)
     return _result("deleted", before, None)
 
 

@@ -56,13 +56,6 @@ if SQLALCHEMY_IMPORT_ERROR is None:
         Column("entry", Text, nullable=False),
         Column("taken_in", String(32), nullable=False),
     )
-    RETIRED_KEYS = Table(
-        "retired_keys",
-        METADATA,
-        Column("endorsement_key_sha256", String(64), primary_key=True),
-        Column("device", Integer, ForeignKey("devices.id"), nullable=False),
-        Column("at", String(32), nullable=False),
-    )
     EVENTS = Table(
         "events",
         METADATA,
@@ -106,7 +99,8 @@ def opened(ledger: str, access: Access) -> Iterator[Any]:
         with engine.connect() as connection, connection.begin() as transaction:
             _prepare(connection, access)
             yield connection
-            if access is not Access.WRITE:
+            # The caller may have taken all back already.
+            if access is not Access.WRITE and transaction.is_active:
                 transaction.rollback()
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise LedgerError(f"The ledger {_called(url)} cannot be used: {_reason(error)}. Nothing was written.") from None

@@ -14,11 +14,12 @@ from typing import Any, Union
 from ..dps.endorsement_key import EndorsementKeyError, decode_endorsement_key, default_registration_id
 from ..dps.manifest import FileSource, Problem
 from ..trust.listing import CertificateReader
-from .certificate_files import CertificateFiles
+from .certificate_files import CertificateFiles, holds_certificates
 from .database import LISTED_KEYS, sqlalchemy
 
-# Fields of an entry; a device record's fields are taken as well, so that one station's export is another one's list.
 CERTIFICATE = "endorsement_key_certificate"
+# What a module says of a list that it would take in, for another one to hold devices against.
+PLANNED_LIST = ("src", "format", "columns", "maker", "batch")
 _CHUNK = 500
 # So many remarks are kept; they are about certificates that were taken in all the same.
 _REMARKS = 100
@@ -72,7 +73,10 @@ class ListedKeys:
 
 
 def checked_entry(record: Any, maker: str, batch: str) -> tuple[dict[str, Any] | None, Reasons]:
-    """(The entry of a list's record, or None; why not, as pairs of field and reason)."""
+    """(The entry of a list's record, or None; why not, as pairs of field and reason).
+
+    A device record's fields are taken as they are, so that one station's export is another one's list.
+    """
     if not isinstance(record, Mapping):
         return None, [("", "is not an object")]
     try:
@@ -92,6 +96,23 @@ def checked_entry(record: Any, maker: str, batch: str) -> tuple[dict[str, Any] |
         "batch": batch or str(record.get("batch") or ""),
     }
     return entry, []
+
+
+def open_list(params: Mapping[str, Any], *, sums: Mapping[str, str] | None = None) -> Source:
+    """The list that *params* (``src``, ``format``, ``columns``) name, as what its format says it is.
+
+    *sums*, from a signed file, has the SHA-256 of every file of a directory.
+    """
+    src, form = params["src"], params["format"]
+    if form == "certificates" or (form == "auto" and holds_certificates(src)):
+        return CertificateFiles(src, sums=sums)
+    return FileSource(
+        src,
+        kind="EK list",
+        csv_rows=None if form == "auto" else form == "csv",
+        columns={field: str(column) for field, column in params["columns"].items()},
+        one_of=("endorsement_key", CERTIFICATE),
+    )
 
 
 class Intake:
@@ -175,6 +196,18 @@ class Intake:
             where = f"batch '{listed['batch']}' of '{listed['maker']}'"
             return [("endorsement_key", f"was listed before, in {where}: no two TPMs have one endorsement key")]
         return []
+
+
+def take_in_planned(connection: Any, params: Mapping[str, Any], *, at: str) -> None:
+    """Takes in the list that *params* (PLANNED_LIST) name, which was checked when it was planned."""
+    intake = Intake(
+        ListedKeys(connection), certificates=CertificateReader(None), maker=params["maker"], batch=params["batch"]
+    )
+    source = open_list(params)
+    try:
+        intake.take_in(source, at=at)
+    finally:
+        source.close()
 
 
 def _digest(entry: Mapping[str, Any]) -> bytes:

@@ -11,6 +11,7 @@ import csv
 import hashlib
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -290,3 +291,110 @@ def test_a_missing_ssh_keygen_is_named(take_in, lines, make_ek, sign, monkeypatc
     options = sign(path)
     monkeypatch.setenv("PATH", "/nowhere")
     assert "install openssh-client" in take_in(path, **options)["msg"]
+
+
+# Files that are not what they should be, and large ones.
+
+
+@pytest.fixture
+def csv_file(tmp_path):
+    def write(content):
+        path = tmp_path / "list.csv"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def test_a_byte_order_mark_and_the_line_ends_of_other_systems_are_no_obstacle(take_in, csv_file, lines, make_ek):
+    assert take_in(csv_file(b"\xef\xbb\xbfendorsement_key,n\r\n" + make_ek(1).encode() + b",1\r\n"))["added"] == 1
+    path = lines({"endorsement_key": make_ek(2)})
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert take_in(path)["added"] == 1
+
+
+@pytest.mark.parametrize(
+    ("head", "columns", "words"),
+    [
+        ("SERIAL,N", {"endorsement_key": "EK_PUB"}, "has no column EK_PUB. Its columns are SERIAL, N."),
+        ("SERIAL,N", {}, "has no column endorsement_key or endorsement_key_certificate. Its columns are SERIAL, N."),
+        ("endorsement_key;N", {}, "Its columns are endorsement_key;N."),
+        ("EK,EK", {"endorsement_key": "EK"}, "has more than one column endorsement_key."),
+        ("EK,endorsement_key", {"endorsement_key": "EK"}, "has more than one column endorsement_key."),
+        ('"EK', {}, "The first line of the EK list"),
+    ],
+)
+def test_a_head_that_does_not_name_the_columns_is_told(take_in, csv_file, make_ek, head, columns, words):
+    result = take_in(csv_file(f"{head}\n{make_ek(1)},1\n"), columns=columns)
+    assert result["failed"]
+    assert words in result["msg"]
+
+
+def test_a_column_that_is_called_by_a_number(take_in, csv_file, make_ek):
+    assert take_in(csv_file(f"1,2\n{make_ek(1)},x\n"), columns={"endorsement_key": 1})["added"] == 1
+
+
+def test_rows_that_are_none_are_told_by_their_line(take_in, csv_file, make_ek):
+    keys = [make_ek(number) for number in range(4)]
+    path = csv_file(f'endorsement_key,n\n{keys[0]},1\n{keys[1]}\n{keys[2]},"two\nlines"\n"{keys[3]}"x,4\n,\n"{keys[0]}')
+    found = told(take_in(path))
+    assert found["line 3"] == "has 1 cells, the first line names 2 columns"
+    assert found["line 6"].startswith("is no row of CSV (',' expected after '\"')")
+    assert found["line 8"] == (
+        "is no row of CSV (unexpected end of data): a quote is not closed, or the file was cut short"
+    )
+    assert len(found) == 3
+
+
+def test_a_quote_that_is_never_closed_does_not_swallow_the_list(take_in, csv_file, make_ek):
+    path = csv_file('endorsement_key\n"' + "".join(f"{make_ek(number)}\n" for number in range(400)))
+    found = told(take_in(path))
+    assert "field larger than field limit" in found["line 2"]
+
+
+@pytest.mark.parametrize(("name", "content"), [("list.csv", ""), ("list.csv", "endorsement_key\n"), ("list.jsonl", "")])
+def test_an_empty_list_is_told(take_in, tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    result = take_in(tmp_path / name)
+    assert result["failed"]
+    assert "is empty" in result["msg"]
+
+
+def test_a_list_that_is_not_there_is_told(take_in, tmp_path):
+    result = take_in(tmp_path / "gone.csv")
+    assert f"The EK list {tmp_path}/gone.csv cannot be read: No such file or directory." in result["msg"]
+
+
+def test_a_hundred_thousand_lines_are_streamed(tmp_path, ek_of_modulus, ledger):
+    """In a process of its own, whose peak of memory is its own."""
+    path = tmp_path / "list.jsonl"
+    total = 100_000
+    # The head of an endorsement key is the same in all of them; base64 of its first 54 bytes, then of a modulus.
+    head = ek_of_modulus(bytes(256))[:72]
+    rest = ek_of_modulus(b"\xa5" * 256)[72:]
+    with path.open("w") as file:
+        for number in range(total):
+            distinct = base64.b64encode(number.to_bytes(6, "big")).decode()
+            file.write(json.dumps({"endorsement_key": head + rest[:40] + distinct + rest[48:], "n": number}) + "\n")
+    options = {**SHIPMENT, "src": str(path), "ledger": ledger, "_ansible_remote_tmp": str(tmp_path)}
+    program = (
+        "import importlib, sys, time\n"
+        "def peak():\n"
+        "    return next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"
+        "module = importlib.import_module('ansible_collections.tpmfleet.azure_dps.plugins.modules.ek_list')\n"
+        "from ansible.module_utils.testing import patch_module_args\n"
+        f"with patch_module_args({options!r}):\n"
+        "    before = peak()\n"
+        "    try:\n"
+        "        module.main()\n"
+        "    finally:\n"
+        "        print(peak() - before, time.process_time(), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["total"], result["added"]) == (total, total)
+    kilobytes, seconds = map(float, done.stderr.split())
+    # The file has 46 MB; what has to stay are the keys' digests and their lines.
+    assert kilobytes < 40_000
+    assert seconds < 30

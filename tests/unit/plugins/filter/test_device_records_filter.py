@@ -1,0 +1,233 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The filters through which records go from step to step, over what modules return and inventories say."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.tpmfleet.azure_dps.plugins.filter.activation_records import activation_records
+from ansible_collections.tpmfleet.azure_dps.plugins.filter.device_records import device_records
+from ansible_collections.tpmfleet.azure_dps.plugins.filter.step_summary import step_summary
+
+READ = {
+    "changed": False,
+    "endorsement_key": {
+        "registration_id": "unit-1",
+        "public": "AToA",
+        "sha256": "4ad1",
+        "name": "000b",
+        "template": "tcg",
+        "certificate": None,
+        "persisted": False,
+    },
+    "tpm": {"manufacturer": "IFX", "model": "SLB9670", "firmware_version": "7.85", "tpm_type": "hardware"},
+}
+CLAIMED = {
+    "changed": True,
+    "storage_root_key": {"public": "ARoA", "name": "000c", "persisted": True},
+    "hierarchies": {"owner_auth_set": True, "endorsement_auth_set": False, "lockout_auth_set": True},
+}
+
+
+def records(variables=None, /, *, hosts=("slot1",), **options):
+    return device_records(list(hosts), variables or {host: {} for host in hosts}, **options)
+
+
+def record_of(variables, **options):
+    [record] = records({"slot1": variables}, **options)
+    return record
+
+
+# device_records
+
+
+def test_a_record_holds_what_was_read_and_what_the_inventory_says():
+    variables = {
+        "read": READ,
+        "tpmfleet_serial_number": "TF-1",
+        "tpmfleet_device_id": "pump-1",
+        "tpmfleet_production": True,
+        "tpmfleet_enrollment": {"iot_edge": True, "allocation_policy": None},
+    }
+    assert record_of(variables, results=["read"]) == {
+        "host": "slot1",
+        "registration_id": "unit-1",
+        "serial_number": "TF-1",
+        "device_id": "pump-1",
+        "endorsement_key": "AToA",
+        "endorsement_key_sha256": "4ad1",
+        "endorsement_key_name": "000b",
+        "endorsement_key_template": "tcg",
+        "tpm_type": "hardware",
+        "tpm_manufacturer": "IFX",
+        "tpm_model": "SLB9670",
+        "tpm_firmware_version": "7.85",
+        "iot_edge": True,
+    }
+
+
+def test_the_inventory_outweighs_what_was_read():
+    variables = {"read": READ, "tpmfleet_registration_id": "pump-1", "tpmfleet_tpm_type": "software"}
+    record = record_of(variables, results=["read"])
+    assert (record["registration_id"], record["tpm_type"]) == ("pump-1", "software")
+
+
+def test_a_later_result_outweighs_an_earlier_one():
+    again = {"endorsement_key": {**READ["endorsement_key"], "sha256": "ffff"}}
+    assert record_of({"read": READ, "again": again}, results=["read", "again"])["endorsement_key_sha256"] == "ffff"
+    assert record_of({"read": READ, "again": again}, results=["again", "read"])["endorsement_key_sha256"] == "4ad1"
+
+
+def test_ownership_is_recorded_with_its_profile_and_no_authorization():
+    assert record_of({"claim": CLAIMED}, results=["claim"])["ownership"] == {
+        "profile": "fleet",
+        "key_version": 1,
+        "owner_auth_set": True,
+        "lockout_auth_set": True,
+        "endorsement_auth_set": False,
+    }
+    said = {"tpmfleet_ownership_profile": "sdk", "tpmfleet_key_version": 3}
+    record = record_of({"claim": CLAIMED, **said}, results=["claim"])
+    assert (record["ownership"]["profile"], record["ownership"]["key_version"]) == ("sdk", 3)
+    assert (record["storage_root_key"], record["storage_root_key_name"]) == ("ARoA", "000c")
+
+
+@pytest.mark.parametrize(
+    "result", [None, {"skipped": True, "changed": False}, {"failed": True, **READ}], ids=["none", "skipped", "failed"]
+)
+def test_a_host_without_a_good_result_is_left_out(result):
+    variables = {"slot1": {"read": READ}, "slot2": {"read": result} if result else {}}
+    assert [one["host"] for one in records(variables, hosts=("slot1", "slot2"), results=["read"])] == ["slot1"]
+
+
+def test_without_results_every_host_is_named():
+    assert records(hosts=("slot1", "slot2"))[1] == {"host": "slot2"}
+    assert device_records([], {}, results=["read"], enrollments="batch") == []
+
+
+@pytest.mark.parametrize(
+    ("said", "exceptions"),
+    [
+        ({}, None),
+        ({"tpmfleet_production": True}, None),
+        ({"tpmfleet_production": "true"}, None),
+        ({"tpmfleet_production": False}, ["software_tpm"]),
+        ({"tpmfleet_production": "false"}, ["software_tpm"]),
+        ({"tpmfleet_production": "no"}, ["software_tpm"]),
+        ({"tpmfleet_software_tpm_allowed": "true"}, ["software_tpm"]),
+        ({"tpmfleet_software_tpm_allowed": "false"}, None),
+        ({"tpmfleet_replace_tpm": "yes"}, ["tpm_replacement"]),
+        ({"tpmfleet_replace_tpm": "false"}, None),
+        ({"tpmfleet_replace_tpm": True, "tpmfleet_production": 0}, ["software_tpm", "tpm_replacement"]),
+    ],
+    ids=str,
+)
+def test_exceptions_are_what_the_inventory_says_also_in_words(said, exceptions):
+    """Extra variables of the command line and of a survey are words."""
+    assert record_of(said).get("exceptions") == exceptions
+
+
+def test_an_exception_that_is_neither_yes_nor_no_is_refused():
+    with pytest.raises(TypeError, match="perhaps"):
+        record_of({"tpmfleet_replace_tpm": "perhaps"})
+
+
+def test_outcomes_say_what_was_done_and_what_was_verified():
+    variables = {
+        "read": READ,
+        "claim": CLAIMED,
+        "placed": {"changed": False},
+        "proof": {"skipped": True},
+        "tpmfleet_dps_id_scope": "0ne0",
+    }
+    outcomes = {"ownership": "claim", "dps_client": "placed", "possession": "proof", "other": "never"}
+    record = record_of(variables, results=["read"], outcomes=outcomes)
+    assert record["outcome"] == {"ownership": "done", "dps_client": "verified"}
+    assert record["dps_id_scope"] == "0ne0"
+
+
+def test_before_anything_was_done_a_device_stands_where_the_ledger_says():
+    assert "dps_id_scope" not in record_of({"read": READ, "tpmfleet_dps_id_scope": "0ne0"}, results=["read"])
+
+
+def test_the_enrollment_of_a_batch_is_an_outcome_of_each_device():
+    other = {**READ, "endorsement_key": {**READ["endorsement_key"], "registration_id": "unit-2"}}
+    third = {**READ, "endorsement_key": {**READ["endorsement_key"], "registration_id": "unit-3"}}
+    batch = {
+        "results": [
+            {"registration_id": "unit-1", "action": "created"},
+            {"registration_id": "unit-2", "action": "unchanged"},
+            {"registration_id": "unit-3", "action": "failed"},
+        ]
+    }
+    variables = {
+        host: {"read": read, "batch": batch} for host, read in (("slot1", READ), ("slot2", other), ("slot3", third))
+    }
+    made = records(variables, hosts=tuple(variables), results=["read"], enrollments="batch")
+    assert [one.get("outcome") for one in made] == [{"enrollment": "done"}, {"enrollment": "verified"}, None]
+
+
+# activation_records
+
+
+KNOWN = {
+    "host": "slot1",
+    "serial_number": "TF-1",
+    "registration_id": "Unit-1",
+    "endorsement_key": "AToA",
+    "steps": {"field_activation": {"outcome": {"assigned_hub": "hub-before"}}},
+}
+
+
+def state(status, hub=None):
+    return {"registration_id": "unit-1", "status": status, "assigned_hub": hub}
+
+
+def test_a_device_that_is_assigned_is_told_to_the_ledger():
+    assert activation_records([KNOWN], [state("assigned", "hub-eu")]) == [
+        {
+            "host": "slot1",
+            "serial_number": "TF-1",
+            "registration_id": "Unit-1",
+            "outcome": {"assigned_hub": "hub-eu"},
+        }
+    ]
+
+
+@pytest.mark.parametrize("status", ["unassigned", "assigning", "failed", "disabled", "not_found"])
+def test_a_device_that_is_not_assigned_is_not(status):
+    assert activation_records([KNOWN], [state(status)]) == []
+    assert activation_records([KNOWN], []) == []
+
+
+@pytest.mark.parametrize("status", ["unassigned", "assigning", "failed", "not_found"])
+def test_a_device_that_a_run_waits_for_is_planned(status):
+    [record] = activation_records([KNOWN], [state(status)], planned=True)
+    assert record["outcome"] == {"assigned_hub": "hub-before"}
+    [record] = activation_records([{**KNOWN, "steps": {}}], [state(status)], planned=True)
+    assert record["outcome"] == {"assigned_hub": "not yet told"}
+    [record] = activation_records([KNOWN], [state("assigned", "hub-eu")], planned=True)
+    assert record["outcome"] == {"assigned_hub": "hub-eu"}
+
+
+def test_a_disabled_device_is_not_waited_for():
+    assert activation_records([KNOWN], [state("disabled")], planned=True) == []
+
+
+# step_summary
+
+
+def test_a_summary_has_a_line_a_device():
+    verdicts = {
+        "slot1": {"accepted": True, "reasons": [], "state": "done", "outcome": {"ownership": "done", "x": "verified"}},
+        "slot2": {"accepted": True, "reasons": [], "state": "verified", "outcome": {}},
+        "slot3": {"accepted": False, "reasons": ["its key is lost", "it is wet"], "state": "stopped", "outcome": {}},
+    }
+    assert step_summary(verdicts, "warehouse") == [
+        "slot1: ownership done, x verified",
+        "slot2: warehouse verified",
+        "slot3: STOPPED, its key is lost; it is wet",
+    ]
+    assert step_summary({}, "warehouse") == []
