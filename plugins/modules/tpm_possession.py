@@ -83,12 +83,12 @@ endorsement_key_sha256:
   description: SHA-256 of the TPM2B_PUBLIC of the endorsement key, in hexadecimal.
   returned: success
   type: str
-  sample: 69e8ffd4bcf550f4982e7d4c34159f1ad1a56ce843b6cb12cb8abe2d811d5293
+  sample: e20e0bd3654bdc8cac62024500d1355262475a3294271b3ef74e6fae105a80b8
 storage_root_key_name:
   description: The TPM name of the storage root key that is in the same TPM, in hexadecimal.
   returned: success
   type: str
-  sample: 000bd1e7...
+  sample: 000b112a4b890facafd8fa865274ebdccef203898c2db375348d78cab6064074aafb
 in_lockout:
   description: Whether the TPM is in dictionary attack lockout, which is in the way of most else but not of this.
   returned: success

@@ -463,13 +463,12 @@ def test_the_step_stops_the_device_that_fails_and_enrolls_the_others(line, run, 
         "tpmfleet_master_key": "possession-test-master-key-0123456789abcdefghijkl",
         "tpmfleet_ownership_profile": "sdk",
     }
-    hosts = line.hosts(FIRST, SECOND)
-    code = run.playbook(
-        {name: {**variables, **settings} for name, variables in hosts.items()},
-        "tpmfleet.azure_dps.software_install",
-    )
-    assert code != 0
-    assert f"{SECOND}: The TPM could not open the challenge" in run.output, run.output
+    hosts = {name: {**variables, **settings} for name, variables in line.hosts(FIRST, SECOND).items()}
+    step = "tpmfleet.azure_dps.software_install"
+    for arguments in (["--check"], []):
+        assert next(service.pages(), []) == []
+        assert run.playbook(hosts, step, *arguments) != 0
+        assert f"{SECOND}: The TPM could not open the challenge" in run.output, run.output
     assert f"{FIRST}: ownership done, possession verified, dps_client done, enrollment done" in run.output
     [enrolled] = [one for page in service.pages() for one in page]
     assert enrolled["attestation"]["tpm"]["endorsementKey"] == line.keys[FIRST][0]

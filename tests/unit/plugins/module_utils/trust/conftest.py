@@ -26,3 +26,17 @@ def primaries(software_tpm):
             handle, public, *_rest = esys.create_primary(TPM2B_SENSITIVE_CREATE(), template, hierarchy)
             made.append((handle, bytes(public.marshal())))
         yield (esys, *made)
+
+
+@pytest.fixture
+def activated(primaries):
+    """What the TPM with these two keys reads in a credential, given as TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET."""
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.credential import activate_credential
+
+    esys, (endorsement, _public), (storage, _storage_public) = primaries
+
+    def activate(id_object, encrypted_secret):
+        keys = {"endorsement_key": endorsement, "bound_to": storage}
+        return activate_credential(esys, **keys, credential=id_object, secret=encrypted_secret)
+
+    return activate

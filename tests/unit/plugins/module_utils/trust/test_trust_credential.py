@@ -11,7 +11,6 @@ import secrets
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import templates
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.connection import TpmError
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.credential import activate_credential
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.credential import Credential, make_credential
 from tpm2_pytss import utils
 from tpm2_pytss.types import TPM2B_NAME, TPM2B_PUBLIC
@@ -24,33 +23,21 @@ def by_tpm2_pytss(secret, *, endorsement_key, name):
     return Credential(*(bytes(part.marshal()) for part in made))
 
 
-def activated(primaries, credential):
-    """What the TPM reads in *credential*, with its own two keys."""
-    esys, (endorsement, _public), (storage, _storage_public) = primaries
-    return activate_credential(
-        esys,
-        endorsement_key=endorsement,
-        bound_to=storage,
-        credential=credential.id_object,
-        secret=credential.encrypted_secret,
-    )
-
-
 @pytest.mark.parametrize("make", [make_credential, by_tpm2_pytss])
 @pytest.mark.parametrize("length", [1, 13, 14, 16, 30, 32])
-def test_a_tpm_opens_it(primaries, make, length):
+def test_a_tpm_opens_it(primaries, activated, make, length):
     _esys, (_handle, endorsement_key), (_other, storage_root_key) = primaries
     secret = secrets.token_bytes(length)
     made = make(secret, endorsement_key=endorsement_key, name=templates.name_of(storage_root_key))
-    assert activated(primaries, made) == secret
+    assert activated(*made) == secret
 
 
 @pytest.mark.parametrize("make", [make_credential, by_tpm2_pytss])
-def test_it_is_bound_to_the_name(primaries, make):
+def test_it_is_bound_to_the_name(primaries, activated, make):
     _esys, (_handle, endorsement_key), _storage = primaries
     made = make(b"secret", endorsement_key=endorsement_key, name=templates.name_of(endorsement_key))
     with pytest.raises(TpmError, match="made for another key, or changed on the way"):
-        activated(primaries, made)
+        activated(*made)
 
 
 def test_it_is_as_long_as_the_librarys_and_never_twice_the_same(primaries):
