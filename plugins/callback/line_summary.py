@@ -17,7 +17,8 @@ description:
   - A task for a whole batch (C(run_once)) that fails is named as such, with no unit to pull for it.
   - A unit that did nothing wrong, but was stopped with its batch, is counted as held up. It stays in the rack, and the
     run has to be repeated.
-  - C(localhost) is the station and not a unit. It is named where it failed and is in no count.
+  - C(localhost) is the station and not a unit. It is named where it failed and is in no count. A run over nothing else
+    that went well has no summary.
   - Only what is wrong is listed, so that a run over hundreds of units still ends in one look.
   - Results of tasks with C(no_log) are not shown.
 requirements:
@@ -121,6 +122,8 @@ class CallbackModule(CallbackBase):
         if held_up:
             heads.append(f"{len(held_up)} held up: nothing is wrong with them, repeat the run")
         batches = self._batch_stopped if any(stats.failures.values()) else []
+        if not (units or bad or batches):
+            return
         self._say(f"LINE SUMMARY: {', '.join(heads)}", good=not (bad or batches))
         for place, reason in batches:
             self._say(f"BATCH stopped at {place}", f"     {reason}")

@@ -6,7 +6,50 @@
 
 from __future__ import annotations
 
-_ENTRA = r"""  auth_source:
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  connection_string:
+    description:
+      - Connection string of a shared access policy of the Device Provisioning Service, as its page
+        C(Shared access policies) shows it. C(HostName) may carry a port.
+      - Where it is not given it is taken from the environment variable E(TPMFLEET_DPS_CONNECTION_STRING), which gives
+        way to O(host) and O(sas_token).
+    type: str
+  sas_token:
+    description:
+      - A shared access signature that someone else made, such as the time-limited one that a TPM maker is given.
+      - It names its host itself; O(host) is needed only where that is another one.
+    type: str
+  host:
+    description:
+      - Host name of the service, such as V(fleet.azure-devices-provisioning.net), with C(:port) where it is not 443.
+      - Without O(sas_token) an Entra ID credential is used for it.
+    type: str
+  timeout:
+    description: The longest that one try of one call may take, in seconds.
+    type: int
+    default: 30
+  retry_budget:
+    description:
+      - The longest that one call may take with all its tries and the waits that the service asks for, in seconds.
+      - Calls are tried again on connection errors, 408, 429 and 5xx, after the time that the service names or one that
+        grows. A write whose answer was lost is settled by reading again, so it is never done twice.
+    type: int
+    default: 300
+requirements:
+  - azure-core and requests where the task runs
+  - azure-identity for Entra ID
+notes:
+  - Runs where the Azure packages are, as a rule the controller, so use C(delegate_to=localhost) in a play over devices.
+  - Keys and tokens are in no result, diff or message.
+  - A failed call returns C(status), C(error_code) and C(tracking_id) as the service gave them, and a C(hint).
+"""
+
+    ENTRA = r"""
+options:
+  auth_source:
     description:
       - Where the Entra ID credential comes from. V(auto) takes O(secret) or O(x509_certificate_path) if one is given,
         and else what azure-identity finds (environment, managed identity, Azure CLI and others).
@@ -39,53 +82,7 @@ _ENTRA = r"""  auth_source:
     type: path
 """
 
-
-class ModuleDocFragment:
-    DOCUMENTATION = (
-        r"""
-options:
-  connection_string:
-    description:
-      - Connection string of a shared access policy of the Device Provisioning Service, as its page
-        C(Shared access policies) shows it. C(HostName) may carry a port.
-      - Where it is not given it is taken from the environment variable E(TPMFLEET_DPS_CONNECTION_STRING), which gives
-        way to O(host) and O(sas_token).
-    type: str
-  sas_token:
-    description:
-      - A shared access signature that someone else made, such as the time-limited one that a TPM maker is given.
-      - It names its host itself; O(host) is needed only where that is another one.
-    type: str
-  host:
-    description:
-      - Host name of the service, such as V(fleet.azure-devices-provisioning.net), with C(:port) where it is not 443.
-      - Without O(sas_token) an Entra ID credential is used for it.
-    type: str
-"""
-        + _ENTRA
-        + r"""  timeout:
-    description: The longest that one try of one call may take, in seconds.
-    type: int
-    default: 30
-  retry_budget:
-    description:
-      - The longest that one call may take with all its tries and the waits that the service asks for, in seconds.
-      - Calls are tried again on connection errors, 408, 429 and 5xx, after the time that the service names or one that
-        grows. A write whose answer was lost is settled by reading again, so it is never done twice.
-    type: int
-    default: 300
-requirements:
-  - azure-core and requests where the task runs
-  - azure-identity for Entra ID
-notes:
-  - Runs where the Azure packages are, as a rule the controller, so use C(delegate_to=localhost) in a play over devices.
-  - Keys and tokens are in no result, diff or message.
-  - A failed call returns C(status), C(error_code) and C(tracking_id) as the service gave them, and a C(hint).
-"""
-    )
-
-    MANAGEMENT = (
-        r"""
+    MANAGEMENT = r"""
 options:
   subscription_id:
     description:
@@ -101,9 +98,7 @@ options:
     description: Name of the Device Provisioning Service instance.
     type: str
     required: true
-"""
-        + _ENTRA
-        + r"""  resource_manager:
+  resource_manager:
     description:
       - The Azure Resource Manager to talk to, such as V(https://management.usgovcloudapi.net) for the cloud of the US
         government.
@@ -129,4 +124,3 @@ notes:
     again and the change made anew on what is there, so that two changes at once both hold.
   - A failed call returns C(status), C(error_code) and C(tracking_id) as Azure gave them, and a C(hint).
 """
-    )

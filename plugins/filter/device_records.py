@@ -36,15 +36,33 @@ options:
       - The outcome is V(done) where that result changed something and V(verified) where it did not.
     type: dict
     default: {}
+  remarks:
+    description: Outcomes to say of every host besides those, as a mapping of words to values.
+    type: dict
+    default: {}
   enrollments:
     description:
       - Name of the registered result of M(tpmfleet.azure_dps.dps_enrollments) for the batch. It gives the outcome
         C(enrollment) of each host's registration ID.
     type: str
+  enrolling:
+    description:
+      - Whether the devices are about to be enrolled in C(tpmfleet_dps_id_scope). The ledger notes that before it is
+        done, so that a run that is cut off leaves no enrollment that nobody knows of.
+    type: bool
+    default: false
+  disenrollments:
+    description:
+      - Names of the registered results of M(tpmfleet.azure_dps.dps_disenrollment) for the batch. What was seen gone is
+        what the ledger no longer has to remember.
+      - They give the outcome C(disenrollment) of each host that had one, V(done) or V(not found).
+    type: list
+    elements: str
+    default: []
 notes:
   - The inventory variables read are C(tpmfleet_registration_id), C(tpmfleet_device_id), C(tpmfleet_serial_number),
     C(tpmfleet_tpm_type), C(tpmfleet_dps_id_scope), C(tpmfleet_production), C(tpmfleet_software_tpm_allowed),
-    C(tpmfleet_replace_tpm), C(tpmfleet_key_version), C(tpmfleet_ownership_profile) and
+    C(tpmfleet_replace_tpm), C(tpmfleet_recommission), C(tpmfleet_key_version), C(tpmfleet_ownership_profile) and
     C(tpmfleet_enrollment), a mapping of enrollment settings under the names of the options of
     M(tpmfleet.azure_dps.dps_enrollment).
 """
@@ -72,6 +90,9 @@ _value:
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from ..module_utils.places import PLACE
+from ..module_utils.record import DONE, NOT_FOUND, VERIFIED
+
 INVENTORY_FIELDS = {
     "registration_id": "tpmfleet_registration_id",
     "device_id": "tpmfleet_device_id",
@@ -80,7 +101,7 @@ INVENTORY_FIELDS = {
 }
 
 # An enrollment that had to be made or changed is work done; one found as wanted was verified.
-ENROLLMENT_OUTCOMES = {"created": "done", "updated": "done", "unchanged": "verified"}
+ENROLLMENT_OUTCOMES = {"created": DONE, "updated": DONE, "unchanged": VERIFIED}
 
 
 def _exceptions(variables: dict) -> list[str]:
@@ -92,6 +113,7 @@ def _exceptions(variables: dict) -> list[str]:
     allowed = {
         "software_tpm": not says("tpmfleet_production", True) or says("tpmfleet_software_tpm_allowed", False),
         "tpm_replacement": says("tpmfleet_replace_tpm", False),
+        "recommission": says("tpmfleet_recommission", False),
     }
     return [name for name, yes in allowed.items() if yes]
 
@@ -136,7 +158,7 @@ def _ownership_fields(result: dict, variables: dict) -> dict:
 
 def _outcomes(variables: dict, outcomes: dict[str, str]) -> dict[str, str]:
     return {
-        word: "done" if variables[name].get("changed") else "verified"
+        word: DONE if variables[name].get("changed") else VERIFIED
         for word, name in outcomes.items()
         if variables.get(name) and not variables[name].get("skipped")
     }
@@ -150,6 +172,20 @@ def _enrollment_outcomes(hosts, hostvars, name: str | None) -> dict[str, str]:
         for one in (result or {}).get("results", ())
         if one["action"] in ENROLLMENT_OUTCOMES
     }
+
+
+def _disenrollments(hosts, hostvars, names) -> dict[str, list[dict]]:
+    """Host to the places that the service was asked to let it out of; the results are those of tasks that ran once."""
+    by_host: dict[str, list[dict]] = {}
+    for name in names if hosts else ():
+        for one in (hostvars[hosts[0]].get(name) or {}).get("results", ()):
+            by_host.setdefault(one["host"], []).append(one)
+    return by_host
+
+
+def _gone(found: list[dict]) -> list[dict]:
+    """The places, of those that the service was asked to let a device out of, in which it no longer is."""
+    return [{name: one[name] for name in PLACE} for one in found if one["action"] != "failed"]
 
 
 def _record(host: str, variables: dict, results: list[dict]) -> dict:
@@ -168,9 +204,12 @@ def _record(host: str, variables: dict, results: list[dict]) -> dict:
     return {field: value for field, value in record.items() if value is not None}
 
 
-def device_records(hosts, hostvars, results=(), outcomes=None, enrollments=None) -> list[dict]:
+def device_records(
+    hosts, hostvars, results=(), outcomes=None, remarks=None, enrollments=None, enrolling=False, disenrollments=()
+) -> list[dict]:
     """Device records of *hosts*; see DOCUMENTATION."""
     enrolled = _enrollment_outcomes(hosts, hostvars, enrollments)
+    left = _disenrollments(hosts, hostvars, disenrollments)
     records = []
     for host in hosts:
         variables = hostvars[host]
@@ -179,9 +218,14 @@ def device_records(hosts, hostvars, results=(), outcomes=None, enrollments=None)
         if results and not heard:
             continue
         record = _record(host, variables, heard)
-        said = _outcomes(variables, outcomes or {})
+        said = {**_outcomes(variables, outcomes or {}), **(remarks or {})}
         if record.get("registration_id") in enrolled:
             said["enrollment"] = enrolled[record["registration_id"]]
+        if left.get(host):
+            said["disenrollment"] = DONE if any(one["done"] for one in left[host]) else NOT_FOUND
+            record["disenrolled"] = _gone(left[host])
+        if enrolling and variables.get("tpmfleet_dps_id_scope"):
+            record["enrolling"] = variables["tpmfleet_dps_id_scope"]
         if said:
             record["outcome"] = said
             # Where the device stands now; before the step's work was done it still stood where the ledger says.

@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - constructed
   - inventory_cache
   - tpmfleet.azure_dps.dps
+  - tpmfleet.azure_dps.dps.entra
 options:
   plugin:
     description: V(tpmfleet.azure_dps.dps).

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,11 @@ class ClientControl:
     def __init__(self, run: Callable[..., Any]) -> None:
         self._run = run
 
+    @property
+    def installed(self) -> bool:
+        """Whether there is a client at all."""
+        return os.path.exists(COMMAND)
+
     def assignment(self) -> dict[str, Any] | None:
         """What the client holds, without its key; None where it is not assigned."""
         _code, out, err = self._run([COMMAND, "status", "--json"])
@@ -32,6 +38,14 @@ class ClientControl:
             raise ControlError(
                 f"{COMMAND} status does not answer: {(err or out).strip() or 'nothing'}. Was the client placed?"
             ) from error
+
+    def usable(self) -> bool:
+        """Whether what the client holds is of this device's TPM, and of the service that it is configured for."""
+        _code, out, err = self._run([COMMAND, "selftest"])
+        try:
+            return bool(json.loads(out)["assigned"])
+        except (ValueError, KeyError) as error:
+            raise ControlError(f"the client's selftest failed: {(err or out).strip() or 'no reason given'}") from error
 
     def register(self, *, anew: bool, timeout: int) -> None:
         """Registers within *timeout* seconds; *anew* also where the device is assigned."""

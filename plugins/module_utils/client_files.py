@@ -21,19 +21,23 @@ STATE_DIRECTORY = "/var/lib/tpmfleet-dps-client"
 UNIT_DIRECTORY = "/etc/systemd/system"
 CA_FILE = CONFIGURATION_DIRECTORY + "/ca.pem"
 AUTH_FILE = CONFIGURATION_DIRECTORY + "/endorsement-auth"
+PROXY_AUTH_FILE = CONFIGURATION_DIRECTORY + "/proxy-auth"
 SERVICE = "tpmfleet-dps-client.service"
+TIMER = "tpmfleet-dps-client.timer"
 # Unit to the target that wants it: what "systemctl enable" makes of its [Install] section.
-ENABLED = {SERVICE: "multi-user.target", "tpmfleet-dps-client.timer": "timers.target"}
+ENABLED = {SERVICE: "multi-user.target", TIMER: "timers.target"}
 SETTINGS = (
     "id_scope",
     "global_endpoint",
     "registration_id",
+    "endorsement_key_template",
     "tcti",
     "proxy",
     "first_attempt_spread",
     "backoff_base",
     "backoff_cap",
     "refused_delay",
+    "ask_hub",
 )
 
 
@@ -44,6 +48,8 @@ def configuration(options: dict[str, Any]) -> bytes:
         document["ca_file"] = CA_FILE
     if options.get("endorsement_auth"):
         document["endorsement_auth_file"] = AUTH_FILE
+    if options.get("proxy_auth"):
+        document["proxy_auth_file"] = PROXY_AUTH_FILE
     return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
 
 
@@ -60,11 +66,13 @@ def wanted_files(options: dict[str, Any], owner: tuple[int, int]) -> list[Wanted
         for name, content in sorted(options["units"].items())
     ]
     config = configuration(options) if present else None
+    secrets = {AUTH_FILE: options.get("endorsement_auth"), PROXY_AUTH_FILE: options.get("proxy_auth")}
     return [
         WantedFile("program", PROGRAM, program, mode=0o755, keep_previous=present),
         WantedFile("configuration", CA_FILE, text(options.get("ca_certificates"))),
-        WantedFile(
-            "configuration", AUTH_FILE, text(options.get("endorsement_auth")), mode=0o600, owner=owner, secret=True
+        *(
+            WantedFile("configuration", path, text(secret), mode=0o600, owner=owner, secret=True)
+            for path, secret in secrets.items()
         ),
         WantedFile("configuration", CONFIGURATION_DIRECTORY + "/config.json", config),
         *units,

@@ -17,7 +17,17 @@ import stat
 from typing import Any, Callable
 
 from . import client_files, placement
-from .client_files import COMMAND, CONFIGURATION_DIRECTORY, PROGRAM, SERVICE, STATE_DIRECTORY, TPM_GROUP, USER
+from .client_files import (
+    COMMAND,
+    CONFIGURATION_DIRECTORY,
+    PROGRAM,
+    SERVICE,
+    STATE_DIRECTORY,
+    TIMER,
+    TPM_GROUP,
+    UNIT_DIRECTORY,
+    USER,
+)
 
 # run(argv) → exit code, stdout, stderr
 Run = Callable[..., Any]
@@ -56,8 +66,7 @@ class Installation:
             changed.add("user")
         if self._state_directory_differs(user):
             changed.add("state_directory")
-        if self._present and self._options["started"] and not self._active():
-            changed.add("started")
+        changed |= self._to_start(changed)
         self._changes = sorted(changed)
         result: dict[str, Any] = {"changed": bool(changed), "changes": self._changes}
         result["diff"] = [each.shown() for each in self._files]
@@ -73,43 +82,60 @@ class Installation:
         return self._place() if self._present else self._remove()
 
     def _place(self) -> dict[str, Any]:
-        user = self._ensure_user()
-        _ensure_directory(os.path.dirname(PROGRAM), 0o755, (0, 0))
-        _ensure_directory(CONFIGURATION_DIRECTORY, 0o755, (0, 0))
-        _ensure_directory(STATE_DIRECTORY, 0o700, _ids(user))
-        # The plan may have been made before the user was.
-        files = placement.plan(client_files.wanted_files(self._options, _ids(user)))
-        links_before = {link: _link_target(link) for link in self._links}
         said: dict[str, Any] = {}
         try:
-            placement.apply(files)
-            _set_links(self._links)
-            if self._options["selftest"] and ({"program", "configuration", "user"} & set(self._changes)):
-                said["selftest"] = self._selftest()
-        except placement.PlacementError as error:
-            raise InstallationError(str(error)) from error
-        except (InstallationError, OSError) as error:
-            placement.put_back(files)
-            _set_links(links_before)
+            with contextlib.ExitStack() as undo:
+                self._make_room(undo)
+                # The plan may have been made before the user was.
+                files = placement.plan(client_files.wanted_files(self._options, _ids(_user())))
+                undo.callback(_set_links, {link: _link_target(link) for link in self._links})
+                placement.apply(files)
+                undo.callback(placement.put_back, files)
+                _set_links(self._links)
+                if self._options["selftest"] and ({"program", "configuration", "user"} & set(self._changes)):
+                    said["selftest"] = self._selftest()
+                undo.pop_all()
+        except (InstallationError, placement.PlacementError, OSError) as error:
             raise InstallationError(f"{error}; everything was put back as it was") from error
         self._reload()
         if "started" in self._changes:
             self._systemctl("start", "--no-block", SERVICE)
+        elif "restarted" in self._changes:
+            self._systemctl("try-restart", "--no-block", SERVICE)
         return said
 
+    def _make_room(self, undo: contextlib.ExitStack) -> None:
+        """User and directories; *undo* gets what takes them away again."""
+        user = self._ensure_user(undo)
+        root = (0, 0)
+        wanted = ((os.path.dirname(PROGRAM), 0o755, root), (CONFIGURATION_DIRECTORY, 0o755, root))
+        for path, mode, owner in (*wanted, (STATE_DIRECTORY, 0o700, _ids(user))):
+            if not os.path.isdir(path):
+                undo.callback(_remove_if_empty, path)
+            _ensure_directory(path, mode, owner)
+
+    def _to_start(self, changed: set[str]) -> set[str]:
+        """What is to happen to the service after what is *changed*: one that runs knows only what it started with."""
+        renewed = bool(changed & {"program", "configuration", "units"})
+        if not self._present or not (renewed or self._options["started"]):
+            return set()
+        if self._active():
+            return {"restarted"} if renewed else set()
+        return {"started"} if self._options["started"] else set()
+
     def _remove(self) -> dict[str, Any]:
-        if os.path.exists("/etc/systemd/system/" + SERVICE):
-            self._systemctl("stop", SERVICE, may_fail=True)
+        units = [unit for unit in (TIMER, SERVICE) if os.path.exists(f"{UNIT_DIRECTORY}/{unit}")]
+        if units:
+            self._systemctl("stop", *units, may_fail=True)
         try:
             _set_links(self._links)
             placement.apply(self._files)
         except (placement.PlacementError, OSError) as error:
             raise InstallationError(str(error)) from error
         shutil.rmtree(os.path.dirname(PROGRAM), ignore_errors=True)
-        with contextlib.suppress(OSError):
-            os.rmdir(CONFIGURATION_DIRECTORY)
+        _remove_if_empty(CONFIGURATION_DIRECTORY)
         if self._options["purge"]:
-            shutil.rmtree(STATE_DIRECTORY, ignore_errors=True)
+            _shred_directory(STATE_DIRECTORY)
             if _user() is not None:
                 self._command(["userdel", USER])
         self._reload()
@@ -119,7 +145,8 @@ class Installation:
         # The program goes on as the owner of the state directory, so that what is tested is what the service may do.
         code, out, err = self._run([COMMAND, "selftest"])
         if code:
-            raise InstallationError(f"the client's selftest failed: {(err or out).strip()}")
+            words = (err or out).strip().removeprefix("selftest: ").rstrip(".")
+            raise InstallationError(f"the client's selftest failed: {words}")
         try:
             return json.loads(out)
         except ValueError as error:
@@ -140,7 +167,7 @@ class Installation:
                 return hashlib.sha256(each.wanted.content or b"").hexdigest()
         return _hash_of(PROGRAM)
 
-    def _ensure_user(self) -> pwd.struct_passwd:
+    def _ensure_user(self, undo: contextlib.ExitStack) -> pwd.struct_passwd:
         user = _user()
         groups = ["--groups", TPM_GROUP] if _tpm_group() is not None else []
         if user is None:
@@ -150,8 +177,10 @@ class Installation:
                 ["useradd", "--system", *own_group, "--no-create-home", "--home-dir", STATE_DIRECTORY, "--shell", shell]
                 + [*groups, USER]
             )
+            undo.callback(self._run, ["userdel", USER])
         elif not _in_tpm_group(user):
             self._command(["usermod", "--append", *groups, USER])
+            undo.callback(self._run, ["gpasswd", "--delete", USER, TPM_GROUP])
         found = _user()
         if found is None:
             raise InstallationError(f"the user {USER} was made and is not there")
@@ -163,7 +192,7 @@ class Installation:
             raise InstallationError(f"{argv[0]} failed: {(err or out).strip()}")
 
     def _active(self) -> bool:
-        return self._run(["systemctl", "is-active", "--quiet", SERVICE])[0] == 0
+        return _systemd_runs() and self._run(["systemctl", "is-active", "--quiet", SERVICE])[0] == 0
 
     def _systemctl(self, *arguments: str, may_fail: bool = False) -> None:
         code, out, err = self._run(["systemctl", *arguments])
@@ -171,9 +200,13 @@ class Installation:
             raise InstallationError("systemctl {} failed: {}".format(" ".join(arguments), (err or out).strip()))
 
     def _reload(self) -> None:
-        # Where systemd does not run, as in an image that is being built, it reads the units when it first starts.
-        if {"units", "enabled"} & set(self._changes) and os.path.isdir("/run/systemd/system"):
+        if {"units", "enabled"} & set(self._changes) and _systemd_runs():
             self._systemctl("daemon-reload")
+
+
+def _systemd_runs() -> bool:
+    """Not in an image that is being built; there it reads the units when it first starts (sd_booted(3))."""
+    return os.path.isdir("/run/systemd/system")
 
 
 def _user() -> pwd.struct_passwd | None:
@@ -234,6 +267,25 @@ def _ensure_directory(path: str, mode: int, owner: tuple[int, int] | None) -> No
         os.chown(path, *owner)
     if made or owner is not None:
         os.chmod(path, mode)
+
+
+def _remove_if_empty(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.rmdir(path)
+
+
+def _shred_directory(path: str) -> None:
+    """Removes the directory, and overwrites its files first."""
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False):
+                    placement.remove(entry.path, shred=True)
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise InstallationError(f"{error.filename} could not be removed: {error.strerror}") from error
 
 
 def _hash_of(path: str) -> str:

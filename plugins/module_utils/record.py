@@ -14,13 +14,42 @@ from collections.abc import Mapping
 from typing import Any
 
 RECORD_VERSION = 1
-STEPS = ("tpm_install", "software_install", "warehouse", "field_activation")
+STEPS = (
+    "tpm_install",
+    "software_install",
+    "warehouse",
+    "field_activation",
+    "reprovision",
+    "replace_tpm",
+    "decommission",
+)
 
 VERIFIED = "verified"
 DONE = "done"
+NOT_FOUND = "not found"
 
 # What travels with a record for one call and is no part of what is known of the device.
-_OF_THE_CALL = ("outcome", "exceptions", "station", "endorsement_key_certificate_chain")
+_OF_THE_CALL = ("outcome", "exceptions", "station", "enrolling", "disenrolled", "endorsement_key_certificate_chain")
+
+# What is known of a device's TPM, and of the device only as long as it has that TPM.
+_OF_THE_TPM = (
+    "registration_id",
+    "endorsement_key",
+    "endorsement_key_sha256",
+    "endorsement_key_name",
+    "endorsement_key_template",
+    "endorsement_key_certificate",
+    "storage_root_key",
+    "storage_root_key_name",
+    "tpm_type",
+    "tpm_manufacturer",
+    "tpm_model",
+    "tpm_firmware_version",
+    "certified_tpm",
+    "maker",
+    "batch",
+    "ownership",
+)
 
 
 def called(record: Mapping[str, Any]) -> str:
@@ -35,6 +64,17 @@ def merged(known: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
     return {"record_version": RECORD_VERSION, **known, **news}
 
 
+def has_another_tpm(known: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
+    """Whether *said* is of a device that has another TPM than it is *known* with."""
+    old, new = known.get("endorsement_key_sha256"), said.get("endorsement_key_sha256")
+    return bool(old and new and old != new)
+
+
+def without_tpm(known: Mapping[str, Any]) -> dict[str, Any]:
+    """*known* without what was known of the TPM, for a device that has another one now."""
+    return {name: value for name, value in known.items() if name not in _OF_THE_TPM}
+
+
 def with_step(
     record: Mapping[str, Any], step: str, outcome: Mapping[str, Any], *, at: str, station: str
 ) -> dict[str, Any]:
@@ -44,7 +84,7 @@ def with_step(
     news = {
         part: said
         for part, said in outcome.items()
-        if part not in before or said == DONE or said not in (VERIFIED, before[part])
+        if part not in before or said == DONE or said not in (VERIFIED, NOT_FOUND, before[part])
     }
     if not news and step in steps:
         return dict(record)
@@ -55,4 +95,4 @@ def with_step(
 
 def outcome_state(outcome: Mapping[str, Any]) -> str:
     """``done`` if anything was, else ``verified``."""
-    return VERIFIED if all(said == VERIFIED for said in outcome.values()) else DONE
+    return VERIFIED if all(said in (VERIFIED, NOT_FOUND) for said in outcome.values()) else DONE

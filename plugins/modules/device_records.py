@@ -13,9 +13,12 @@ description:
   - Takes the device records of a whole batch at once, judges each one, and writes those that are accepted.
   - A device is stopped, with every reason, where it shares its endorsement key, registration ID, serial number or
     device ID with another device of the batch or of the ledger, where its endorsement key is not the one that was read
-    before, where its key is on no EK list, where its endorsement key certificate is not trusted, or where its TPM is
-    software and that is not allowed. The others go on.
+    before or is that of a TPM that was replaced, where the device was decommissioned, where its key is on no EK list,
+    where its endorsement key certificate is not trusted, or where its TPM is software and that is not allowed. The
+    others go on. The step V(decommission) looks at none of the last four.
   - A device is known by its serial number, where the inventory has none by its device ID, else by its host name.
+  - A TPM that replaces another one takes over the device ID. A device without one has its registration ID for that.
+  - The step V(decommission) marks the device as half decommissioned, and with an outcome as decommissioned.
   - Each call is noted in the history of each device, stopped ones included. That is a log and counts as no change.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
@@ -33,7 +36,7 @@ options:
     description: The manufacturing step that found it.
     type: str
     required: true
-    choices: [tpm_install, software_install, warehouse, field_activation]
+    choices: [tpm_install, software_install, warehouse, field_activation, reprovision, replace_tpm, decommission]
   station:
     description: The station that found it, for the history.
     type: str
@@ -42,7 +45,9 @@ options:
     description:
       - The device records, each with C(host). Fields that a record does not mention stay as the ledger has them.
       - C(outcome) says what the step did, part by part, as V(done), V(verified) or a value worth keeping.
-      - C(exceptions) says what is allowed for this device, V(software_tpm) or V(tpm_replacement).
+      - C(exceptions) says what is allowed for this device, V(software_tpm), V(tpm_replacement) or V(recommission).
+      - C(enrolling) is the ID scope of the DPS in which the device is about to be enrolled. It is noted among the
+        record's C(places), until C(disenrolled) lists that place as gone.
       - The filter P(tpmfleet.azure_dps.device_records#filter) makes them of what the modules returned.
     type: list
     elements: dict

@@ -16,6 +16,7 @@ extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes.info_module
   - tpmfleet.azure_dps.attributes.actiongroup_dps_management
   - tpmfleet.azure_dps.dps.management
+  - tpmfleet.azure_dps.dps.entra
 options:
   name:
     description: The policy to read, all of them where it is left out.

@@ -48,6 +48,13 @@ options:
     description:
       - Registration ID. Without one the client makes it from the endorsement key, as the stock SDKs do.
     type: str
+  endorsement_key_template:
+    description:
+      - From which template the client makes the endorsement key where none is persisted. V(tcg) makes the one that a
+        certificate is about, V(sdk) the one that Azure's device SDKs make.
+    type: str
+    choices: [tcg, sdk]
+    default: tcg
   tcti:
     description:
       - How the client reaches the TPM.
@@ -59,7 +66,12 @@ options:
     type: str
   proxy:
     description:
-      - Proxy, C(http://HOST:PORT). Without one C(HTTPS_PROXY) in C(/etc/tpmfleet-dps-client/environment) counts.
+      - Proxy, C(http://HOST:PORT). Without one C(HTTPS_PROXY) and C(NO_PROXY) in
+        C(/etc/tpmfleet-dps-client/environment) count, for the service and not where a person starts the client.
+    type: str
+  proxy_auth:
+    description:
+      - C(USER:PASSWORD) for the proxy. It lies on the device in a file that only the client can read.
     type: str
   endorsement_auth:
     description:
@@ -86,6 +98,12 @@ options:
       - Seconds between attempts once the service has refused the device, more or less by half at random.
     type: float
     default: 900
+  ask_hub:
+    description:
+      - Whether an assigned device asks its hub, at power-up and once a day, whether it is let in, and registers anew
+        where the hub refuses it.
+    type: bool
+    default: true
   enabled:
     description:
       - Whether the client starts at power-up.
@@ -93,7 +111,7 @@ options:
     default: true
   started:
     description:
-      - Whether to start the client now as well.
+      - Whether to start the client now as well. One that runs is restarted after a change in any case.
     type: bool
     default: false
   selftest:
@@ -103,7 +121,9 @@ options:
     default: true
   purge:
     description:
-      - With O(state=absent), whether the assignment and the client's user are removed too.
+      - With O(state=absent), whether the assignment and the client's user are removed too. Files are overwritten before
+        they are removed. On flash memory that may leave old content until its room is needed; the key of the hub is
+        wrapped by the TPM and of no use without it.
     type: bool
     default: false
   interpreter:
@@ -146,7 +166,7 @@ EXAMPLES = r"""
 RETURN = r"""
 changes:
   description: What was changed, or would be in check mode, of C(user), C(program), C(configuration), C(units),
-    C(enabled), C(state_directory) and C(started).
+    C(enabled), C(state_directory), C(started) and C(restarted).
   returned: success
   type: list
   elements: str
@@ -183,11 +203,14 @@ def main():
             "id_scope": {"type": "str"},
             "global_endpoint": {"type": "str", "default": "https://global.azure-devices-provisioning.net"},
             "registration_id": {"type": "str"},
+            "endorsement_key_template": {"type": "str", "choices": ["tcg", "sdk"], "default": "tcg"},
             "tcti": {"type": "str", "default": "device:/dev/tpmrm0"},
             "ca_certificates": {"type": "str"},
             "proxy": {"type": "str"},
+            "proxy_auth": {"type": "str", "no_log": True},
             "endorsement_auth": {"type": "str", "no_log": True},
             **{name: {"type": "float", "default": default} for name, default in seconds.items()},
+            "ask_hub": {"type": "bool", "default": True},
             "enabled": {"type": "bool", "default": True},
             "started": {"type": "bool", "default": False},
             "selftest": {"type": "bool", "default": True},

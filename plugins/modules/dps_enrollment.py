@@ -17,6 +17,7 @@ extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
   - tpmfleet.azure_dps.attributes.actiongroup_dps
   - tpmfleet.azure_dps.dps
+  - tpmfleet.azure_dps.dps.entra
 attributes:
   check_mode:
     support: full

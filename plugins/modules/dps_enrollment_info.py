@@ -18,6 +18,7 @@ extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes.info_module
   - tpmfleet.azure_dps.attributes.actiongroup_dps
   - tpmfleet.azure_dps.dps
+  - tpmfleet.azure_dps.dps.entra
 options:
   registration_ids:
     description:

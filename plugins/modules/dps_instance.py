@@ -16,6 +16,7 @@ extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
   - tpmfleet.azure_dps.attributes.actiongroup_dps_management
   - tpmfleet.azure_dps.dps.management
+  - tpmfleet.azure_dps.dps.entra
 attributes:
   check_mode:
     support: full

@@ -16,6 +16,7 @@ extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes.info_module
   - tpmfleet.azure_dps.attributes.actiongroup_dps_management
   - tpmfleet.azure_dps.dps.management
+  - tpmfleet.azure_dps.dps.entra
 options:
   resource_group:
     description: The resource group to look in, the whole subscription where it is left out.

@@ -14,7 +14,8 @@ description:
   - Has the client that M(tpmfleet.azure_dps.dps_client) placed on the device register now instead of at its next
     power-up, for a line that wants to see the assignment before the unit is boxed.
   - With O(state=absent) the device forgets its assignment, so that it ships unassigned and registers at its next
-    power-up. The service's own record is removed with M(tpmfleet.azure_dps.dps_registration).
+    power-up. The service's own record is removed with M(tpmfleet.azure_dps.dps_registration). A device without the
+    client holds none.
 requirements:
   - On the device the client, placed by M(tpmfleet.azure_dps.dps_client).
 extends_documentation_fragment:
@@ -35,6 +36,25 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  unless_assigned_by:
+    description:
+      - With O(state=absent), leave an assignment that this service made to the TPM that the device has now, so that
+        only one from elsewhere, or of a TPM that was replaced, is removed.
+    type: dict
+    suboptions:
+      id_scope:
+        description: ID scope of the Device Provisioning Service.
+        type: str
+        required: true
+      global_endpoint:
+        description: Where devices reach it.
+        type: str
+        default: https://global.azure-devices-provisioning.net
+      hubs:
+        description: Host names of the hubs that the device may be assigned to. Empty is any.
+        type: list
+        elements: str
+        default: []
   anew:
     description:
       - Register also where the device is assigned already. Always a change.
@@ -58,6 +78,13 @@ EXAMPLES = r"""
 - name: Ship it unassigned
   tpmfleet.azure_dps.dps_register:
     state: absent
+
+- name: Forget what another service or another hub assigned
+  tpmfleet.azure_dps.dps_register:
+    state: absent
+    unless_assigned_by:
+      id_scope: 0ne00000A1B
+      hubs: [hub-eu.azure-devices.net]
 """
 
 RETURN = r"""
@@ -83,10 +110,48 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client_control import ClientControl, ControlError
 
 
+def is_by(service, assignment):
+    """Whether *assignment* was made by the *service* of the option unless_assigned_by."""
+    where = ("id_scope", "global_endpoint")
+    hubs = [hub.lower() for hub in service["hubs"]]
+    hub = str(assignment.get("assigned_hub")).lower()
+    return all(assignment.get(name) == service[name] for name in where) and (not hubs or hub in hubs)
+
+
+def forget(client, params, *, check_mode):
+    """(The assignment before, after); None for none."""
+    before = client.assignment() if client.installed else None
+    service = params["unless_assigned_by"]
+    if before is None or (service and is_by(service, before) and client.usable()):
+        return before, before
+    if not check_mode:
+        client.forget()
+    return before, None
+
+
+def register(client, params, *, check_mode):
+    """(The assignment before, after); in check mode None for one that would be made."""
+    before = client.assignment()
+    if check_mode:
+        return before, None if params["anew"] else before
+    # Also where one is held: the client looks whether it still is this TPM's and this service's.
+    client.register(anew=params["anew"], timeout=params["timeout"])
+    return before, client.assignment()
+
+
 def main():
+    endpoint = "https://global.azure-devices-provisioning.net"
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "unless_assigned_by": {
+                "type": "dict",
+                "options": {
+                    "id_scope": {"type": "str", "required": True},
+                    "global_endpoint": {"type": "str", "default": endpoint},
+                    "hubs": {"type": "list", "elements": "str", "default": []},
+                },
+            },
             "anew": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 120},
         },
@@ -94,21 +159,14 @@ def main():
     )
     client = ClientControl(module.run_command)
     try:
-        before = client.assignment()
-        after = None
         if module.params["state"] == "absent":
-            if before and not module.check_mode:
-                client.forget()
-        elif module.check_mode:
-            after = None if module.params["anew"] else before
+            before, after = forget(client, module.params, check_mode=module.check_mode)
+            changed = before != after
         else:
-            # Also where one is held: the client looks whether it still is this TPM's and this service's.
-            client.register(anew=module.params["anew"], timeout=module.params["timeout"])
-            after = client.assignment()
+            before, after = register(client, module.params, check_mode=module.check_mode)
+            changed = after != before or after is None
     except ControlError as error:
         module.fail_json(msg=str(error))
-    wanted = module.params["state"] == "present"
-    changed = (after != before or after is None) if wanted else before is not None
     module.exit_json(changed=changed, assignment=after, diff={"before": before or {}, "after": after or {}})
 
 

@@ -20,6 +20,7 @@ extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes.info_module
   - tpmfleet.azure_dps.attributes.actiongroup_dps
   - tpmfleet.azure_dps.dps
+  - tpmfleet.azure_dps.dps.entra
 options:
   registration_ids:
     description: The devices to ask for.

@@ -400,7 +400,7 @@ class _Executor:
                 return Outcome(step, "failed", f"{error} It was not removed.", error)
             if error.status in (409, 412) or (error.status == 404 and error.error_code and step.action == "update"):
                 return self._replan(step, error, error.uncertain)
-            if _is_of_record(error):
+            if error.of_record:
                 return Outcome(step, "failed", str(error), error)
             raise
         return Outcome(step, DONE[step.action])
@@ -431,7 +431,7 @@ class _Executor:
                 error = other
                 if error.status in (409, 412) or (error.status == 404 and error.error_code):
                     continue
-                if _is_of_record(error):
+                if error.of_record:
                     break
                 raise
             return Outcome(step, DONE[step.action])
@@ -442,11 +442,6 @@ class _Executor:
             self._service.delete_enrollment(step.registration_id, etag=step.etag)
         else:
             self._service.put_enrollment(step.document, etag=step.etag)
-
-
-def _is_of_record(error: DpsError) -> bool:
-    """Whether an error is about one record, and no reason to stop the others."""
-    return error.status in (400, 404, 409, 412, 413) and bool(error.error_code)
 
 
 def in_threads(function: Callable[[Any], Any], items: Iterator[Any], concurrency: int) -> Iterator[Any]:

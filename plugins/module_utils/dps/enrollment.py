@@ -64,6 +64,8 @@ OTHER_RECORD_FIELDS = frozenset(
         "ownership",
         "outcome",
         "dps_id_scope",
+        "places",
+        "decommission",
         "maker",
         "batch",
         "station",

@@ -53,6 +53,11 @@ class DpsError(Exception):
         self.uncertain = uncertain
         super().__init__(" ".join(part for part in (self._told(), self.hint) if part))
 
+    @property
+    def of_record(self) -> bool:
+        """Whether it is about one enrollment, and no reason to stop with the others."""
+        return self.status in (400, 404, 409, 412, 413) and bool(self.error_code)
+
     def _told(self) -> str:
         ids = [f"error {self.error_code}"] if self.error_code else []
         ids += [f"tracking ID {self.tracking_id}"] if self.tracking_id else []

@@ -58,7 +58,7 @@ def amend_instance(
         if check_mode:
             return Amendment(before, after, True)
         try:
-            written = manager.replace(name, after, etag=before["etag"])
+            written = manager.replace(name, after, etag=_etag(before))
         except DpsError as error:
             if not _is_passing(manager, name, error):
                 raise
@@ -71,6 +71,15 @@ def amend_instance(
         status=412,
         hint="Run again when they are done.",
     )
+
+
+def _etag(document: Document) -> str:
+    if not document.get("etag"):
+        raise DpsError(
+            f"Azure tells no ETag of the DPS instance {document['name']} ({document['properties'].get('state')}).",
+            hint="Nothing was written, since it could overwrite somebody else's change.",
+        )
+    return document["etag"]
 
 
 def _read(manager: ResourceManager, name: str, with_policies: bool) -> Document | None:

@@ -67,7 +67,16 @@ def ensure_present(manager: ResourceManager, name: str, wanted: dict[str, Any], 
     document = _amended(blank, name, wanted)
     if check_mode:
         return _result("created", None, {**document, "name": name})
-    return _result("created", None, manager.create(name, document))
+    try:
+        return _result("created", None, manager.create(name, document))
+    except DpsError as error:
+        if error.status not in (409, 412):
+            raise
+        # It is there, from an earlier try whose answer was lost or from somebody else in the same moment.
+        found = amend_instance(manager, name, lambda there: _amended(there, name, wanted), check_mode=False)
+        if found is None:
+            raise
+        return _result("created", None, found.after)
 
 
 def ensure_absent(manager: ResourceManager, name: str, *, check_mode: bool) -> dict[str, Any]:
@@ -76,7 +85,12 @@ def ensure_absent(manager: ResourceManager, name: str, *, check_mode: bool) -> d
     if before is None:
         return _result("unchanged", None, None)
     if not check_mode:
-        manager.delete(name)
+        try:
+            manager.delete(name)
+        except DpsError as error:
+            # An earlier try whose answer was lost may have removed it, or be about to.
+            if error.status not in (404, 409) or manager.settled(name) is not None:
+                raise
     return _result("deleted", before, None)
 
 

@@ -56,6 +56,13 @@ if SQLALCHEMY_IMPORT_ERROR is None:
         Column("entry", Text, nullable=False),
         Column("taken_in", String(32), nullable=False),
     )
+    RETIRED_KEYS = Table(
+        "retired_keys",
+        METADATA,
+        Column("endorsement_key_sha256", String(64), primary_key=True),
+        Column("device", Integer, ForeignKey("devices.id"), nullable=False),
+        Column("at", String(32), nullable=False),
+    )
     EVENTS = Table(
         "events",
         METADATA,

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .database import DEVICES, EVENTS, sqlalchemy
+from .database import DEVICES, EVENTS, RETIRED_KEYS, sqlalchemy
 
 # The columns that identify a device, the surest first. A slot of a rack sees another unit every hour, so the host name
 # identifies only where the inventory says nothing better.
@@ -77,6 +77,21 @@ class Devices:
             return self._connection.execute(DEVICES.insert().values(**values)).inserted_primary_key[0]
         self._connection.execute(DEVICES.update().where(DEVICES.c.id == row).values(**values))
         return row
+
+    def retire(self, sha256: str, row: int, *, at: str) -> None:
+        """Notes that the TPM with this endorsement key was taken out of the device in *row*."""
+        self.reinstate(sha256)
+        self._connection.execute(RETIRED_KEYS.insert().values(endorsement_key_sha256=sha256, device=row, at=at))
+
+    def reinstate(self, sha256: str) -> None:
+        """Takes back what :meth:`retire` noted, if it did."""
+        self._connection.execute(RETIRED_KEYS.delete().where(RETIRED_KEYS.c.endorsement_key_sha256 == sha256))
+
+    def retired(self, sha256: str | None) -> tuple[int, str] | None:
+        """(The row of the device that a TPM was taken out of, when), None for one that was not."""
+        found = sqlalchemy.select(RETIRED_KEYS).where(RETIRED_KEYS.c.endorsement_key_sha256 == sha256)
+        key = self._connection.execute(found).first()
+        return None if key is None else (key.device, key.at)
 
     def note(
         self, row: int | None, host: str | None, *, at: str, step: str, station: str, what: Mapping[str, Any]

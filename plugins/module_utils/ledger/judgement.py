@@ -10,12 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..record import VERIFIED, called, merged, outcome_state, with_step
+from ..places import places_left, with_place, without_places
+from ..record import VERIFIED, called, has_another_tpm, merged, outcome_state, with_step, without_tpm
 from ..trust.policy import CertificatePolicy, Judged
 from .devices import Devices, identity, twins
 from .ek_list import ListedKeys
 
 LIST_POLICIES = ("required", "preferred", "ignored")
+DECOMMISSION = "decommission"
+# The outcome of a step that knows of an enrollment where the device no longer belongs, and could not end it.
+LEFT = "left"
+TAKE_UP_AGAIN = "if that is meant to be used again, set tpmfleet_recommission for this host"
 # What no two devices may share, in the words of a message.
 _UNIQUE = {
     "endorsement_key_sha256": "endorsement key",
@@ -79,40 +84,79 @@ class Step:
         entry = self._listed.entry(said.get("endorsement_key_sha256"))
         shipment = {name: entry[name] for name in ("maker", "batch") if entry.get(name)} if entry else {}
         judged = self._certificates.judge(said, entry)
-        record = merged({**known, **shipment}, {**said, "certified_tpm": judged.certified})
-        outcome = said.get("outcome") or {}
+        replaced = has_another_tpm(known, said)
+        # Where it stands it may be enrolled, whether or not this line has done it.
+        placed = with_place(known, known["dps_id_scope"]) if known.get("dps_id_scope") else known
+        before = {**(without_tpm(placed) if replaced else placed), **shipment}
+        record = merged(before, {**said, "certified_tpm": judged.certified})
         reasons = [
             *self._not_text(said),
             *self._shared_in_batch(said, shared),
             *self._shared_with_known(record, row),
             *self._another_tpm(said, known),
-            *self._not_listed(said, entry),
-            *judged.reasons,
-            *self._software_tpm(said, judged),
+            *self._retired_tpm(said, row),
         ]
+        if self._step == DECOMMISSION:
+            reasons += self._unknown(said, row)
+        else:
+            reasons += [
+                *self._decommissioned(said, known),
+                *self._not_listed(said, entry),
+                *judged.reasons,
+                *self._software_tpm(said, judged),
+            ]
         if reasons:
             self._devices.note(row, said["host"], **self._where(), what={"state": "stopped", "reasons": reasons})
+            outcome = said.get("outcome") or {}
             return Verdict(known, record, reasons, changed=False, outcome=outcome, remarks=judged.remarks)
-        if outcome:
-            record = with_step(record, self._step, outcome, at=self._at, station=self._station)
+        if replaced and placed.get("places") and not record.get("device_id"):
+            # Without a device ID of its own a device has its registration ID for one, which the new TPM takes over.
+            record["device_id"] = known["registration_id"]
+        record, outcome = self._with_news(record, said)
         changed = record != known
         if changed:
             row = self._devices.save(row, record)
+            if replaced:
+                self._devices.retire(known["endorsement_key_sha256"], row, at=self._at)
+            if record.get("endorsement_key_sha256"):
+                self._devices.reinstate(record["endorsement_key_sha256"])
         verdict = Verdict(known, record, [], changed=changed, outcome=outcome, remarks=judged.remarks)
-        self._devices.note(row, said["host"], **self._where(), what=self._event(verdict))
+        self._devices.note(row, said["host"], **self._where(), what=self._event(verdict, said))
         return verdict
+
+    def _with_news(self, record: dict[str, Any], said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(*record* with what an accepted call means beyond the fields that it names, the outcome of the step)."""
+        if said.get("enrolling"):
+            record = with_place(record, said["enrolling"])
+        record = without_places(record, said.get("disenrolled") or ())
+        outcome = dict(said.get("outcome") or {})
+        if outcome and places_left(record, str(record.get("dps_id_scope"))):
+            outcome["disenrollment"] = LEFT
+        if outcome:
+            record = with_step(record, self._step, outcome, at=self._at, station=self._station)
+        if self._step == DECOMMISSION:
+            moment = "done" if outcome else "begun"
+            record["decommission"] = {moment: self._at, **(record.get("decommission") or {})}
+            if outcome:
+                record.pop("dps_id_scope", None)
+        else:
+            record.pop("decommission", None)
+        return record, outcome
 
     def _where(self) -> dict[str, str]:
         return {"at": self._at, "step": self._step, "station": self._station}
 
     @staticmethod
-    def _event(verdict: Verdict) -> dict[str, Any]:
+    def _event(verdict: Verdict, said: Mapping[str, Any]) -> dict[str, Any]:
         event: dict[str, Any] = {"state": verdict.as_result()["state"]}
         if verdict.outcome:
             event["outcome"] = dict(verdict.outcome)
-        old = verdict.known.get("endorsement_key")
-        if old and old != verdict.record.get("endorsement_key"):
-            event["replaced_endorsement_key"] = old
+        if has_another_tpm(verdict.known, verdict.record):
+            event["replaced_endorsement_key"] = verdict.known["endorsement_key"]
+        if said.get("disenrolled"):
+            event["disenrolled"] = said["disenrolled"]
+        if verdict.known.get("decommission") and not verdict.record.get("decommission"):
+            event["taken_up_again"] = True
         if verdict.remarks:
             event["remarks"] = list(verdict.remarks)
         return event
@@ -141,20 +185,50 @@ class Step:
     def _shared_with_known(self, record: Mapping[str, Any], row: int | None) -> list[str]:
         reasons: list[str] = []
         for name, words in _UNIQUE.items():
-            other = self._devices.other_with(name, record.get(name), row)
+            value = record.get(name)
+            if name == "device_id" and not value:
+                # What the service takes for it; a device whose TPM was replaced may have it for its own.
+                value = record.get("registration_id")
+            other = self._devices.other_with(name, value, row)
             if other is not None and not (name == "registration_id" and reasons):
-                reasons.append(f"its {words} is already that of {called(other)}; pull both, one is not what it seems")
+                gone = _decommission_in_words(other)
+                owner = f"{called(other)}, which {gone}" if gone else called(other)
+                reasons.append(f"its {words} is already that of {owner}; pull both, one is not what it seems")
         return reasons
 
     @staticmethod
     def _another_tpm(said: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
-        old, new = known.get("endorsement_key_sha256"), said.get("endorsement_key_sha256")
-        if not old or not new or old == new or "tpm_replacement" in (said.get("exceptions") or ()):
+        if not has_another_tpm(known, said) or "tpm_replacement" in (said.get("exceptions") or ()):
             return []
+        old, new = known["endorsement_key_sha256"], said["endorsement_key_sha256"]
         advice = "is this another unit or another TPM? If the TPM was replaced, set tpmfleet_replace_tpm for this host"
         if not said.get("serial_number") and not said.get("device_id"):
             advice += "; if the slot has another unit now, give each its tpmfleet_serial_number"
         return [f"its endorsement key {new[:16]}… is not the one that was read before, {old[:16]}…; {advice}"]
+
+    def _retired_tpm(self, said: Mapping[str, Any], row: int | None) -> list[str]:
+        retired = self._devices.retired(said.get("endorsement_key_sha256"))
+        exceptions = said.get("exceptions") or ()
+        if retired is None or "recommission" in exceptions:
+            return []
+        device, at = retired
+        if device == row and "tpm_replacement" in exceptions:
+            return []
+        owner = called(self._devices.record(device))
+        return [f"its endorsement key is that of a TPM that was taken out of {owner} on {at}; {TAKE_UP_AGAIN}"]
+
+    @staticmethod
+    def _unknown(said: Mapping[str, Any], row: int | None) -> list[str]:
+        if row is not None or said.get("endorsement_key_sha256"):
+            return []
+        return ["the ledger does not know it, so nobody can say which enrollments it has"]
+
+    @staticmethod
+    def _decommissioned(said: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
+        words = _decommission_in_words(known)
+        if words is None or "recommission" in (said.get("exceptions") or ()):
+            return []
+        return [f"it {words}; {TAKE_UP_AGAIN}"]
 
     def _not_listed(self, said: Mapping[str, Any], entry: Mapping[str, Any] | None) -> list[str]:
         digest = said.get("endorsement_key_sha256")
@@ -174,3 +248,13 @@ class Step:
             f"it has a software TPM{whence}, which is refused in a production inventory; "
             "tpmfleet_software_tpm_allowed on this very host allows it"
         ]
+
+
+def _decommission_in_words(record: Mapping[str, Any]) -> str | None:
+    """That a device was decommissioned, as the end of a sentence about it; None for one in use."""
+    decommission = record.get("decommission")
+    if not decommission:
+        return None
+    if decommission.get("done"):
+        return f"was decommissioned on {decommission['done']}"
+    return f"is half decommissioned, since {decommission['begun']}: run decommission again to complete it"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the tests of the controller's side share: certificates without a TPM.
+"""What the tests of the controller's side share: certificates without a TPM, and a registration that a TPM makes.
 
 Imports are inside: other tests below this directory run under a device's own Python, which has none of it.
 """
@@ -10,6 +10,8 @@ Imports are inside: other tests below this directory run under a device's own Py
 from __future__ import annotations
 
 import base64
+import time
+from urllib.parse import quote
 
 import pytest
 
@@ -234,3 +236,44 @@ def write_roots(tmp_path):
         return str(tmp_path / directory)
 
     return write
+
+
+@pytest.fixture
+def register(dps, software_tpm):
+    """(The endorsement key of a TPM; a function that registers it under an ID, in these tests' own words)."""
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import credential, templates
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.connection import connect
+    from tpm2_pytss.constants import ESYS_TR
+    from tpm2_pytss.types import TPM2B_SENSITIVE_CREATE
+
+    with connect(software_tpm.tcti, 60) as esys:
+        ek, ek_public, *_rest = esys.create_primary(
+            TPM2B_SENSITIVE_CREATE(), templates.ek_template(), ESYS_TR.ENDORSEMENT
+        )
+        srk, srk_public, *_rest = esys.create_primary(TPM2B_SENSITIVE_CREATE(), templates.srk_template(), ESYS_TR.OWNER)
+        keys = {
+            "endorsementKey": base64.b64encode(ek_public.marshal()).decode(),
+            "storageRootKey": base64.b64encode(srk_public.marshal()).decode(),
+        }
+
+        def run(registration_id):
+            scope = dps.where["id_scope"]
+            url = f"{dps.where['endpoint']}/{scope}/registrations/{registration_id}"
+            version = {"api-version": "2019-03-31"}
+            body = {"registrationId": registration_id, "tpm": keys}
+            challenge = dps.session.put(f"{url}/register", json=body, params=version, timeout=20)
+            assert challenge.status_code == 401, challenge.text
+            blob = base64.b64decode(challenge.json()["authenticationKey"])
+            key = credential.import_key(esys, endorsement_key=ek, storage_root_key=srk, blob=blob)
+            resource = quote(f"{scope}/registrations/{registration_id}", safe="")
+            expiry = int(time.time()) + 600
+            signed = f"{resource}\n{expiry}".encode()
+            signature = base64.b64encode(credential.sign(esys, storage_root_key=srk, key=key, data=signed))
+            token = f"SharedAccessSignature sr={resource}&sig={quote(signature, safe='')}&se={expiry}&skn=registration"
+            headers = {"Authorization": token}
+            answer = dps.session.put(f"{url}/register", json=body, params=version, headers=headers, timeout=20)
+            assert answer.status_code == 202, answer.text
+
+        yield keys["endorsementKey"], run
+        esys.flush_context(ek)
+        esys.flush_context(srk)

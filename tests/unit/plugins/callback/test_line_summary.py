@@ -47,9 +47,10 @@ def summary(tmp_path):
             text=True,
             check=False,
         )
-        assert "LINE SUMMARY" in done.stdout, done.stdout
+        assert "PLAY RECAP" in done.stdout, done.stdout
         assert "Callback dispatch" not in done.stdout and "Failure using method" not in done.stdout, done.stdout
-        return done.stdout[done.stdout.index("LINE SUMMARY") :].strip()
+        _run, found, said = done.stdout.partition("LINE SUMMARY")
+        return (found + said).strip()
 
     return run
 
@@ -133,3 +134,7 @@ def test_the_station_is_no_unit(summary):
         "LINE SUMMARY: 0 passed, 0 to pull",
         "STATION localhost: stopped at Read the list (Step 3)",
     ]
+
+
+def test_a_run_over_the_station_alone_has_no_summary(summary):
+    assert summary("- ansible.builtin.debug:", hosts="localhost") == ""

@@ -36,6 +36,7 @@ def test_everything_is_put_back(tmp_path):
     placement.apply(placements)
     assert (tmp_path / "a.previous").read_bytes() == b"before"
     placement.put_back(placements)
+    assert not (tmp_path / "a.previous").exists()
     assert (tmp_path / "a").read_bytes() == b"before"
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
     assert not (tmp_path / "b").exists()

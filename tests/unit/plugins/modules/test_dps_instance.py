@@ -143,9 +143,23 @@ def test_a_change_that_is_under_way_is_waited_for(ensure, dps, monkeypatch):
 
     monkeypatch.setattr(resource_manager, "POLL_SECONDS", 0.1)
     ensure()
-    dps.settings(management_seconds=1.0)
+    dps.settings(management_seconds=2.5)
     slow = ensure(units=2, operation_timeout=1)
-    assert slow["failed"] and "was not done after 1 s" in slow["msg"] or slow["instance"]["units"] == 2
-    dps.settings(management_seconds=0.0)
+    assert slow["failed"] and "was not done after 1 s" in slow["msg"] and "goes on in Azure" in slow["hint"]
     after = ensure(units=3)
-    assert after["changed"] and after["instance"]["units"] == 3
+    assert after["diff"]["before"]["units"] == 2 and after["instance"]["units"] == 3
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.5])
+def test_an_answer_that_was_lost_is_settled_by_reading(ensure, azure, dps, monkeypatch, seconds):
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps_management import resource_manager
+
+    monkeypatch.setattr(resource_manager, "POLL_SECONDS", 0.1)
+    dps.settings(management_seconds=seconds)
+    dps.fault(method="PUT", path="/provisioningServices/", drop="after")
+    made = ensure(units=2)
+    assert made["action"] == "created" and made["instance"]["units"] == 2 and made["instance"]["state"] == "Active"
+    dps.fault(method="DELETE", path="/provisioningServices/", drop="after")
+    removed = ensure(state="absent")
+    assert removed.get("action") == "deleted", removed
+    assert azure.call("GET", "fleet-dps", check=False)["error"]["code"] == "ResourceNotFound"

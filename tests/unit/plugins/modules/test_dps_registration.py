@@ -9,9 +9,7 @@ Where a registration has to be true it is made by a TPM, in this test's own word
 
 from __future__ import annotations
 
-import base64
 import time
-from urllib.parse import quote
 
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps import watch as watching
@@ -142,47 +140,6 @@ def test_removing_takes_the_registration_that_was_read(monkeypatch, dps, run_mod
 def test_removing_what_is_not_there_is_no_change(dps, run_module):
     done = run_module("dps_registration", **dps.connection(registration_ids=["unit-1"], state="absent"))
     assert not done["changed"]
-
-
-@pytest.fixture
-def register(dps, software_tpm):
-    """(the endorsement key of a TPM; a function that registers it under an ID and returns the last answer)."""
-    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import credential, templates
-    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.connection import connect
-    from tpm2_pytss.constants import ESYS_TR
-    from tpm2_pytss.types import TPM2B_SENSITIVE_CREATE
-
-    with connect(software_tpm.tcti, 60) as esys:
-        ek, ek_public, *_rest = esys.create_primary(
-            TPM2B_SENSITIVE_CREATE(), templates.ek_template(), ESYS_TR.ENDORSEMENT
-        )
-        srk, srk_public, *_rest = esys.create_primary(TPM2B_SENSITIVE_CREATE(), templates.srk_template(), ESYS_TR.OWNER)
-        keys = {
-            "endorsementKey": base64.b64encode(ek_public.marshal()).decode(),
-            "storageRootKey": base64.b64encode(srk_public.marshal()).decode(),
-        }
-
-        def run(registration_id):
-            scope = dps.where["id_scope"]
-            url = f"{dps.where['endpoint']}/{scope}/registrations/{registration_id}"
-            version = {"api-version": "2019-03-31"}
-            body = {"registrationId": registration_id, "tpm": keys}
-            challenge = dps.session.put(f"{url}/register", json=body, params=version, timeout=20)
-            assert challenge.status_code == 401, challenge.text
-            blob = base64.b64decode(challenge.json()["authenticationKey"])
-            key = credential.import_key(esys, endorsement_key=ek, storage_root_key=srk, blob=blob)
-            resource = quote(f"{scope}/registrations/{registration_id}", safe="")
-            expiry = int(time.time()) + 600
-            signed = f"{resource}\n{expiry}".encode()
-            signature = base64.b64encode(credential.sign(esys, storage_root_key=srk, key=key, data=signed))
-            token = f"SharedAccessSignature sr={resource}&sig={quote(signature, safe='')}&se={expiry}&skn=registration"
-            headers = {"Authorization": token}
-            answer = dps.session.put(f"{url}/register", json=body, params=version, headers=headers, timeout=20)
-            assert answer.status_code == 202, answer.text
-
-        yield keys["endorsementKey"], run
-        esys.flush_context(ek)
-        esys.flush_context(srk)
 
 
 def test_a_device_that_registers_is_waited_for_told_and_forgotten(dps, run_module, register):

@@ -1,0 +1,52 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where a device is enrolled, or may be.
+
+A place is a mapping of C(dps_id_scope), C(registration_id) and C(endorsement_key). A record notes it before the
+enrollment is made, and drops it once the enrollment was seen gone. So whatever was cut off in between, the record knows
+every service that may still let the device in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+PLACE = ("dps_id_scope", "registration_id", "endorsement_key")
+
+
+def own_place(record: Mapping[str, Any], id_scope: str) -> dict[str, str] | None:
+    """The place that the device as *record* has it takes in the DPS *id_scope*, None where too little is known."""
+    place = {**{name: record.get(name) for name in PLACE}, "dps_id_scope": id_scope}
+    return {name: str(value) for name, value in place.items()} if all(place.values()) else None
+
+
+def with_place(record: Mapping[str, Any], id_scope: str) -> dict[str, Any]:
+    """*record* with the note that the device is about to be enrolled in the DPS *id_scope*."""
+    place = own_place(record, id_scope)
+    noted = list(record.get("places") or [])
+    if place is None or _key(place) in map(_key, noted):
+        return dict(record)
+    return {**record, "places": [*noted, place]}
+
+
+def without_places(record: Mapping[str, Any], gone: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """*record* without the places that were seen to be *gone*."""
+    keys = {_key(place) for place in gone}
+    rest = dict(record)
+    noted = rest.pop("places", None) or []
+    left = [place for place in noted if _key(place) not in keys]
+    return {**rest, "places": left} if left else rest
+
+
+def places_left(record: Mapping[str, Any], id_scope: str) -> list[dict[str, str]]:
+    """The places of *record* other than its own in the DPS *id_scope*: those that the device leaves behind there."""
+    own = own_place(record, id_scope)
+    return [place for place in record.get("places") or [] if own is None or _key(place) != _key(own)]
+
+
+def _key(place: Mapping[str, Any]) -> tuple[str, str, str]:
+    # Registration IDs are case-insensitive.
+    return str(place["dps_id_scope"]), str(place["registration_id"]).lower(), str(place["endorsement_key"])
