@@ -12,7 +12,7 @@ import io
 import zipfile
 from pathlib import Path
 
-from ansible.plugins.action import ActionBase
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.secret_action import SecretAction
 
 COLLECTION = Path(__file__).resolve().parents[2]
 FILES = COLLECTION / "roles" / "dps_client" / "files"
@@ -50,23 +50,18 @@ def read_units() -> dict[str, str]:
     return {path.name: path.read_text() for path in sorted((FILES / "units").iterdir())}
 
 
-class ActionModule(ActionBase):
+class ActionModule(SecretAction):
     """Adds the program and its units to the arguments."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
+    SECRET_OPTIONS = ("endorsement_auth",)
 
-    def run(self, tmp=None, task_vars=None):
+    def work(self, task_vars):
         """Runs the module on the device."""
-        result = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         if arguments.get("state", "present") == "present":
             interpreter = arguments.get("interpreter") or "/usr/bin/python3"
             arguments["program"] = base64.b64encode(build_program(interpreter)).decode()
         arguments["units"] = read_units()
-        result.update(
-            self._execute_module(
-                module_name="tpmfleet.azure_dps.dps_client", module_args=arguments, task_vars=task_vars
-            )
+        return self._execute_module(
+            module_name="tpmfleet.azure_dps.dps_client", module_args=arguments, task_vars=task_vars
         )
-        return result

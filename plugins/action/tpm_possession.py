@@ -6,13 +6,10 @@
 
 from __future__ import annotations
 
-import contextlib
-
-from ansible import constants as C
-from ansible.errors import AnsibleActionFail, AnsibleError
-from ansible.plugins.action import ActionBase
+from ansible.errors import AnsibleActionFail
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.templates import decode_public
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.possession import PossessionError, Proof
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.secret_action import SecretAction
 
 KEYS = ("endorsement_key", "storage_root_key")
 # Of what a device says about its failure, which may be made up.
@@ -20,20 +17,19 @@ FAILURE = ("msg", "tpm_rc", "rc", "exception", "module_stdout", "module_stderr",
 WHAT_TO_DO = "Take it off the line; if it is enrolled already, disable its enrollment."
 
 
-class ActionModule(ActionBase):
+class ActionModule(SecretAction):
     """What a device says is taken for what it is worth: nothing of it but a right answer makes the task succeed."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
+    def secret(self):
+        """The challenge is one, whatever the options."""
+        return "The challenge"
 
-    def run(self, tmp=None, task_vars=None):
+    def work(self, task_vars):
         """Runs the module on the device."""
-        result = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         if "challenge" in arguments:
             raise AnsibleActionFail("challenge is made for each task anew and cannot be given.")
         device = (task_vars or {}).get("inventory_hostname", "the device")
-        self._keep_off_disks()
         try:
             proof = _proof(arguments)
             if proof is not None:
@@ -41,14 +37,12 @@ class ActionModule(ActionBase):
             said = self._execute_module(
                 module_name="tpmfleet.azure_dps.tpm_possession", module_args=arguments, task_vars=task_vars
             )
-            if proof is None or said.get("failed"):
-                result.update({name: said[name] for name in FAILURE if name in said})
-                result.update(failed=True, changed=False, msg=f"{device}: {said.get('msg')}")
-            else:
-                result.update(self._judged(proof, said))
+            if proof is not None and not said.get("failed"):
+                return self._judged(proof, said)
+            result = {name: said[name] for name in FAILURE if name in said}
+            return {**result, "failed": True, "changed": False, "msg": f"{device}: {said.get('msg')}"}
         except PossessionError as error:
-            result.update(failed=True, changed=False, msg=f"{device}: {error} {WHAT_TO_DO}")
-        return result
+            return {"failed": True, "changed": False, "msg": f"{device}: {error} {WHAT_TO_DO}"}
 
     def _judged(self, proof, said):
         """The task's result for what the device said."""
@@ -65,26 +59,6 @@ class ActionModule(ActionBase):
             return {**result, "skipped": True, "msg": f"{msg}owner authorization."}
         proof.check_answer(said.get("answer"))
         return {**result, "proven": True}
-
-    def _keep_off_disks(self):
-        """Has the module travel over standard input, as a file with it would lie on both machines' disks."""
-        if self._connection.has_pipelining and not self._is_pipelining_enabled("new"):
-            # A connection plugin without the option has another way of its own, or none.
-            with contextlib.suppress(AnsibleError, KeyError):
-                self._connection.set_option("pipelining", True)
-        if self._is_pipelining_enabled("new"):
-            return
-        if C.DEFAULT_KEEP_REMOTE_FILES:
-            reason, cure = "ANSIBLE_KEEP_REMOTE_FILES leaves modules on its disk", "Run without it."
-        elif not self._connection.has_pipelining:
-            reason = f"the connection plugin {self._connection.transport} cannot pipeline"
-            cure = "Use ansible.builtin.ssh."
-        else:
-            reason = f"the become method {self._play_context.become_method} cannot pipeline"
-            cure = "Use ansible.builtin.sudo, or log in as the user that may use the TPM."
-        raise AnsibleActionFail(
-            f"The challenge would be written to a file on the device, since {reason}. {cure}"
-        )
 
 
 def _proof(arguments):

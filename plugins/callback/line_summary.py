@@ -35,7 +35,7 @@ EXAMPLES = r"""
 # ends with, for instance:
 #
 #   LINE SUMMARY: 6 passed, 2 to pull
-#   PULL rack1-slot03: stopped at ownership : Claim ownership of the TPM (Step 3, firmware and software are installed)
+#   PULL rack1-slot03: stopped at ownership : Have ownership of the TPM claimed (Step 3, firmware and software …)
 #        The owner authorization of this TPM was set by someone else.
 #   PULL rack1-slot07: unreachable at endorsement_key : Read the endorsement key (Step 2, the TPM is integrated)
 #        Failed to connect to the host via ssh: Connection refused

@@ -149,7 +149,7 @@ def _ownership_fields(result: dict, variables: dict) -> dict:
         "storage_root_key_name": result["storage_root_key"].get("name"),
         "ownership": {
             "profile": variables.get("tpmfleet_ownership_profile", "fleet"),
-            "key_version": variables.get("tpmfleet_key_version", 1),
+            "key_version": int(variables.get("tpmfleet_key_version", 1)),
             **{flag: bool(hierarchies.get(flag)) for flag in
                ("owner_auth_set", "lockout_auth_set", "endorsement_auth_set")},
         },

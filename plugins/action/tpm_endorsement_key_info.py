@@ -1,0 +1,15 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Hands the authorization to the module of its name without a file that holds it."""
+
+from __future__ import annotations
+
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.secret_action import SecretAction
+
+
+class ActionModule(SecretAction):
+    """The module, off the disks."""
+
+    SECRET_OPTIONS = ("endorsement_auth",)
