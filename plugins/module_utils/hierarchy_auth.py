@@ -12,8 +12,13 @@ from __future__ import annotations
 
 import base64
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+try:
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+except ImportError:
+    HAS_CRYPTOGRAPHY = False
+else:
+    HAS_CRYPTOGRAPHY = True
 
 HIERARCHIES = ("owner", "endorsement", "lockout")
 
@@ -67,8 +72,10 @@ def derive(master_key: str, ek_name: str, hierarchy: str, version: int) -> str:
         version: the key version, 1 to 4294967295.
 
     Raises:
-        MasterKeyError: any of them is refused.
+        MasterKeyError: any of them is refused, or the library is missing.
     """
+    if not HAS_CRYPTOGRAPHY:
+        raise MasterKeyError("the Python package cryptography is missing on the controller; see requirements.txt")
     if hierarchy not in HIERARCHIES:
         raise MasterKeyError(f"there is no hierarchy '{hierarchy}'; it is one of {', '.join(HIERARCHIES)}")
     if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version < 2**32:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -30,6 +29,11 @@ def connection_options() -> dict[str, dict[str, Any]]:
     }
 
 
+def _end(number: int, _frame: Any) -> None:
+    """Unwinds the stack, as a module's own exit would not do from inside a signal handler."""
+    raise SystemExit(128 + number)
+
+
 def run(module: AnsibleModule, function: Callable[[Any], dict[str, Any]]) -> None:
     """Exits *module* with what *function* returns for the open TPM, or fails it with what went wrong."""
     if not HAS_TPM2_PYTSS:
@@ -45,7 +49,7 @@ def run(module: AnsibleModule, function: Callable[[Any], dict[str, Any]]) -> Non
         module.fail_json(msg="timeout is {} s; it has to be 1 or more.".format(module.params["timeout"]))
     # A run that is stopped, or whose connection is cut, still flushes what it loaded into the TPM.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda got, _frame: sys.exit(128 + got))
+        signal.signal(number, _end)
     failure = None
     result: dict[str, Any] = {}
     try:

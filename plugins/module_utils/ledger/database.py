@@ -24,6 +24,7 @@ try:
     from sqlalchemy import Column, ForeignKey, Integer, MetaData, String, Table, Text
 except ImportError:
     SQLALCHEMY_IMPORT_ERROR = traceback.format_exc()
+    sqlalchemy = None  # type: ignore[assignment]
 else:
     SQLALCHEMY_IMPORT_ERROR = None
 
@@ -32,6 +33,13 @@ SCHEMA_VERSION = 1
 LOCK_TIMEOUT_SECONDS = 60
 # What a writer holds in PostgreSQL until its transaction ends: any number, as long as no other program takes it.
 _WRITER = int.from_bytes(b"tpmfleet", "big")
+
+# Without the library too, so that what uses the tables can be imported, to say that it is missing.
+LEDGER: Any = None
+DEVICES: Any = None
+LISTED_KEYS: Any = None
+RETIRED_KEYS: Any = None
+EVENTS: Any = None
 
 if SQLALCHEMY_IMPORT_ERROR is None:
     METADATA = MetaData()

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from . import der, templates
 from .connection import RC_AUTH_FAIL, RC_BAD_AUTH, TpmError
-from .properties import NV_INDICES, Properties, read_handles
+from .properties import Properties, read_handles
 from .session import start_unsalted_session
 
 RSA_CERTIFICATE = 0x01C00002
@@ -255,7 +255,6 @@ def _found(index: int, kind: str, certificate: bytes) -> dict[str, str]:
 def _read_nv(esys: Any, index: int, chunk: int) -> bytes | None:
     from tpm2_pytss.constants import ESYS_TR
 
-    assert NV_INDICES[0] <= index <= NV_INDICES[1]
     if index not in read_handles(esys, index, index):
         return None
     handle = esys.tr_from_tpmpublic(index)

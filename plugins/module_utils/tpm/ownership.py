@@ -356,7 +356,8 @@ class Ownership:
 
     def _persist(self, handle: int) -> None:
         key = self.endorsement_key if handle == templates.EK_HANDLE else self.storage_root_key
-        assert key is not None
+        if key is None:
+            raise RuntimeError(f"the plan persists 0x{handle:08x}, and no such key was made")
         self._esys.evict_control(self._authorized_owner(), key.esys_handle, handle, session1=self._session)
 
     def _set_dictionary_attack(self, wanted: dict[str, int]) -> None:

@@ -69,4 +69,3 @@ class CertificateReader:
             # What is wrong with the key is told of the key.
             return []
         return [(_FIELD, "is about another key than the endorsement key beside it")]
-

@@ -36,7 +36,8 @@ class CertificatePolicy:
 
     def __init__(self, policy: str, verifier: Verifier | None = None) -> None:
         """*verifier* is needed unless *policy* is ``ignored``."""
-        assert policy == "ignored" or verifier is not None
+        if policy != "ignored" and verifier is None:
+            raise ValueError(f"the policy {policy} needs a verifier")
         self._required = policy == "required"
         self._verifier = verifier if policy != "ignored" else None
 

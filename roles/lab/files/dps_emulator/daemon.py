@@ -175,12 +175,14 @@ def running(state_dir: Path) -> dict | None:
     """What the service of *state_dir* announced, None where it does not run (also where it was killed)."""
     try:
         announcement = json.loads((state_dir / ANNOUNCEMENT).read_text())
-        with (state_dir / "lock").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = (state_dir / "lock").open()
     except FileNotFoundError:
         return None
-    except BlockingIOError:
-        return announcement
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return announcement
     return None
 
 

@@ -47,9 +47,9 @@ print(json.dumps({"reasons": verdict.reasons, "times": [begun, inside, time.mono
 """
 
 
-def save(ledger, record=RECORD, access=Access.WRITE):
+def save(ledger, record=None, access=Access.WRITE):
     with opened(ledger, access) as connection:
-        return Devices(connection).save(None, record)
+        return Devices(connection).save(None, record or RECORD)
 
 
 def known(ledger, access=Access.READ):
