@@ -18,6 +18,7 @@ from .names import object_identifier
 _RSA_ENCRYPTION, _RSAES_OAEP, _EC_PUBLIC_KEY = "1.2.840.113549.1.1.1", "1.2.840.113549.1.1.7", "1.2.840.10045.2.1"
 _CURVES = {"1.2.840.10045.3.1.7": "secp256r1", "1.3.132.0.34": "secp384r1", "1.3.132.0.35": "secp521r1"}
 _CURVE_BITS = {"secp256r1": 256, "secp384r1": 384, "secp521r1": 521}
+_MINIMAL_RSA_BITS = 2048
 _SIGNATURES = {
     "1.2.840.113549.1.1.11": ("RSA", "SHA256"),
     "1.2.840.113549.1.1.12": ("RSA", "SHA384"),
@@ -44,6 +45,11 @@ class RsaKey(NamedTuple):
     def bits(self) -> int:
         """The length of the modulus."""
         return self.modulus.bit_length()
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it protects nothing."""
+        return self.bits < _MINIMAL_RSA_BITS
 
 
 class EccKey(NamedTuple):

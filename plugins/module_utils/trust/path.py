@@ -24,14 +24,14 @@ from .certificate import (
     Certificate,
 )
 from .findings import Finding
-from .keys import SignatureUnknownError, is_signed_by
-from .profile import check_extensions
+from .keys import RsaKey, SignatureUnknownError, is_signed_by
+from .profile import EK_CERTIFICATE, check_extensions
 from .store import Store
 
 # No maker has as many authorities on top of each other, nor as many of one name.
 _MAXIMAL_LENGTH = 8
 _MAXIMAL_CHECKS = 200
-_MINIMAL_RSA_BITS = 2048
+_ANY_PURPOSE = "2.5.29.37.0"
 _UNDERSTOOD = {BASIC_CONSTRAINTS, CERTIFICATE_POLICIES, EXTENDED_KEY_USAGE, KEY_USAGE}
 
 
@@ -161,7 +161,9 @@ class _Search:
             why = "must not sign certificates (keyUsage)"
         elif issuer.path_length is not None and sum(not one.is_self_issued for one in below) > issuer.path_length:
             why = f"allows {issuer.path_length} authorities below it and has more (pathLenConstraint)"
-        elif issuer.key.kind == "RSA" and issuer.key.bits < _MINIMAL_RSA_BITS:
+        elif not _may_certify(issuer):
+            why = "must not certify endorsement keys (extended key usage)"
+        elif isinstance(issuer.key, RsaKey) and issuer.key.is_short:
             why = f"has an RSA key of {issuer.key.bits} bits, which is too short"
         if why:
             return Finding("issuer", f"was issued by {issuer.subject}, which {why}")
@@ -195,6 +197,13 @@ def _missing(way: tuple[Certificate, ...]) -> tuple[Finding, MissingIssuer]:
     missing = MissingIssuer(str(last.issuer), identifier.hex() if identifier else None, last.issuer_urls)
     by_way = f" by way of {', '.join(str(one.subject) for one in way[1:])}" if way[1:] else ""
     return Finding("issuer_missing", f"leads{by_way} to an issuer that is not there: {missing.told}"), missing
+
+
+def _may_certify(issuer: Certificate) -> bool:
+    # Only a critical restriction counts for an authority; RFC 5280, 4.2.1.12, is about keys that issue nothing.
+    extension = issuer.extensions.get(EXTENDED_KEY_USAGE)
+    restricted = extension is not None and extension.critical
+    return not restricted or bool({EK_CERTIFICATE, _ANY_PURPOSE}.intersection(issuer.extended_key_usage))
 
 
 def _is_signed(certificate: Certificate, issuer: Certificate) -> bool:

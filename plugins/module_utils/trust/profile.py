@@ -25,14 +25,14 @@ from .certificate import (
     Certificate,
 )
 from .findings import Finding
-from .keys import UnknownKey
+from .keys import RsaKey, UnknownKey
 from .makers import is_software, maker_name, vendor_id
 from .names import object_identifier, read_name, text_of
 
 # Rules of the profile that a line may decide to do without, by the codes of their findings.
 TOLERABLE = ("basic_constraints", "key_usage", "extended_key_usage", "tpm_attributes", "tpm_specification")
 
-_EK_CERTIFICATE = "2.23.133.8.1"
+EK_CERTIFICATE = "2.23.133.8.1"
 _TPM_MANUFACTURER, _TPM_MODEL, _TPM_VERSION = "2.23.133.2.1", "2.23.133.2.2", "2.23.133.2.3"
 _TPM_SPECIFICATION = "2.23.133.2.16"
 _DIRECTORY_NAME = 0xA4
@@ -45,7 +45,6 @@ _UNDERSTOOD = {
     SUBJECT_ALTERNATIVE_NAME,
     SUBJECT_DIRECTORY_ATTRIBUTES,
 }
-_MINIMAL_RSA_BITS = 2048
 
 
 @dataclass(frozen=True)
@@ -91,12 +90,12 @@ def check_profile(certificate: Certificate) -> tuple[list[Finding], CertifiedTpm
     found = [*check_extensions(certificate, _UNDERSTOOD), *_check_key(certificate), *_check_constraints(certificate)]
     if certificate.version != 3:
         found.append(Finding("version", f"is an X.509 certificate of version {certificate.version}, not of version 3"))
-    if _EK_CERTIFICATE not in certificate.extended_key_usage:
+    if EK_CERTIFICATE not in certificate.extended_key_usage:
         purposes = ", ".join(certificate.extended_key_usage) or "none"
         found.append(
             Finding(
                 "extended_key_usage",
-                f"is not for an endorsement key: its extended key usage lacks {_EK_CERTIFICATE} and has {purposes}",
+                f"is not for an endorsement key: its extended key usage lacks {EK_CERTIFICATE} and has {purposes}",
             )
         )
     tpm, problems = _read_tpm(certificate)
@@ -109,7 +108,7 @@ def _check_key(certificate: Certificate) -> list[Finding]:
         return [Finding("key", f"is about a key of an algorithm that is not known here ({key.algorithm})")]
     needed, word = {"RSA": (KEY_ENCIPHERMENT, "keyEncipherment"), "ECC": (KEY_AGREEMENT, "keyAgreement")}[key.kind]
     found = []
-    if key.kind == "RSA" and key.bits < _MINIMAL_RSA_BITS:
+    if isinstance(key, RsaKey) and key.is_short:
         found.append(Finding("key", f"is about an RSA key of {key.bits} bits, which is too short"))
     if needed not in (certificate.key_usage or ()):
         found.append(Finding("key_usage", f"does not allow what an {key.kind} endorsement key does: {word} is missing"))

@@ -81,8 +81,7 @@ class _Reader:
 
 
 def _key_of(read: _Reader) -> PublicKey:
-    size, kind = read.left - 2, 0
-    if read.number() != size:
+    if read.number() != read.left:
         raise PublicAreaError("is no TPM2B_PUBLIC: its size is another one than it says")
     kind = read.number()
     read.number()  # nameAlg

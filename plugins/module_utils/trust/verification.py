@@ -46,11 +46,6 @@ class Verdict:
         """Whether it is a genuine TPM's, and this key's where one was given."""
         return not self.problems
 
-    @property
-    def told(self) -> str:
-        """In a sentence about the certificate."""
-        return "; ".join(f"it {one.message}" for one in self.problems or self.remarks)
-
     def as_result(self) -> dict[str, Any]:
         """As a module returns it."""
         missing = self.missing_issuer

@@ -49,6 +49,8 @@ class TpmMaker:
         ca=True,
         path_length=None,
         usage=("key_cert_sign", "crl_sign"),
+        purposes=(),
+        more=(),
         **others,
     ):
         """The certificate of an authority; the root's own where its name is the root's, else signed by the root."""
@@ -56,10 +58,18 @@ class TpmMaker:
 
         extensions = [(x509.BasicConstraints(ca, path_length), True)]
         extensions += [(self.key_usage(*usage), True)] if usage else []
+        extensions += [(self.purposes(*purposes), True)] if purposes else []
+        extensions += more
         if not issuer:
             issuer = f"{self.name} Root"
         issuer_key = issuer_key or self.root_key
         return self.sign(name, key.public_key(), issuer, issuer_key, extensions, identify=True, **others)
+
+    @staticmethod
+    def purposes(*purposes: str):
+        from cryptography import x509
+
+        return x509.ExtendedKeyUsage([x509.ObjectIdentifier(one) for one in purposes])
 
     @staticmethod
     def key_usage(*usages: str):
@@ -145,7 +155,7 @@ class TpmMaker:
         if constraints:
             extensions.append((x509.BasicConstraints(*constraints, None), constraints_critical))
         if purposes:
-            extensions.append((x509.ExtendedKeyUsage(list(map(x509.ObjectIdentifier, purposes))), False))
+            extensions.append((self.purposes(*purposes), False))
         attributes = self.TPM if tpm is None else tpm
         if attributes:
             parts = [x509.NameAttribute(x509.ObjectIdentifier(kind), value) for kind, value in attributes.items()]

@@ -69,7 +69,7 @@ def made(manufactured_state):
 def test_a_certificate_of_the_labs_maker_is_genuine(lab_ca, made, verify):
     roots = [str(one) for one in lab_ca.ca_certificates]
     verdict = verify(made["endorsement_key_certificate"], roots=roots, key=made["endorsement_key"])
-    assert verdict.trusted, verdict.told
+    assert verdict.trusted, verdict.problems
     assert (verdict.remarks, verdict.key_matches) == ((), True)
     result = verdict.as_result()
     assert result["path"] == [result["subject"], "CN=swtpm-localca", "CN=swtpm-localca-rootca"]
@@ -97,7 +97,7 @@ def test_a_hardware_tpm_is_named(tpm_maker, verify, rsa_keys, ek_public):
 def test_an_ecc_key_has_key_agreement(tpm_maker, verify, curve):
     key = ec.generate_private_key(curve).public_key()
     verdict = verify(tpm_maker.certify(key))
-    assert verdict.trusted, verdict.told
+    assert verdict.trusted, verdict.problems
     assert verdict.as_result()["key_bits"] == curve.key_size
     wrong = verify(tpm_maker.certify(key, usage=("key_encipherment",)))
     assert codes(wrong.problems) == ["key_usage"]
@@ -138,7 +138,7 @@ def test_what_is_allowed_by_the_profile_is_taken(tpm_maker, verify, rsa_keys):
     policies = x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier("2.5.29.32.0"), None)])
     for changes in ({"more": [(UNKNOWN, False)]}, {"more": [(policies, True)]}, {"subject": "a name"}):
         verdict = verify(tpm_maker.certify(rsa_keys[0], **changes))
-        assert verdict.trusted, verdict.told
+        assert verdict.trusted, verdict.problems
     assert verify(tpm_maker.certify(rsa_keys[0], specification=None)).as_result()["specification"] is None
 
 
@@ -278,6 +278,8 @@ AUTHORITIES = {
     "no authority": ({"ca": False}, "is no certificate authority"),
     "no right to sign": ({"usage": ("crl_sign",)}, "must not sign certificates"),
     "not this deep": ({"path_length": 0}, "allows 0 authorities below it and has more"),
+    "for web servers only": ({"purposes": ("1.3.6.1.5.5.7.3.1",)}, "must not certify endorsement keys"),
+    "with a rule of its own": ({"more": [(UNKNOWN, True)]}, "has the critical extension 1.3.6.1.4.1.99999.1"),
 }
 
 
@@ -446,7 +448,7 @@ def _oaep_key(fields):
 def test_what_a_strict_parser_refuses_is_read_and_told(tpm_maker, verify, rsa_keys, ek_public, change):
     certificate = _resigned(tpm_maker.certify(rsa_keys[0]), tpm_maker.issuer_key, change)
     verdict = verify(certificate, key=ek_public(rsa_keys[0]))
-    assert verdict.trusted, verdict.told
+    assert verdict.trusted, verdict.problems
     assert codes(verdict.remarks) == ["lenient"]
     assert "a strict parser refuses it: " in verdict.remarks[0].message
 
@@ -472,7 +474,7 @@ def test_names_are_compared_by_what_they_say(tpm_maker, verify, write_roots, rsa
     )
     issuer = builder.sign(tpm_maker.root_key, hashes.SHA256())
     verdict = verify(certificate, roots=[write_roots(tpm_maker.root)], chain=[issuer])
-    assert verdict.trusted, verdict.told
+    assert verdict.trusted, verdict.problems
     assert codes(verdict.remarks) == ["lenient"]
     assert "InvalidSetOrdering" in verdict.remarks[0].message
 
