@@ -101,8 +101,10 @@ class Certificate:
         return self.key_usage is None or bit in self.key_usage
 
 
-def decode_certificate(text: str) -> bytes:
-    """The DER of a certificate in *text*: DER in base64, or PEM."""
+def decode_certificate(text: object) -> bytes:
+    """The DER of a certificate in *text*: DER in base64, or PEM. It may come from a device, so it may be anything."""
+    if not isinstance(text, str):
+        raise CertificateError("is not text")
     _before, begin, after = text.partition(_PEM_BEGIN)
     body, end, _after = after.partition(_PEM_END)
     if begin and not end:

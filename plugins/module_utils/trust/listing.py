@@ -41,7 +41,7 @@ class CertificateReader:
         if not text:
             return ListedCertificate(record, [], [])
         try:
-            certificate = read_certificate(decode_certificate(str(text)))
+            certificate = read_certificate(decode_certificate(text))
         except CertificateError as error:
             return ListedCertificate(record, [(_FIELD, str(error))], [])
         record = {**record, _FIELD: base64.b64encode(certificate.data).decode("ascii")}

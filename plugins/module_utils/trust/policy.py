@@ -35,7 +35,7 @@ class CertificatePolicy:
     """
 
     def __init__(self, policy: str, verifier: Verifier | None = None) -> None:
-        """*verifier* is needed unless *policy* is ``ignored``."""
+        """*verifier* is needed unless *policy* is ``ignored``; ValueError where it is missing."""
         if policy != "ignored" and verifier is None:
             raise ValueError(f"the policy {policy} needs a verifier")
         self._required = policy == "required"

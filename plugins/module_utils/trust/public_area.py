@@ -27,8 +27,10 @@ class PublicAreaError(ValueError):
     """Why something is no TPM2B_PUBLIC of a key, as the end of a sentence about it."""
 
 
-def decode_public(text: str) -> bytes:
+def decode_public(text: object) -> bytes:
     """The TPM2B_PUBLIC in base64 *text*; PublicAreaError where it is no base64."""
+    if not isinstance(text, str):
+        raise PublicAreaError("is not text")
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):

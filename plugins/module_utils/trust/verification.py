@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, time, timezone
 from pathlib import Path
@@ -99,11 +99,12 @@ class Verifier:
         self._revocations = Revocations(read_revocation_lists(rules.crls), rules.now)
         self._moments = (rules.now, *([rules.valid_at] if rules.valid_at else []))
 
-    def verify(self, certificate: str, *, chain: Iterable[str] = (), endorsement_key: str | None = None) -> Verdict:
+    def verify(self, certificate: object, *, chain: object = (), endorsement_key: object = None) -> Verdict:
         """The verdict on *certificate* (DER in base64, or PEM).
 
         *chain* are certificates, in the same forms, that may help to reach a root. *endorsement_key* is the
-        TPM2B_PUBLIC in base64 that the certificate should be about; without it nothing is said about that.
+        TPM2B_PUBLIC in base64 that the certificate should be about; without it nothing is said about that. A device may
+        have sent anything in their place, which is told like any other fault.
         """
         try:
             data = decode_certificate(certificate)
@@ -180,7 +181,7 @@ def read_candidate(path: str) -> tuple[str, list[str]]:
     return first, others
 
 
-def _match(certificate: Certificate, endorsement_key: str) -> tuple[bool, list[Finding]]:
+def _match(certificate: Certificate, endorsement_key: object) -> tuple[bool, list[Finding]]:
     try:
         matches = key_of(decode_public(endorsement_key)) == certificate.key
     except PublicAreaError as error:
@@ -190,7 +191,9 @@ def _match(certificate: Certificate, endorsement_key: str) -> tuple[bool, list[F
     return False, [Finding("key_mismatch", "is about another key than the TPM's endorsement key: another TPM's")]
 
 
-def _helpers(chain: Iterable[str]) -> tuple[list[Certificate], list[Finding]]:
+def _helpers(chain: object) -> tuple[list[Certificate], list[Finding]]:
+    if not isinstance(chain, (list, tuple)):
+        return [], [Finding("chain", "comes with a chain that is no list")]
     found, remarks = [], []
     for place, one in enumerate(chain, start=1):
         try:

@@ -185,6 +185,24 @@ def test_what_was_only_done_to_a_device_asks_for_no_certificate(judge, record, t
     assert verdict["accepted"] and verdict["record"]["certified_tpm"]["maker"] == "Infineon"
 
 
+def test_a_device_that_sends_nonsense_stops_nobody_else(judge, record, tpm_maker, rsa_keys):
+    good = tpm_maker.certify(rsa_keys[1])
+    nonsense = [
+        {"endorsement_key_certificate": ["a list"]},
+        {"endorsement_key_certificate": 7},
+        {"endorsement_key_certificate": "\u00e9"},
+        {"endorsement_key_certificate_chain": 7},
+        {"endorsement_key_certificate_chain": [None, {"a": "b"}]},
+        {"endorsement_key": ["a list"]},
+        {"endorsement_key": "AA=="},
+    ]
+    for one in nonsense:
+        bad = {**record(0, tpm_maker.certify(rsa_keys[0]), host="bad"), **one}
+        result = judge(bad, record(1, good, host="good"))
+        assert of(result, "good")["accepted"]
+        assert of(result, "bad")["reasons"] or of(result, "bad")["remarks"], one
+
+
 def test_a_policy_without_roots_is_refused(judge, record):
     result = judge(record(), ek_certificate_policy="preferred", ek_certificate_roots=[])
     assert result["failed"] and "set ek_certificate_roots" in result["msg"]
