@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import importlib
 import json
 import os
@@ -18,7 +19,9 @@ import shutil
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
+from urllib.parse import quote, unquote, urlencode
 
 import pytest
 
@@ -109,7 +112,7 @@ def record_schema():
 
 
 class Dps:
-    """The emulated service, seen from the side: its control API, and plain calls."""
+    """The emulated service, seen from the side: its control API, and plain calls that share no code with ours."""
 
     def __init__(self, announcement: dict) -> None:
         import requests
@@ -120,6 +123,7 @@ class Dps:
         self.session.trust_env = False
         parts = dict(part.split("=", 1) for part in announcement["connection_string"].split(";"))
         self.host, self.key = parts["HostName"], parts["SharedAccessKey"]
+        self.policy = parts["SharedAccessKeyName"]
 
     def control(self, method: str, what: str, body: object = None):
         answer = self.session.request(method, f"{self.where['endpoint']}/_emulator/{what}", json=body, timeout=20)
@@ -137,9 +141,47 @@ class Dps:
         found = self.control("GET", "stats")["calls"]
         return {name: sum(by_status.values()) for name, by_status in found.items()}
 
+    def call(self, method: str, path: str, body: object = None):
+        """The service API: the answer's JSON."""
+        resource, expiry = quote(self.host, safe=""), int(time.time()) + 600
+        digest = hmac.digest(base64.b64decode(self.key), f"{resource}\n{expiry}".encode(), hashlib.sha256)
+        token = {"sr": self.host, "sig": base64.b64encode(digest).decode(), "se": expiry, "skn": self.policy}
+        answer = self.session.request(
+            method,
+            self.where["endpoint"] + path,
+            json=body,
+            params={"api-version": "2021-10-01"},
+            headers={"Authorization": "SharedAccessSignature " + urlencode(token)},
+            timeout=30,
+        )
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def enroll(self, registration_id: str, tpm, **fields: object) -> None:
+        """Enrolls a device with the endorsement key that the maker of its software TPM wrote down."""
+        key = json.loads((tpm.state_dir / "maker.json").read_text())["endorsement_key"]
+        attestation = {"type": "tpm", "tpm": {"endorsementKey": base64.b64encode(bytes.fromhex(key)).decode()}}
+        enrollment = {"registrationId": registration_id, "attestation": attestation, **fields}
+        self.call("PUT", f"/enrollments/{registration_id}", enrollment)
+
+    def hub_accepts(self, token: str, device_id: str) -> bool:
+        """Whether the hub that the service chose would let this token in: signed by the key it handed out last."""
+        fields = dict(part.split("=", 1) for part in token.removeprefix("SharedAccessSignature ").split("&"))
+        known = self.control("GET", f"hub_keys/{device_id}")
+        digest = hmac.digest(base64.b64decode(known["key"]), f"{fields['sr']}\n{fields['se']}".encode(), hashlib.sha256)
+        signed = base64.b64decode(unquote(fields["sig"])) == digest
+        audience = f"{known['hub']}/devices/{device_id}"
+        return signed and unquote(fields["sr"]) == audience and int(fields["se"]) > time.time()
+
     def connection(self, **others: object) -> dict:
         """Options of a module."""
         return {"connection_string": self.where["connection_string"], "ca_file": self.where["ca_file"], **others}
+
+
+@pytest.fixture(scope="session")
+def plain_dps(emulator):
+    """The service as it is, for tests that do not share what is in it."""
+    return Dps(emulator)
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ import sys
 import tempfile
 import threading
 import time
-import types
 from pathlib import Path
 
 COLLECTION = Path(__file__).resolve().parents[2]
@@ -33,13 +32,12 @@ sys.path.insert(0, str(COLLECTION / "roles" / "lab" / "files"))
 PERSISTED = ((0x81010001, "endorsement"), (0x81000001, "storage"))
 
 
-def field_device_class():
-    """The unit tests' device, for its client of the service API."""
-    path = COLLECTION / "tests" / "unit" / "roles" / "dps_client" / "conftest.py"
-    specification = importlib.util.spec_from_file_location("field_device", path)
+def open_service(announcement: dict):
+    """The tests' own client of the service API and of the control API."""
+    specification = importlib.util.spec_from_file_location("shared_fixtures", COLLECTION / "tests" / "conftest.py")
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
-    return module.FieldDevice
+    return module.Dps(announcement)
 
 
 def load_client(directory: Path):
@@ -72,17 +70,15 @@ def persist_keys(chip, configuration) -> None:
             keys.esys.evict_control(ESYS_TR.OWNER, getattr(keys, name)[0], handle)
 
 
-def enroll(service: dict, registration_ids: list[str], endorsement_key: bytes) -> None:
+def enroll(dps, registration_ids: list[str], endorsement_key: bytes) -> None:
     """Ten at a time."""
     key = base64.b64encode(endorsement_key).decode()
-    api = field_device_class().__new__(field_device_class())
-    api.service = service
     for at in range(0, len(registration_ids), 10):
         enrollments = [
             {"registrationId": name, "attestation": {"type": "tpm", "tpm": {"endorsementKey": key}}}
             for name in registration_ids[at : at + 10]
         ]
-        done = api.call("POST", "/enrollments", {"mode": "create", "enrollments": enrollments})
+        done = dps.call("POST", "/enrollments", {"mode": "create", "enrollments": enrollments})
         assert done["isSuccessful"], done
 
 
@@ -94,7 +90,7 @@ def herd(directory: Path, arguments: argparse.Namespace) -> dict:
     from tpmfleet_dps_client.configuration import Configuration
 
     service = json.loads((Path(arguments.service) / "emulator.json").read_text())
-    control = types.MethodType(field_device_class().control, types.SimpleNamespace(service=service))
+    dps = open_service(service)
     tpm = SoftwareTpm(directory / "tpm")
     tpm.manufacture(certificate=False)
     tpm.start()
@@ -105,11 +101,12 @@ def herd(directory: Path, arguments: argparse.Namespace) -> dict:
         one = Configuration(**common, state_directory=str(directory))
         persist_keys(chip, one)
         names = [f"herd-{number:05d}-{time.time_ns():x}" for number in range(arguments.clients)]
-        control("settings", {"throttle": False})
-        enroll(service, names, chip.Chip(one).endorsement_key)
-        limits = {"registrations_per_window": arguments.registrations, "window_seconds": arguments.window}
-        control("settings", {"throttle": True, **limits})
-        before = device_calls(control("stats"))
+        dps.settings(throttle=False)
+        enroll(dps, names, chip.Chip(one).endorsement_key)
+        dps.settings(
+            throttle=True, registrations_per_window=arguments.registrations, window_seconds=arguments.window
+        )
+        before = device_calls(dps)
         ended: dict[str, float] = {}
         start = time.monotonic()
 
@@ -126,7 +123,7 @@ def herd(directory: Path, arguments: argparse.Namespace) -> dict:
             time.sleep(arguments.within / len(threads))
         for thread in threads:
             thread.join(max(0.0, start + arguments.timeout - time.monotonic()))
-        calls = device_calls(control("stats")) - before
+        calls = device_calls(dps) - before
     finally:
         tpm.stop()
     needed = 3 * len(names)
@@ -140,9 +137,9 @@ def herd(directory: Path, arguments: argparse.Namespace) -> dict:
     }
 
 
-def device_calls(stats: dict) -> int:
+def device_calls(dps) -> int:
     """All calls of the device API that the service saw."""
-    return sum(sum(by.values()) for name, by in stats["calls"].items() if name.startswith("device."))
+    return sum(count for name, count in dps.calls().items() if name.startswith("device."))
 
 
 def main() -> None:

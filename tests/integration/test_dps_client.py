@@ -9,20 +9,15 @@ The tests stand in the order of a device's life and share the device.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import json
 import os
 import random
 import subprocess
 import sys
 import time
-import urllib.parse
 from pathlib import Path
 
 import pytest
-import requests
 import tomllib
 
 TOOLS = Path(sys.executable).parent
@@ -35,8 +30,9 @@ ENDORSEMENT_AUTH, PROXY_AUTH = "secret-of-the-hierarchy", "device:secret-of-the-
 class Unit:
     """One simulated device, a station that runs Ansible on it, and the service that it is enrolled with."""
 
-    def __init__(self, directory, rack, service):
-        self.directory, self.service = directory, service
+    def __init__(self, directory, rack, dps):
+        self.directory, self.dps, self.service = directory, dps, dps.where
+        service = self.service
         (described,) = json.loads((rack.directory / "rack.json").read_text())["devices"]
         self.name, self.device = described["name"], rack.device(described["name"])
         ssh = described["ssh"]
@@ -103,35 +99,9 @@ class Unit:
         _code, said = self.console("/bin/sh", "-c", f"find {where} -printf '%p %M %u %g %s %T@ %l\\n' | sort")
         return said + self.console("/bin/sh", "-c", "getent passwd tpmfleet-dps-client; id tpmfleet-dps-client 2>&1")[1]
 
-    def service_api(self, method, path, body=None):
-        """The service API, by plain HTTP."""
-        parts = dict(part.split("=", 1) for part in self.service["connection_string"].split(";"))
-        resource, expiry = urllib.parse.quote(parts["HostName"], safe=""), int(time.time()) + 600
-        key = base64.b64decode(parts["SharedAccessKey"])
-        digest = base64.b64encode(hmac.digest(key, f"{resource}\n{expiry}".encode(), hashlib.sha256)).decode()
-        token = f"SharedAccessSignature sr={resource}&sig={urllib.parse.quote(digest, safe='')}&se={expiry}"
-        return requests.request(
-            method,
-            self.service["endpoint"] + path,
-            json=body,
-            params={"api-version": "2021-10-01"},
-            headers={"Authorization": f"{token}&skn={parts['SharedAccessKeyName']}"},
-            verify=self.service["ca_file"],
-            timeout=30,
-        )
-
-    def enroll(self):
-        """Enrolls it with the key that its maker wrote down."""
-        maker = json.loads((self.device.tpm.state_dir / "maker.json").read_text())
-        key = base64.b64encode(bytes.fromhex(maker["endorsement_key"])).decode()
-        attestation = {"type": "tpm", "tpm": {"endorsementKey": key}}
-        enrollment = {"registrationId": "unit-of-the-field", "attestation": attestation}
-        self.service_api("PUT", "/enrollments/unit-of-the-field", enrollment).raise_for_status()
-
     def registration(self):
-        """What the service holds, empty where the device never registered."""
-        answer = self.service_api("GET", "/registrations/unit-of-the-field")
-        return answer.json() if answer.status_code == 200 else {}
+        """What the service holds."""
+        return self.dps.call("GET", "/registrations/unit-of-the-field")
 
     def status(self):
         """What the client says on the device."""
@@ -147,14 +117,14 @@ class Unit:
 
 
 @pytest.fixture(scope="module")
-def unit(tmp_path_factory, emulator):
+def unit(tmp_path_factory, plain_dps):
     """The device, on which there is nothing yet."""
     from tpm_rack.rack import Rack
 
     rack = Rack(tmp_path_factory.mktemp("field") / "rack")
     try:
         rack.up(1)
-        yield Unit(tmp_path_factory.mktemp("station"), rack, emulator)
+        yield Unit(tmp_path_factory.mktemp("station"), rack, plain_dps)
     finally:
         rack.down()
 
@@ -245,7 +215,7 @@ def test_a_device_that_is_not_enrolled_waits_and_an_update_reaches_it(unit):
 
 
 def test_the_device_registers_by_itself_once_it_is_enrolled(unit):
-    unit.enroll()
+    unit.dps.enroll("unit-of-the-field", unit.device.tpm)
     found = unit.becomes("assigned")
     held = unit.registration()
     assert (held["status"], held["assignedHub"]) == ("assigned", found["assignment"]["assigned_hub"])
@@ -288,12 +258,7 @@ def test_power_that_fails_again_and_again(unit):
     unit.device.power_cycle()
     unit.becomes("assigned")
     token = unit.console("tpmfleet-dps-client", "token")[1].strip().splitlines()[-1]
-    fields = dict(part.split("=", 1) for part in token.removeprefix("SharedAccessSignature ").split("&"))
-    known = requests.get(
-        f"{unit.service['endpoint']}/_emulator/hub_keys/unit-of-the-field", verify=unit.service["ca_file"], timeout=30
-    ).json()
-    digest = hmac.digest(base64.b64decode(known["key"]), f"{fields['sr']}\n{fields['se']}".encode(), hashlib.sha256)
-    assert base64.b64decode(urllib.parse.unquote(fields["sig"])) == digest
+    assert unit.dps.hub_accepts(token, "unit-of-the-field")
     left = sorted(path.name for path in (unit.device.files / STATE).iterdir())
     assert left == ["assignment.json", "lock", "status.json", "time-floor"]
 

@@ -6,20 +6,14 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import hashlib
-import hmac
 import http.server
 import json
 import os
+import shutil
 import ssl
 import subprocess
 import sys
 import threading
-import time
-import urllib.parse
-import urllib.request
 
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.action.dps_client import build_program
@@ -40,8 +34,10 @@ sys.exit(main(arguments))
 class FieldDevice:
     """One device; ``run`` starts the client on it as a power-up or a person would."""
 
-    def __init__(self, directory, tpm, program, service):
-        self.directory, self.tpm, self.program, self.service = directory, tpm, program, service
+    def __init__(self, directory, tpm, program, dps, forks):
+        self.directory, self.tpm, self.program, self.dps, self.service = directory, tpm, program, dps, dps.where
+        self.forks = forks
+        service = self.service
         self.state = directory / "state"
         self.state.mkdir(mode=0o700)
         self.configuration = {
@@ -60,13 +56,17 @@ class FieldDevice:
     def registration_id(self):
         return self.configuration["registration_id"]
 
-    def run(self, *arguments, python=DEVICE_PYTHON, fault="", environment=None, timeout=60):
-        """The client's end: returncode, stdout, stderr."""
+    def run(self, *arguments, python=None, fault="", environment=None, timeout=60):
+        """The client's end: returncode, stdout, stderr. With *python* or *environment* it is a program of its own."""
         configuration = self.directory / "config.json"
         configuration.write_text(json.dumps(self.configuration))
-        start = [python, "-c", WITH_FAULT, str(self.program), fault] if fault else [python, str(self.program)]
+        arguments = ["--config", str(configuration), *arguments]
+        if python is None and environment is None:
+            return self.forks.run(fault, arguments, timeout)
+        start = [python or DEVICE_PYTHON]
+        start += ["-c", WITH_FAULT, str(self.program), fault] if fault else [str(self.program)]
         return subprocess.run(
-            [*start, "--config", str(configuration), *arguments],
+            [*start, *arguments],
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -74,74 +74,29 @@ class FieldDevice:
             env={"PATH": os.environ["PATH"], **(environment or {})},
         )
 
-    @contextlib.contextmanager
-    def forks(self):
-        """A function that runs the client with a fault, in one Python: (code, what it said)."""
-        configuration = self.directory / "config.json"
-        configuration.write_text(json.dumps(self.configuration))
-        start = [DEVICE_PYTHON, "-c", FORKS, str(self.program)]
-        with subprocess.Popen(start, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-
-            def run(fault, *arguments):
-                process.stdin.write(json.dumps([fault, ["--config", str(configuration), *arguments]]) + "\n")
-                process.stdin.flush()
-                return json.loads(process.stdout.readline())
-
-            yield run
-            process.stdin.close()
-
     def assignment(self):
         return json.loads((self.state / "assignment.json").read_text())
 
-    def endorsement_key(self):
-        return base64.b64encode(
-            bytes.fromhex(json.loads((self.tpm.state_dir / "maker.json").read_text())["endorsement_key"])
-        ).decode()
+    def tool(self, *command):
+        """One of tpm2-tools, as another user of the TPM."""
+        done = subprocess.run(
+            [command[0], "-T", self.tpm.tcti, *command[1:]],
+            cwd=self.directory,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stdout
 
     def enroll(self, **fields):
-        tpm = {"endorsementKey": self.endorsement_key()}
-        enrollment = {"registrationId": self.registration_id, "attestation": {"type": "tpm", "tpm": tpm}, **fields}
-        return self.call("PUT", f"/enrollments/{self.registration_id}", enrollment)
-
-    def call(self, method, path, body=None):
-        """The service API, by a client of the test's own."""
-        parts = dict(part.split("=", 1) for part in self.service["connection_string"].split(";"))
-        resource = urllib.parse.quote(parts["HostName"], safe="")
-        expiry = int(time.time()) + 600
-        key = base64.b64decode(parts["SharedAccessKey"])
-        digest = hmac.digest(key, f"{resource}\n{expiry}".encode(), hashlib.sha256)
-        signature = urllib.parse.quote(base64.b64encode(digest).decode(), safe="")
-        token = f"SharedAccessSignature sr={resource}&sig={signature}&se={expiry}&skn={parts['SharedAccessKeyName']}"
-        request = urllib.request.Request(
-            f"{self.service['endpoint']}{path}?api-version=2021-10-01",
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": token, "Content-Type": "application/json"},
-        )
-        trust = ssl.create_default_context(cafile=self.service["ca_file"])
-        with urllib.request.urlopen(request, context=trust) as response:
-            return json.loads(response.read() or b"null")
-
-    def control(self, what, changes=None, method=None):
-        """The emulated service's control API: GET, or PUT of *changes*."""
-        request = urllib.request.Request(
-            f"{self.service['endpoint']}/_emulator/{what}",
-            method=method or ("GET" if changes is None else "PUT"),
-            data=None if changes is None else json.dumps(changes).encode(),
-        )
-        trust = ssl.create_default_context(cafile=self.service["ca_file"])
-        with urllib.request.urlopen(request, context=trust) as response:
-            return json.loads(response.read() or b"null")
+        """Makes it known to the service."""
+        self.dps.enroll(self.registration_id, self.tpm, **fields)
 
     def hub_accepts(self, token):
-        """Whether the hub that the service chose would let this token in: signed by the key it handed out last."""
-        fields = dict(part.split("=", 1) for part in token.removeprefix("SharedAccessSignature ").split("&"))
-        known = self.control(f"hub_keys/{self.registration_id}")
-        digest = hmac.digest(base64.b64decode(known["key"]), f"{fields['sr']}\n{fields['se']}".encode(), hashlib.sha256)
-        signed = base64.b64encode(digest).decode() == urllib.parse.unquote(fields["sig"])
-        resource = urllib.parse.unquote(fields["sr"])
-        wanted = f"{known['hub']}/devices/{self.registration_id}"
-        return signed and resource == wanted and int(fields["se"]) > time.time()
+        """Whether the hub that the service chose would let this token in."""
+        return self.dps.hub_accepts(token, self.registration_id)
 
     def transient_objects(self):
         """Handles of what lies in the TPM's memory now."""
@@ -165,28 +120,51 @@ print(json.dumps(found))
 """
 
 # Runs the client again and again, each time in a fork with one thing of its world changed: a line of JSON in, one out.
-# FAULT is Python that sees ``os`` and ``time``.
+# FAULT is Python that sees ``os``, ``time`` and the client's modules.
 FORKS = """
-import contextlib, io, json, os, sys, time
+import json, os, signal, sys, tempfile, time
 sys.path.insert(0, sys.argv[1])
-from tpmfleet_dps_client import chip, cli, registration, sas, service
+from tpmfleet_dps_client import chip, cli, clock, hub, registration, sas, service, state
 for line in sys.stdin:
-    fault, arguments = json.loads(line)
-    out, into = os.pipe()
-    child = os.fork()
-    if not child:
-        os.dup2(into, 1)
-        os.dup2(into, 2)
-        exec(fault)
-        code = cli.main(arguments)
-        sys.stdout.flush()
-        os._exit(code)
-    os.close(into)
-    with os.fdopen(out) as stream:
-        said = stream.read()
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    print(json.dumps([code, said]), flush=True)
+    fault, arguments, timeout = json.loads(line)
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        child = os.fork()
+        if not child:
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            signal.alarm(timeout)
+            code = 1
+            try:
+                exec(fault)
+                code = cli.main(arguments)
+            except SystemExit as end:
+                code = end.code
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+            sys.stdout.flush()
+            os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        said = []
+        for stream in (out, err):
+            stream.seek(0)
+            said.append(stream.read())
+    print(json.dumps([code, *said]), flush=True)
 """
+
+
+class Forks:
+    """The client, loaded once in a device's own Python and forked for each run of it."""
+
+    def __init__(self, program):
+        start = [DEVICE_PYTHON, "-c", FORKS, str(program)]
+        self.process = subprocess.Popen(start, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run(self, fault, arguments, timeout):
+        """One run, killed after *timeout* seconds."""
+        self.process.stdin.write(json.dumps([fault, arguments, timeout]) + "\n")
+        self.process.stdin.flush()
+        code, out, err = json.loads(self.process.stdout.readline())
+        return subprocess.CompletedProcess(arguments, code, out, err)
 
 
 @pytest.fixture(scope="session")
@@ -194,18 +172,67 @@ def program(tmp_path_factory):
     """The client as it is placed on a device."""
     path = tmp_path_factory.mktemp("program") / "tpmfleet-dps-client.pyz"
     path.write_bytes(build_program(DEVICE_PYTHON))
+    path.chmod(0o755)
     return path
 
 
+@pytest.fixture(scope="session")
+def forks(program):
+    forks = Forks(program)
+    yield forks
+    forks.process.stdin.close()
+    forks.process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def owned_state(manufactured_state, tmp_path_factory):
+    """The state of that TPM as it leaves the line: both primary keys are persisted."""
+    from tpm_rack.software_tpm import SoftwareTpm
+
+    directory = tmp_path_factory.mktemp("owned")
+    shutil.copytree(manufactured_state, directory / "tpm")
+    tpm = SoftwareTpm(directory / "tpm")
+    tpm.start()
+    srk = ["-a", "restricted|decrypt|fixedtpm|fixedparent|noda|userwithauth|sensitivedataorigin", "-c", "srk"]
+    for command in (
+        ["tpm2_createek", "-G", "rsa", "-c", "0x81010001", "-u", "ek"],
+        ["tpm2_createprimary", "-C", "o", "-G", "rsa2048:aes128cfb", "-g", "sha256", *srk],
+        ["tpm2_evictcontrol", "-C", "o", "-c", "srk", "0x81000001"],
+    ):
+        tcti = ["-T", tpm.tcti]
+        subprocess.run([command[0], *tcti, *command[1:]], cwd=directory, check=True, stdout=subprocess.DEVNULL)
+    tpm.stop()
+    return tpm.state_dir
+
+
 @pytest.fixture
-def device(tmp_path, software_tpm, program, emulator):
-    """A device that no service knows yet, and a service that does not tell it to wait before it looks again."""
-    device = FieldDevice(tmp_path, software_tpm, program, emulator)
-    before = device.control("settings")
-    device.control("settings", {"retry_after_seconds": 0})
-    yield device
-    device.control("settings", before)
-    device.control("faults", method="DELETE")
+def service_at_once(plain_dps):
+    """The service, which does not tell a device to wait before it looks again."""
+    before = plain_dps.control("GET", "settings")
+    plain_dps.settings(retry_after_seconds=0)
+    yield plain_dps
+    plain_dps.settings(**before)
+    plain_dps.control("DELETE", "faults")
+
+
+@pytest.fixture
+def device(tmp_path, owned_state, program, service_at_once, forks):
+    """A device from the line that no service knows yet."""
+    from tpm_rack.software_tpm import SoftwareTpm
+
+    shutil.copytree(owned_state, tmp_path / "tpm")
+    tpm = SoftwareTpm(tmp_path / "tpm")
+    tpm.start()
+    yield FieldDevice(tmp_path, tpm, program, service_at_once, forks)
+    tpm.stop()
+
+
+@pytest.fixture
+def bare(tmp_path, software_tpm, program, service_at_once, forks):
+    """An enrolled device whose TPM is as it came from its maker."""
+    device = FieldDevice(tmp_path, software_tpm, program, service_at_once, forks)
+    device.enroll()
+    return device
 
 
 @pytest.fixture

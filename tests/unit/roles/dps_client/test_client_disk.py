@@ -47,11 +47,11 @@ def test_a_full_disk_is_met_before_the_service_is_asked_to_assign(small):
     done = small.run("register", "--once")
     assert done.returncode == 75
     assert "No space left" in done.stderr
-    calls = small.control("stats")["calls"]
+    calls = small.dps.control("GET", "stats")["calls"]
     assert not (small.state / "registering").exists()
     (small.state / "fill").unlink()
     assert small.run("register", "--once").returncode == 0
-    assert small.control("stats")["calls"] != calls
+    assert small.dps.control("GET", "stats")["calls"] != calls
     assert small.hub_accepts(small.run("token").stdout.strip())
 
 

@@ -11,6 +11,9 @@ import subprocess
 
 import pytest
 
+# How long it is waited is another test's.
+IMPATIENT = "wait = time.sleep\ntime.sleep = lambda seconds: wait(min(seconds, 0.1))"
+
 
 def test_a_device_that_is_not_enrolled_says_so_and_registers_once_it_is(device):
     done = device.run("register", "--once")
@@ -67,16 +70,16 @@ def test_a_broken_configuration_is_named(enrolled, name, value):
 def test_a_service_that_stumbles(enrolled, fault, path):
     """Each of its answers may be the one that is missing; the device ends assigned."""
     enrolled.configuration["network_timeout"] = 1
-    enrolled.control("faults", {"path": path, "count": 2, **fault}, method="POST")
-    done = enrolled.run("register", timeout=60)
+    enrolled.dps.control("POST", "faults", {"path": path, "count": 2, **fault})
+    done = enrolled.run("register", fault=IMPATIENT)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert enrolled.control("faults") == []
+    assert enrolled.dps.control("GET", "faults") == []
     assert enrolled.hub_accepts(enrolled.run("token").stdout.strip())
 
 
 def test_what_retry_after_asks_for_is_waited(enrolled):
-    enrolled.control("faults", {"status": 429, "retry_after": 7}, method="POST")
+    enrolled.dps.control("POST", "faults", {"status": 429, "retry_after": 7})
     note = "real = time.sleep\ntime.sleep = lambda seconds: (print('waited', seconds), real(0.1))"
     done = enrolled.run("register", fault=note)
     assert done.returncode == 0, done.stderr
@@ -88,11 +91,11 @@ def test_somebody_who_waits_is_not_kept_beyond_the_time(device):
     """Within it the service's Retry-After is heeded, a refusal ends it at once, and the rest is for the next boot."""
     assert device.run("register", "--within", "30").returncode == 77
     device.enroll()
-    device.control("faults", {"status": 503, "retry_after": 3600}, method="POST")
+    device.dps.control("POST", "faults", {"status": 503, "retry_after": 3600})
     done = device.run("register", "--within", "30", timeout=25)
     assert done.returncode == 75
     assert json.loads(device.run("status", "--json").stdout)["next_attempt_at"] is None
-    device.control("faults", {"status": 503, "count": 2}, method="POST")
+    device.dps.control("POST", "faults", {"status": 503, "count": 2})
     assert device.run("register", "--within", "30").returncode == 0
 
 

@@ -94,6 +94,7 @@ def test_a_name_that_the_certificate_does_not_have(enrolled, portal):
     assert "not trusted" in done.stderr
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_server_that_knows_no_tls_1_2(enrolled, portal):
     """OpenSSL itself would talk to it, as its settings allow everything."""
     settings = enrolled.directory / "openssl.cnf"

@@ -12,20 +12,6 @@ import subprocess
 import time
 
 
-def tool(device, *command):
-    """One of tpm2-tools, as another user of the TPM."""
-    done = subprocess.run(
-        [command[0], "-T", device.tpm.tcti, *command[1:]],
-        cwd=device.directory,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stdout
-
-
 def test_a_tpm_that_is_not_there(enrolled):
     enrolled.tpm.stop()
     done = enrolled.run("register", "--once")
@@ -51,7 +37,7 @@ def test_a_tpm_that_never_answers_does_not_hold_the_client_for_ever(enrolled):
 def fill(device):
     """Leaves keys in the TPM until it takes no more, as a program that does not clean up does."""
     for number in range(3):
-        tool(device, "tpm2_createprimary", "-C", "n", "-G", "ecc", "-c", f"left-{number}")
+        device.tool("tpm2_createprimary", "-C", "n", "-G", "ecc", "-c", f"left-{number}")
 
 
 def test_a_tpm_that_another_user_filled_up(enrolled):
@@ -60,7 +46,7 @@ def test_a_tpm_that_another_user_filled_up(enrolled):
     assert done.returncode == 75
     assert "no room for another key" in done.stderr
     assert len(enrolled.transient_objects()) == 3
-    tool(enrolled, "tpm2_flushcontext", "-t")
+    enrolled.tool("tpm2_flushcontext", "-t")
     assert enrolled.run("register", "--once").returncode == 0
 
 
@@ -70,7 +56,7 @@ def test_a_full_tpm_is_no_reason_to_give_an_assignment_up(enrolled):
     before = enrolled.assignment()
     fill(enrolled)
     assert enrolled.run("register", "--once").returncode == 75
-    tool(enrolled, "tpm2_flushcontext", "-t")
+    enrolled.tool("tpm2_flushcontext", "-t")
     assert "nothing to do" in enrolled.run("register", "--once").stderr
     assert enrolled.assignment() == before
 
@@ -106,21 +92,9 @@ def test_another_user_of_the_tpm_at_the_same_time(enrolled):
     assert enrolled.hub_accepts(enrolled.run("token").stdout.strip())
 
 
-def own(device, *, endorsement="", owner="", persisted=False):
-    """What ownership does in the factory."""
-    if persisted:
-        tool(device, "tpm2_createek", "-G", "rsa", "-c", "0x81010001", "-u", "ek")
-        srk = ["-a", "restricted|decrypt|fixedtpm|fixedparent|noda|userwithauth|sensitivedataorigin"]
-        tool(device, "tpm2_createprimary", "-C", "o", "-G", "rsa2048:aes128cfb", "-g", "sha256", *srk, "-c", "srk")
-        tool(device, "tpm2_evictcontrol", "-C", "o", "-c", "srk", "0x81000001")
-        tool(device, "tpm2_flushcontext", "-t")
-    for hierarchy, auth in (("e", endorsement), ("o", owner), ("l", owner)):
-        if auth:
-            tool(device, "tpm2_changeauth", "-c", hierarchy, auth)
-
-
 def test_a_tpm_that_the_fleet_owns_needs_no_authorization(enrolled):
-    own(enrolled, owner="owner-authorization", persisted=True)
+    for hierarchy in ("o", "l"):
+        enrolled.tool("tpm2_changeauth", "-c", hierarchy, "of-the-fleet")
     assert enrolled.run("selftest").returncode == 0
     assert enrolled.run("register").returncode == 0
     assert enrolled.hub_accepts(enrolled.run("token").stdout.strip())
@@ -129,7 +103,7 @@ def test_a_tpm_that_the_fleet_owns_needs_no_authorization(enrolled):
 
 def test_the_authorization_of_the_endorsement_hierarchy(enrolled):
     """Without it, or with another, the selftest already says that no challenge can be answered."""
-    own(enrolled, endorsement="the-right-one", persisted=True)
+    enrolled.tool("tpm2_changeauth", "-c", "e", "the-right-one")
     held = enrolled.directory / "endorsement-auth"
     for wrong in (None, "the-wrong-one\n"):
         if wrong:
@@ -147,14 +121,24 @@ def test_the_authorization_of_the_endorsement_hierarchy(enrolled):
     assert "the-right-one" not in said
 
 
-def test_an_endorsement_key_that_was_made_as_the_sdks_do(device):
+def test_a_tpm_in_which_no_key_is_persisted(bare):
+    """The client makes what it needs, each time the same, and leaves nothing; also beside another user of the TPM."""
+    bare.tool("tpm2_createprimary", "-C", "n", "-G", "ecc", "-c", "theirs")
+    done = bare.run("register", "--once")
+    assert done.returncode == 0, done.stderr
+    assert bare.hub_accepts(bare.run("token").stdout.strip())
+    assert "nothing to do" in bare.run("register").stderr
+    assert len(bare.transient_objects()) == 1
+
+
+def test_an_endorsement_key_that_was_made_as_the_sdks_do(bare):
     """The other template makes another key, and by that another default registration ID."""
-    del device.configuration["registration_id"]
-    tcg = json.loads(device.run("selftest").stdout)["registration_id"]
-    device.configuration["endorsement_key_template"] = "sdk"
-    assert json.loads(device.run("selftest").stdout)["registration_id"] != tcg
-    device.configuration["endorsement_key_template"] = "other"
-    assert "tcg or sdk" in device.run("selftest").stderr
+    del bare.configuration["registration_id"]
+    tcg = json.loads(bare.run("selftest").stdout)["registration_id"]
+    bare.configuration["endorsement_key_template"] = "sdk"
+    assert json.loads(bare.run("selftest").stdout)["registration_id"] != tcg
+    bare.configuration["endorsement_key_template"] = "other"
+    assert "tcg or sdk" in bare.run("selftest").stderr
 
 
 def with_key(kept, **parts):
@@ -175,16 +159,14 @@ DAMAGES = {
 
 
 def test_what_a_damaged_disk_gives_back_is_registered_anew(enrolled):
-    with enrolled.forks() as run:
-        assert run("", "register")[0] == 0
-        for name, damage in DAMAGES.items():
-            (enrolled.state / "assignment.json").write_bytes(damage(enrolled.assignment()))
-            (enrolled.state / "status.json").write_bytes(b"{}")
-            code, said = run("", "status")
-            assert code in (0, 75), (name, said)
-            code, said = run("", "register", "--once")
-            assert code == 0 and "Assigned to" in said, (name, said)
-            assert enrolled.hub_accepts(run("", "token")[1].strip()), name
+    assert enrolled.run("register").returncode == 0
+    for name, damage in DAMAGES.items():
+        (enrolled.state / "assignment.json").write_bytes(damage(enrolled.assignment()))
+        (enrolled.state / "status.json").write_bytes(b"{}")
+        assert enrolled.run("status").returncode in (0, 75), name
+        done = enrolled.run("register", "--once", fault="wait = time.sleep\ntime.sleep = lambda _seconds: wait(0.1)")
+        assert done.returncode == 0 and "Assigned to" in done.stderr, (name, done.stderr)
+        assert enrolled.hub_accepts(enrolled.run("token").stdout.strip()), name
 
 
 def flipped(text):
