@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -79,8 +80,8 @@ def _pem_key(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _alternative_names(host: str) -> list[x509.GeneralName]:
-    names = [host]
+def _alternative_names(host: str, more: Sequence[str]) -> list[x509.GeneralName]:
+    names = [host, *more]
     names += [name for name in LOOPBACK_NAMES if host in LOOPBACK_NAMES and name != host]
     found: list[x509.GeneralName] = []
     for name in names:
@@ -110,8 +111,8 @@ def make_authority(state_dir: Path) -> None:
     (state_dir / CA_FILE).chmod(0o644)
 
 
-def issue_server_certificate(state_dir: Path, host: str) -> Path:
-    """A new certificate for *host* at each start (certificate and key in one file); returns its path."""
+def issue_server_certificate(state_dir: Path, host: str, *, file: str = SERVER_FILE, more: Sequence[str] = ()) -> Path:
+    """A new certificate for *host* and *more* names at each start (certificate and key in one file); its path."""
     authority_key = serialization.load_pem_private_key((state_dir / CA_KEY_FILE).read_bytes(), None)
     authority = x509.load_pem_x509_certificate((state_dir / CA_FILE).read_bytes())
     assert isinstance(authority_key, ec.EllipticCurvePrivateKey)
@@ -122,9 +123,9 @@ def issue_server_certificate(state_dir: Path, host: str) -> Path:
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage("digital_signature"), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName(_alternative_names(host)), critical=False)
+        .add_extension(x509.SubjectAlternativeName(_alternative_names(host, more)), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
-    path = state_dir / SERVER_FILE
+    path = state_dir / file
     write_private(path, certificate.public_bytes(serialization.Encoding.PEM) + _pem_key(key))
     return path

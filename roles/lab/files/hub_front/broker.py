@@ -14,14 +14,15 @@ from pathlib import Path
 from amqtt.broker import Broker
 from amqtt.plugins.base import BaseAuthPlugin, BasePlugin, BaseTopicPlugin
 
-from .admission import Refused, admit
+from .admission import Refused, admit_mqtt
 
+DATABASE_FILE = "dps.sqlite"
 MESSAGES = "hub-messages.jsonl"
 log = logging.getLogger("hub_front")
 
 
 class HubAdmission(BaseAuthPlugin):
-    """Asks :func:`hub_front.admission.admit`."""
+    """Asks :func:`hub_front.admission.admit_mqtt`."""
 
     @dataclass
     class Config:
@@ -32,7 +33,7 @@ class HubAdmission(BaseAuthPlugin):
     async def authenticate(self, *, session) -> bool:
         """Whether the device is let in."""
         try:
-            admit(
+            admit_mqtt(
                 Path(self.config.database),
                 client_id=session.client_id or "",
                 user_name=session.username or "",
@@ -72,13 +73,12 @@ class HubMessages(BasePlugin):
             stream.write(json.dumps(line) + "\n")
 
 
-def make_broker(state_dir: Path, *, port: int) -> Broker:
-    """The hub front of the emulated DPS whose state is in *state_dir*, with its certificate, on the loopback."""
-    certificate = str(state_dir / "server.pem")
-    secured = {"ssl": True, "certfile": certificate, "keyfile": certificate}
+def make_broker(state_dir: Path, certificate: Path, *, port: int) -> Broker:
+    """The hub front of the emulated DPS whose state is in *state_dir*, on the loopback."""
+    secured = {"ssl": True, "certfile": str(certificate), "keyfile": str(certificate)}
     listener = {"type": "tcp", "bind": f"127.0.0.1:{port}", **secured}
     plugins = {
-        "hub_front.broker.HubAdmission": {"database": str(state_dir / "dps.sqlite")},
+        "hub_front.broker.HubAdmission": {"database": str(state_dir / DATABASE_FILE)},
         "hub_front.broker.HubTopics": {},
         "hub_front.broker.HubMessages": {"messages": str(state_dir / MESSAGES)},
     }

@@ -6,19 +6,26 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import json
 import os
+import select
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
 import threading
+import time
+import types
+from pathlib import Path
 
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.action.dps_client import build_program
 
 DEVICE_PYTHON = "/usr/bin/python3"
+LAB_PROGRAMS = Path(__file__).resolve().parents[4] / "roles" / "lab" / "files"
 
 # Runs the client with one thing of its world changed: FAULT is Python that sees ``os``, ``time`` and ``arguments``.
 WITH_FAULT = """
@@ -167,6 +174,43 @@ class Forks:
         return subprocess.CompletedProcess(arguments, code, out, err)
 
 
+# The wall clock shows CLOCK_OFF seconds more; waiting is not altered.
+SHIM = """
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+int clock_gettime(clockid_t clock, struct timespec *shown)
+{
+    int result = syscall(SYS_clock_gettime, clock, shown);
+    if (result == 0 && clock == CLOCK_REALTIME)
+        shown->tv_sec += atoll(getenv("CLOCK_OFF"));
+    return result;
+}
+
+int gettimeofday(struct timeval *restrict shown, void *restrict zone)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    shown->tv_sec = now.tv_sec;
+    shown->tv_usec = now.tv_nsec / 1000;
+    return 0;
+}
+
+time_t time(time_t *shown)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (shown)
+        *shown = now.tv_sec;
+    return now.tv_sec;
+}
+"""
+
+
 @pytest.fixture(scope="session")
 def program(tmp_path_factory):
     """The client as it is placed on a device."""
@@ -282,3 +326,92 @@ def portal(emulator):
     for server in started:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture(scope="session")
+def wrong_clock(tmp_path_factory):
+    """A function: the environment of a process for which it is *moment* now, in seconds since the epoch."""
+    directory = tmp_path_factory.mktemp("clock")
+    (directory / "clock.c").write_text(SHIM)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", "clock.so", "clock.c"], cwd=directory, check=True)
+    return lambda moment: {"LD_PRELOAD": str(directory / "clock.so"), "CLOCK_OFF": str(int(moment - time.time()))}
+
+
+class Proxy(http.server.ThreadingHTTPServer):
+    """A proxy that knows CONNECT; it keeps a list of where it was asked to go and may want to know by whom.
+
+    *routes* are hosts that it finds elsewhere, each with the port there.
+    """
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Tunnel)
+        self.asked, self.password, self.routes = [], "", {}
+        self.host = f"127.0.0.1:{self.server_address[1]}"
+        self.address = "http://" + self.host
+
+
+class _Tunnel(http.server.BaseHTTPRequestHandler):
+    def do_CONNECT(self):
+        self.server.asked.append(self.path)
+        wanted = "Basic " + base64.b64encode(self.server.password.encode()).decode()
+        if self.server.password and self.headers["Proxy-Authorization"] != wanted:
+            self.send_error(407)
+            return
+        host, port = self.path.rsplit(":", 1)
+        host, port = ("127.0.0.1", self.server.routes[host]) if host in self.server.routes else (host, int(port))
+        try:
+            far = socket.create_connection((host, port))
+        except OSError:
+            self.send_error(502)
+            return
+        with far:
+            self.send_response(200)
+            self.end_headers()
+            ends = {self.connection: far, far: self.connection}
+            while True:
+                ready = select.select(list(ends), [], [], 10)[0]
+                data = ready[0].recv(65536) if ready else b""
+                if not data:
+                    return
+                ends[ready[0]].sendall(data)
+
+    def log_message(self, *_arguments):
+        """Not on the test's output."""
+
+
+@pytest.fixture
+def proxy():
+    """A running proxy."""
+    with Proxy() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def hub(emulator):
+    """A running hub front: ``mqtt_port`` and ``https_port``."""
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        ports = types.SimpleNamespace(mqtt_port=one.getsockname()[1], https_port=other.getsockname()[1])
+    where = ["--state-dir", str(emulator["state_dir"])]
+    where += ["--port", str(ports.mqtt_port), "--https-port", str(ports.https_port)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hub_front", *where], env={**os.environ, "PYTHONPATH": str(LAB_PROGRAMS)}
+    )
+    deadline = time.monotonic() + 30
+    for port in vars(ports).values():
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+    yield ports
+    process.terminate()
+    process.wait(20)

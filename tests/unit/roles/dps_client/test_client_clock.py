@@ -8,58 +8,11 @@ from __future__ import annotations
 
 import email.utils
 import json
-import subprocess
 import time
 
 import pytest
 
 RELEASED = 1795478400
-
-# The wall clock shows CLOCK_OFF seconds more; waiting is not altered.
-SHIM = """
-#define _GNU_SOURCE
-#include <stdlib.h>
-#include <sys/syscall.h>
-#include <sys/time.h>
-#include <time.h>
-#include <unistd.h>
-
-int clock_gettime(clockid_t clock, struct timespec *shown)
-{
-    int result = syscall(SYS_clock_gettime, clock, shown);
-    if (result == 0 && clock == CLOCK_REALTIME)
-        shown->tv_sec += atoll(getenv("CLOCK_OFF"));
-    return result;
-}
-
-int gettimeofday(struct timeval *restrict shown, void *restrict zone)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    shown->tv_sec = now.tv_sec;
-    shown->tv_usec = now.tv_nsec / 1000;
-    return 0;
-}
-
-time_t time(time_t *shown)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    if (shown)
-        *shown = now.tv_sec;
-    return now.tv_sec;
-}
-"""
-
-
-@pytest.fixture(scope="module")
-def wrong_clock(tmp_path_factory):
-    """A function: the environment of a process for which it is *moment* now, in seconds since the epoch."""
-    directory = tmp_path_factory.mktemp("clock")
-    (directory / "clock.c").write_text(SHIM)
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", "clock.so", "clock.c"], cwd=directory, check=True)
-    return lambda moment: {"LD_PRELOAD": str(directory / "clock.so"), "CLOCK_OFF": str(int(moment - time.time()))}
-
 
 @pytest.mark.parametrize(
     "moment",

@@ -7,10 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 import threading
 import time
 
@@ -18,39 +14,15 @@ import paho.mqtt.client as mqtt
 import pytest
 
 
-@pytest.fixture
-def hub(emulator):
-    """Port of a running hub front."""
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    programs = os.path.join(os.path.dirname(__file__), *[os.pardir] * 4, "roles", "lab", "files")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hub_front", "--state-dir", str(emulator["state_dir"]), "--port", str(port)],
-        env={**os.environ, "PYTHONPATH": os.path.abspath(programs)},
-    )
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            break
-        except OSError:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-    yield port
-    process.terminate()
-    process.wait(20)
-
-
-def connect(device, port, *, device_id, token):
+def connect(device, hub, *, device_id, token, user_name=None):
     """A stock client and what the hub said to it: (client, reason)."""
     said, answered = [], threading.Event()
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=device_id, protocol=mqtt.MQTTv311)
     client.tls_set(ca_certs=device.service["ca_file"])
-    client.username_pw_set(f"{device.assignment()['assigned_hub']}/{device_id}/?api-version=2021-04-12", token)
+    user_name = user_name or f"{device.assignment()['assigned_hub']}/{device_id}/?api-version=2021-04-12"
+    client.username_pw_set(user_name, token)
     client.on_connect = lambda _client, _data, _flags, reason, _properties: (said.append(reason), answered.set())
-    client.connect("localhost", port)
+    client.connect("localhost", hub.mqtt_port)
     client.loop_start()
     assert answered.wait(20)
     return client, said[0]
@@ -86,3 +58,46 @@ def test_a_token_of_a_key_that_was_rolled_is_refused(enrolled, hub):
     client, reason = connect(enrolled, hub, device_id=enrolled.registration_id, token=old)
     client.loop_stop()
     assert reason.is_failure
+
+
+def refused(device, hub, **options):
+    """Whether the hub does not let a client in."""
+    wanted = {"device_id": device.registration_id, "token": device.run("token").stdout.strip(), **options}
+    client, reason = connect(device, hub, **wanted)
+    client.disconnect()
+    client.loop_stop()
+    return reason.is_failure
+
+
+def test_nobody_else_is_let_in(enrolled, hub):
+    """Neither under another name, nor with a token for something else, nor with one that has run out."""
+    assert enrolled.run("register").returncode == 0
+    assert not refused(enrolled, hub)
+    assert refused(enrolled, hub, device_id="another")
+    assert refused(enrolled, hub, user_name=f"another-hub/{enrolled.registration_id}/?api-version=2021-04-12")
+    for arguments in (["--audience", "another-hub/devices/" + enrolled.registration_id], ["--ttl", "1"]):
+        token = enrolled.run("token", *arguments).stdout.strip()
+        time.sleep(1.1 if "--ttl" in arguments else 0)
+        assert refused(enrolled, hub, token=token), arguments
+    assert refused(enrolled, hub, token="no token")
+
+
+def test_a_device_sends_no_telemetry_of_another(enrolled, hub):
+    assert enrolled.run("register").returncode == 0
+    token = enrolled.run("token").stdout.strip()
+    client, _reason = connect(enrolled, hub, device_id=enrolled.registration_id, token=token)
+    client.publish("devices/another/messages/events/", "not mine", qos=0)
+    own = client.publish(f"devices/{enrolled.registration_id}/messages/events/", "mine", qos=1)
+    own.wait_for_publish(20)
+    client.disconnect()
+    client.loop_stop()
+    deadline = time.monotonic() + 10
+    while not [one for one in messages(enrolled) if one["body"] == "mine"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert not [one for one in messages(enrolled) if one["body"] == "not mine"]
+
+
+@pytest.mark.parametrize("ttl", ["0", "-5", "soon"])
+def test_a_token_that_never_holds_is_not_made(enrolled, ttl):
+    assert enrolled.run("token", "--ttl", ttl).returncode == 2

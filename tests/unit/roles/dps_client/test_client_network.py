@@ -6,12 +6,8 @@
 
 from __future__ import annotations
 
-import base64
-import http.server
 import json
-import select
 import socket
-import threading
 
 import pytest
 
@@ -138,70 +134,32 @@ def test_a_captive_portal_without_tls(enrolled, portal):
     assert "captive portal" in done.stderr
 
 
-class Tunnel(http.server.BaseHTTPRequestHandler):
-    """A proxy that knows CONNECT, keeps a list of where it was asked to go and may want to know by whom."""
-
-    asked: list = []
-    password: str = ""
-
-    def do_CONNECT(self):
-        self.asked.append(self.path)
-        wanted = "Basic " + base64.b64encode(self.password.encode()).decode()
-        if self.password and self.headers["Proxy-Authorization"] != wanted:
-            self.send_error(407)
-            return
-        host, port = self.path.rsplit(":", 1)
-        with socket.create_connection((host, int(port))) as far:
-            self.send_response(200)
-            self.end_headers()
-            ends = {self.connection: far, far: self.connection}
-            while True:
-                ready = select.select(list(ends), [], [], 10)[0]
-                data = ready[0].recv(65536) if ready else b""
-                if not data:
-                    return
-                ends[ready[0]].sendall(data)
-
-    def log_message(self, *_arguments):
-        """Not on the test's output."""
-
-
-@pytest.fixture
-def proxy(monkeypatch):
-    """HOST:PORT of a running proxy."""
-    monkeypatch.setattr(Tunnel, "asked", [])
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Tunnel) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-
-
 @pytest.mark.parametrize("by", ["configuration", "environment"])
 def test_a_proxy_is_used(enrolled, proxy, by):
-    environment = {"HTTPS_PROXY": f"http://{proxy}"} if by == "environment" else None
+    environment = {"HTTPS_PROXY": proxy.address} if by == "environment" else None
     if by == "configuration":
-        enrolled.configuration["proxy"] = f"http://{proxy}"
+        enrolled.configuration["proxy"] = proxy.address
     done = enrolled.run("register", "--once", environment=environment)
     assert done.returncode == 0, done.stderr
-    assert set(Tunnel.asked) == {enrolled.service["endpoint"].removeprefix("https://")}
+    assert set(proxy.asked) == {enrolled.service["endpoint"].removeprefix("https://")}
 
 
 def test_a_host_that_needs_no_proxy(enrolled, proxy):
-    environment = {"HTTPS_PROXY": f"http://{proxy}", "NO_PROXY": "localhost"}
+    environment = {"HTTPS_PROXY": proxy.address, "NO_PROXY": "localhost"}
     assert enrolled.run("register", "--once", environment=environment).returncode == 0
-    assert not Tunnel.asked
+    assert not proxy.asked
 
 
 @pytest.mark.parametrize("by", ["configuration", "environment"])
-def test_a_proxy_that_wants_a_password(enrolled, proxy, monkeypatch, by):
-    monkeypatch.setattr(Tunnel, "password", "device:p@ss:word")
-    environment = {"HTTPS_PROXY": f"http://{proxy}"}
+def test_a_proxy_that_wants_a_password(enrolled, proxy, by):
+    proxy.password = "device:p@ss:word"
+    environment = {"HTTPS_PROXY": proxy.address}
     done = enrolled.run("register", "--once", environment=environment)
     assert done.returncode == 75
-    assert f"through the proxy {proxy}" in done.stderr
+    assert f"through the proxy {proxy.host}" in done.stderr
     assert "407" in done.stderr
     if by == "environment":
-        environment = {"HTTPS_PROXY": f"http://device:p%40ss%3Aword@{proxy}"}
+        environment = {"HTTPS_PROXY": f"http://device:p%40ss%3Aword@{proxy.host}"}
     else:
         (enrolled.directory / "proxy-auth").write_text("device:p@ss:word\n")
         enrolled.configuration["proxy_auth_file"] = str(enrolled.directory / "proxy-auth")
