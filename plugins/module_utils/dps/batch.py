@@ -11,16 +11,13 @@ from typing import Any
 
 from .apply import Options, Outcome, Plan, Step, apply_plan, make_plan
 from .errors import DpsError
-from .manifest import FileSource, Index, ListSource
+from .manifest import FileSource, Index, ListSource, refusal
 from .planfile import hold_to, write_plan, write_whole
 from .plansummary import summary
 from .progress import Progress
 from .report import Report
 from .selector import Selector
 from .service import Service
-
-# So many wrong lines stand in the message itself; all of them are in problems.
-PROBLEMS_IN_MESSAGE = 10
 
 
 def enroll(
@@ -34,25 +31,11 @@ def enroll(
         progress.begin("read", None)
         index = Index(source, on_record=progress.step)
         if index.problems and (manifest is not None or params["state"] == "exact"):
-            return _refuse_whole(index, manifest or "enrollments")
+            return refusal(index.problems, total=index.total, word=index.source.word, name=manifest or "enrollments")
         batch = _Batch(service, index, params, progress)
         return batch.run(check_mode=check_mode, show_diff=show_diff, directory=directory)
     finally:
         source.close()
-
-
-def _refuse_whole(index: Index, name: str) -> dict[str, Any]:
-    """The failure of a manifest that has wrong lines, or of an exact batch with wrong records."""
-    places = len({problem.place for problem in index.problems})
-    told = [problem.told(index.source.word) for problem in index.problems[:PROBLEMS_IN_MESSAGE]]
-    if len(index.problems) > len(told):
-        told.append(f"and {len(index.problems) - len(told)} more, see problems")
-    what = f"{places} of {index.total} {index.source.word}s of {name}"
-    return {
-        "failed": True,
-        "msg": f"{what} are wrong, so nothing was written: {'; '.join(told)}.",
-        "problems": [problem.as_result() for problem in index.problems],
-    }
 
 
 class _Batch:
