@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a fleet costs: seconds of processor and memory, in a process of its own, by the benchmark's own means.
+"""The module in a process of its own, by the benchmark's means: what a fleet costs, and that killing it does no harm.
 
 Seconds of processor and not of the clock, so that a busy machine changes nothing. ``make bench-enrollments`` has the
 whole figures.
@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -25,22 +28,27 @@ SECONDS_PER_COMPARISON = 2 * 60 / 100_000
 
 
 @pytest.fixture
-def run_apart(dps):
+def command(dps):
+    """The command of a process that runs the module with these options."""
+
+    def make(**options):
+        return [sys.executable, str(BENCHMARK), "--one", json.dumps(dps.connection(**options))]
+
+    return make
+
+
+@pytest.fixture
+def run_apart(dps, command):
     """Runs the module over a manifest; what it returned and used, and seconds of processor of both sides."""
 
     def emulator_seconds():
         fields = Path(f"/proc/{dps.where['pid']}/stat").read_text().rsplit(") ", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def run(manifest, **options):
+    def run(path, **options):
         before = emulator_seconds()
-        command = [
-            sys.executable,
-            str(BENCHMARK),
-            "--one",
-            json.dumps(dps.connection(manifest=str(manifest), **options)),
-        ]
-        done = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        printed = subprocess.run(command(manifest=str(path), **options), check=True, stdout=subprocess.PIPE, text=True)
+        done = json.loads(printed.stdout)
         return done, done["cpu_seconds"] + emulator_seconds() - before
 
     return run
@@ -99,3 +107,39 @@ def test_seven_bad_lines_of_300_000_are_told_before_anything_is_written(dps, run
         (300_000, "color"),
     ]
     assert done["peak_mb"] < 200 and seconds < 60
+
+
+def test_an_approved_apply_that_is_killed_anywhere_is_completed_under_its_approval(
+    dps, command, run_apart, manifest, tmp_path, service
+):
+    plan = str(tmp_path / "plan.jsonl")
+    # 300 to be removed, 300 to be changed, 900 to be made.
+    run_apart(manifest(600))
+    wanted = manifest(1500, lambda number, record: {**record, "iot_edge": True})
+    lines = wanted.read_text().splitlines(keepends=True)
+    wanted.write_text("".join(lines[300:]))
+    options = {"state": "exact", "prune_limit": {"count": 300, "percent": 60}}
+    predicted, _seconds = run_apart(wanted, plan_file=plan, on_conflict="fail", _ansible_check_mode=True, **options)
+    counts = {"created": 900, "updated": 300, "deleted": 300, "unchanged": 0, "failed": 0, "total": 1500}
+    assert predicted["result"]["counts"] == counts
+    dps.fault(path="/enrollments", delay=0.05, count=10**6)
+    seed = random.randrange(10**6)
+    chance = random.Random(seed)
+    for _kill in range(4):
+        dps.control("DELETE", "stats")
+        approved = command(manifest=str(wanted), approved_plan=plan, **options)
+        with subprocess.Popen(approved, stdout=subprocess.DEVNULL) as process:
+            while process.poll() is None and not set(dps.calls()) & {"enrollments.bulk", "enrollment.delete"}:
+                time.sleep(0.01)
+            time.sleep(chance.uniform(0, 0.7))
+            process.send_signal(signal.SIGKILL)
+    dps.control("DELETE", "faults")
+    left, _seconds = run_apart(wanted, approved_plan=plan, **options)
+    assert "failed" not in left["result"], f"seed {seed}: {left['result']['msg']}"
+    counts = left["result"]["counts"]
+    done_now = counts["created"] + counts["updated"] + counts["deleted"]
+    assert 0 < done_now < 1500, f"seed {seed}: no run was killed half-way"
+    found = [one for page in service.pages() for one in page]
+    assert len(found) == 1200 and all(one["capabilities"]["iotEdge"] for one in found)
+    again, _seconds = run_apart(wanted, approved_plan=plan, **options)
+    assert not again["result"]["changed"]
