@@ -15,7 +15,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(COLLECTIONS)
 export PYTHONPATH := $(COLLECTIONS):$(COLLECTION)/roles/lab/files
 export ANSIBLE_CONFIG := $(COLLECTION)/ansible.cfg
 
-.PHONY: help setup place demo test lab lab-down bench-enrollments clean
+.PHONY: help setup place demo test lab lab-down bench-enrollments bench-herd clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand --tabs=20
@@ -43,6 +43,9 @@ lab-down: place  ## end what make lab started
 
 bench-enrollments: place  ## one line of JSON: records a second for create, no-op and throttled, and peak memory
 	@cd $(COLLECTION) && $(BIN)/python tests/bench/bench_enrollments.py
+
+bench-herd: place  ## one line of JSON: 1,000 field clients that power up together, and the calls that it took
+	@cd $(COLLECTION) && $(BIN)/python tests/bench/client_herd.py
 
 clean: lab-down  ## the lab, the placed collection and the virtual environment
 	rm -rf .build .venv

@@ -300,6 +300,7 @@ def applied(unit):
 def test_the_client_of_azure_is_configured_and_its_own_tool_applies_it(unit):
     aziot = {"dps_client_flavour": "aziot", "dps_client_owner_auth": 'owner "\\ä😀'}
     aziot["dps_client_endorsement_auth"] = ENDORSEMENT_AUTH
+    assert "this image does not have" in unit.place(succeeds=False, **aziot)
     unit.console("mkdir", "-p", "/etc/aziot")
     planned = unit.place("--check", "--diff", "-vv", **aziot)
     printed = unit.place("--diff", "-vv", **aziot)
