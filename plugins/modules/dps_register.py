@@ -133,7 +133,7 @@ def register(client, params, *, check_mode):
     """(The assignment before, after); in check mode None for one that would be made."""
     before = client.assignment()
     if check_mode:
-        return before, None if params["anew"] else before
+        return before, None if params["anew"] or before is None or not client.usable() else before
     # Also where one is held: the client looks whether it still is this TPM's and this service's.
     client.register(anew=params["anew"], timeout=params["timeout"])
     return before, client.assignment()

@@ -232,6 +232,11 @@ def test_the_next_power_up_has_nothing_to_do(unit):
 
 def test_a_line_sees_the_assignment_and_ships_the_unit_unassigned(unit):
     assert "changed=0" in unit.register()
+    assert "changed=0" in unit.register("--check")
+    placed = unit.content(CONFIGURATION)
+    (unit.device.files / CONFIGURATION).write_bytes(placed.replace(unit.service["id_scope"].encode(), b"0neOTHER"))
+    assert "changed=1" in unit.register("--check")
+    (unit.device.files / CONFIGURATION).write_bytes(placed)
     assert "changed=1" in unit.register("--check", state="absent")
     assert unit.status()["assignment"]
     assert "changed=1" in unit.register(state="absent")
