@@ -82,12 +82,13 @@ def tpm_state(tpm):
 
 
 ENDORSED = {"tpmfleet_endorsement_auth": "endorsement"}
-CLIENT_HAS_OWNER = {"dps_client_owner_auth": "{{ ownership_owner_auth }}"}
+OWN = {"tpmfleet_master_key": "", "ownership_owner_auth": "owner's own", "ownership_lockout_auth": "lockout's own"}
 # The table of docs/ownership.md, row by row, and what else the role refuses.
 PAIRS = {
     ("fleet", "builtin"): ({}, None),
-    ("fleet", "aziot"): ({}, "needs the owner authorization of the profile 'fleet'"),
-    ("fleet", "aziot, given it"): (CLIENT_HAS_OWNER, None),
+    ("fleet", "aziot"): ({}, None),
+    ("fleet", "aziot, not given it"): (OWN, "needs the owner authorization of the profile 'fleet'"),
+    ("fleet", "aziot, given it"): ({**OWN, "dps_client_owner_auth": "owner's own"}, None),
     ("fleet", "sdk"): ({}, "cannot live together.*Clients for this profile: builtin, aziot"),
     ("sdk", "builtin"): ({}, None),
     ("sdk", "aziot"): ({}, None),

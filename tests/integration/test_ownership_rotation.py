@@ -188,9 +188,9 @@ def test_check_mode_tells_which_devices_would_change_and_changes_none(line):
 
 def test_the_other_steps_follow_the_inventory(line):
     """The new version is everywhere; a forgotten one is told, and the lockout authorization is not tried."""
-    assert line.play("software_install", "-e", "tpmfleet_key_version=2").changed == 0
-    run = line.play("software_install", "-e", "tpmfleet_key_version=1")
-    assert run.bad == set(CUTS)
+    one = ["--limit", "rack1-slot01", "-e"]
+    assert line.play("software_install", *one, "tpmfleet_key_version=2").changed == 0
+    run = line.play("software_install", *one, "tpmfleet_key_version=1")
     assert "owner_auth is not the owner authorization" in run.reason("rack1-slot01")
     assert "it was claimed with another key version" in " ".join(run.printed.split())
     assert versions(line, "rack1-slot01") == {"owner": 2, "lockout": 2}
@@ -201,3 +201,19 @@ def test_a_rotation_to_the_version_that_it_comes_from_is_refused(line):
     assert run.bad == set(CUTS)
     assert "a rotation goes from one key version to another" in run.reason("rack1-slot01")
     assert "The TPM was not touched" in run.reason("rack1-slot01")
+
+
+def test_an_endorsement_authorization_rotates_with_the_client_that_needs_it(line):
+    """Set, then changed, in the TPM and in what its client holds; the device then provisions itself."""
+    one = ["--limit", "rack1-slot01"]
+    before = [*one, "-e", "tpmfleet_endorsement_auth=endorsement-authorization-one"]
+    run = line.play("software_install", "-e", "tpmfleet_key_version=2", *before)
+    assert run.code == 0, run.printed
+    after = [*one, "-e", "tpmfleet_endorsement_auth=endorsement-authorization-two"]
+    run = rotate(line, 3, *after, "-e", "tpmfleet_previous_endorsement_auth=endorsement-authorization-one")
+    assert run.code == 0, run.printed
+    assert versions(line, "rack1-slot01") == {"owner": 3, "lockout": 3}
+    assert line.play("software_install", "-e", "tpmfleet_key_version=3", *after).changed == 0
+    run = line.play("field_activation", "-e", "tpmfleet_key_version=3", *after)
+    assert run.code == 0, run.printed
+    assert line.seen()["rack1-slot01"].assigned

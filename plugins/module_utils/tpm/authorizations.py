@@ -5,8 +5,8 @@
 """Which authorization each hierarchy of a TPM has, found out without a guess that costs anything.
 
 The owner's and the endorsement hierarchy's may be tried as often as one likes. The lockout hierarchy's may not: one
-wrong try disables it for the lockout recovery time (part 1, 19.8.5 and 19.8.6). The TPM tells of it only whether one is
-set; its value has a witness:
+wrong try disables it for the lockout recovery time (part 1, 19.8.5). The TPM tells of it only whether one is set; its
+value has a witness:
 
 * the owner's authorization, where one is set: the lockout authorization is of the same owner and key version;
 * else the record of the key version (see :mod:`.key_version_record`).

@@ -85,7 +85,7 @@ class Ownership:
 
     def _refuse_lockout(self) -> None:
         state = self.properties
-        # The lockout hierarchy, and with it TPM2_Clear, works in lockout too (part 1, 19.8.6).
+        # The lockout hierarchy, and with it TPM2_Clear, works in lockout too (part 1, 19.8.4).
         if not state.in_lockout or self._wish.state == "cleared":
             return
         raise TpmError(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # that restarts again and again would ask again and again.
 REFUSED_BY_HUB_PATIENCE = 3600
 
+
 def _say(sentence: str) -> None:
     """To the journal, which adds the time."""
     sys.stderr.write(sentence + "\n")
