@@ -20,8 +20,12 @@ CONFIGURATION_DIRECTORY = "/etc/tpmfleet-dps-client"
 STATE_DIRECTORY = "/var/lib/tpmfleet-dps-client"
 UNIT_DIRECTORY = "/etc/systemd/system"
 CA_FILE = CONFIGURATION_DIRECTORY + "/ca.pem"
-AUTH_FILE = CONFIGURATION_DIRECTORY + "/endorsement-auth"
-PROXY_AUTH_FILE = CONFIGURATION_DIRECTORY + "/proxy-auth"
+# Option with a secret to the file that holds it. The client's setting for the path is the option's name with _file.
+SECRETS = {
+    "endorsement_auth": CONFIGURATION_DIRECTORY + "/endorsement-auth",
+    "owner_auth": CONFIGURATION_DIRECTORY + "/owner-auth",
+    "proxy_auth": CONFIGURATION_DIRECTORY + "/proxy-auth",
+}
 SERVICE = "tpmfleet-dps-client.service"
 TIMER = "tpmfleet-dps-client.timer"
 # Unit to the target that wants it: what "systemctl enable" makes of its [Install] section.
@@ -32,6 +36,7 @@ SETTINGS = (
     "registration_id",
     "endorsement_key_template",
     "tcti",
+    "persistent_handle",
     "proxy",
     "first_attempt_spread",
     "backoff_base",
@@ -46,10 +51,7 @@ def configuration(options: dict[str, Any]) -> bytes:
     document = {name: options[name] for name in SETTINGS if options.get(name) is not None}
     if options.get("ca_certificates"):
         document["ca_file"] = CA_FILE
-    if options.get("endorsement_auth"):
-        document["endorsement_auth_file"] = AUTH_FILE
-    if options.get("proxy_auth"):
-        document["proxy_auth_file"] = PROXY_AUTH_FILE
+    document.update({f"{name}_file": path for name, path in SECRETS.items() if options.get(name)})
     return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
 
 
@@ -66,13 +68,12 @@ def wanted_files(options: dict[str, Any], owner: tuple[int, int]) -> list[Wanted
         for name, content in sorted(options["units"].items())
     ]
     config = configuration(options) if present else None
-    secrets = {AUTH_FILE: options.get("endorsement_auth"), PROXY_AUTH_FILE: options.get("proxy_auth")}
     return [
         WantedFile("program", PROGRAM, program, mode=0o755, keep_previous=present),
         WantedFile("configuration", CA_FILE, text(options.get("ca_certificates"))),
         *(
-            WantedFile("configuration", path, text(secret), mode=0o600, owner=owner, secret=True)
-            for path, secret in secrets.items()
+            WantedFile("configuration", path, text(options.get(name)), mode=0o600, owner=owner, secret=True)
+            for name, path in SECRETS.items()
         ),
         WantedFile("configuration", CONFIGURATION_DIRECTORY + "/config.json", config),
         *units,

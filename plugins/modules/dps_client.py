@@ -78,6 +78,17 @@ options:
       - Authorization of the endorsement hierarchy, where ownership has set one. It lies on the device in a file that
         only the client can read.
     type: str
+  persistent_handle:
+    description:
+      - Where the TPM is to hold the hub key as well, such as V(0x81000100), for applications that look for it there, as
+        those with Azure's device SDKs do. Without it the key lies on disk alone, wrapped by the TPM.
+      - It costs the TPM's persistent memory, and O(owner_auth) on the device where ownership has set one.
+    type: str
+  owner_auth:
+    description:
+      - Authorization of the owner hierarchy, for O(persistent_handle). It lies on the device in a file that only the
+        client can read.
+    type: str
   first_attempt_spread:
     description:
       - Seconds within which, at random, the first attempt after power-up comes.
@@ -209,6 +220,8 @@ def main():
             "proxy": {"type": "str"},
             "proxy_auth": {"type": "str", "no_log": True},
             "endorsement_auth": {"type": "str", "no_log": True},
+            "persistent_handle": {"type": "str"},
+            "owner_auth": {"type": "str", "no_log": True},
             **{name: {"type": "float", "default": default} for name, default in seconds.items()},
             "ask_hub": {"type": "bool", "default": True},
             "enabled": {"type": "bool", "default": True},

@@ -24,7 +24,8 @@ TOOLS = Path(sys.executable).parent
 PROGRAM = "usr/lib/tpmfleet-dps-client/tpmfleet-dps-client.pyz"
 CONFIGURATION = "etc/tpmfleet-dps-client/config.json"
 STATE = "var/lib/tpmfleet-dps-client"
-ENDORSEMENT_AUTH, PROXY_AUTH = "secret-of-the-hierarchy", "device:secret-of-the-proxy"
+ENDORSEMENT_AUTH, OWNER_AUTH = "secret-of-one-hierarchy", "secret-of-the-other"
+PROXY_AUTH = "device:secret-of-the-proxy"
 
 
 class Unit:
@@ -85,9 +86,9 @@ class Unit:
         done = self.device.execute(list(command))
         return done.returncode, done.stdout
 
-    def change_endorsement_auth(self, *arguments):
+    def change_auth(self, hierarchy, *arguments):
         """What ownership may have done, by tpm2-tools."""
-        subprocess.run(["tpm2_changeauth", "-T", self.device.tpm.tcti, "-c", "e", *arguments], check=True)
+        subprocess.run(["tpm2_changeauth", "-T", self.device.tpm.tcti, "-c", hierarchy, *arguments], check=True)
 
     def content(self, path):
         """A file of the device."""
@@ -174,12 +175,12 @@ def test_a_change_of_the_configuration_is_told_and_made(unit):
 )
 def test_an_update_that_fails_its_selftest_is_taken_back(unit, broken):
     if "dps_client_endorsement_auth" in broken:
-        unit.change_endorsement_auth("right")
+        unit.change_auth("e", "right")
     before = {path: unit.content(path) for path in (PROGRAM, CONFIGURATION)}
     picture = [line.split()[0] for line in unit.picture().splitlines()]
     printed = unit.place(succeeds=False, **broken)
     if "dps_client_endorsement_auth" in broken:
-        unit.change_endorsement_auth("-p", "right")
+        unit.change_auth("e", "-p", "right")
     assert "selftest failed" in printed
     assert "put back as it was" in printed
     assert "the-wrong-one" not in printed
@@ -190,12 +191,19 @@ def test_an_update_that_fails_its_selftest_is_taken_back(unit, broken):
 
 def test_secrets_lie_with_the_client_alone_and_are_never_shown(unit):
     """Every word that Ansible can be brought to say, and every file that others may read."""
-    proxy = {"dps_client_proxy": "http://127.0.0.1:9", "dps_client_proxy_auth": PROXY_AUTH}
-    unit.change_endorsement_auth(ENDORSEMENT_AUTH)
-    printed = unit.place("-vvv", "--diff", dps_client_endorsement_auth=ENDORSEMENT_AUTH, **proxy)
-    unit.change_endorsement_auth("-p", ENDORSEMENT_AUTH)
-    assert "(a secret)" in printed
-    assert ENDORSEMENT_AUTH not in printed and PROXY_AUTH not in printed
+    secrets = {
+        "dps_client_endorsement_auth": ENDORSEMENT_AUTH,
+        "dps_client_owner_auth": OWNER_AUTH,
+        "dps_client_proxy_auth": PROXY_AUTH,
+    }
+    others = {"dps_client_proxy": "http://127.0.0.1:9", "dps_client_persistent_handle": "0x81000100"}
+    unit.change_auth("e", ENDORSEMENT_AUTH)
+    unit.change_auth("o", OWNER_AUTH)
+    printed = unit.place("-vvv", "--diff", **secrets, **others)
+    unit.change_auth("e", "-p", ENDORSEMENT_AUTH)
+    unit.change_auth("o", "-p", OWNER_AUTH)
+    assert printed.count("(a secret)") >= len(secrets)
+    assert not [secret for secret in secrets.values() if secret in printed]
     code, said = unit.console("/bin/sh", "-c", "stat -c '%a %U' /etc/tpmfleet-dps-client/*-auth")
     assert (code, set(said.splitlines())) == (0, {"600 tpmfleet-dps-client"})
     assert "secret" not in unit.content(CONFIGURATION).decode()

@@ -83,11 +83,11 @@ def _read(kind: Any, data: bytes) -> Any:
 
 
 @contextlib.contextmanager
-def _endorsement_policy(esys: Any, authorized_by: Any) -> Iterator[Any]:
-    """A session that satisfies the policy of the endorsement key: PolicySecret of the endorsement hierarchy.
+def authorized_policy(esys: Any, hierarchy: Any, authorized_by: Any = None) -> Iterator[Any]:
+    """A session with PolicySecret of *hierarchy*, for which its authorization has to be right.
 
-    TCG EK Credential Profile 2.x, B.3.3. The authorization of the hierarchy is set by the caller and reaches the TPM in
-    the session *authorized_by*, without one in the clear.
+    Of the endorsement hierarchy it is the policy of the endorsement key (TCG EK Credential Profile 2.x, B.3.3). The
+    authorization is set by the caller and reaches the TPM in the session *authorized_by*, without one in the clear.
     """
     session = esys.start_auth_session(
         tpm_key=ESYS_TR.NONE,
@@ -98,7 +98,7 @@ def _endorsement_policy(esys: Any, authorized_by: Any) -> Iterator[Any]:
     )
     try:
         esys.policy_secret(
-            ESYS_TR.ENDORSEMENT,
+            hierarchy,
             session,
             nonce_tpm=b"",
             cp_hash_a=b"",
@@ -127,7 +127,7 @@ def activate_credential(
     empty authorization. *authorized_by* is a salted session, needed where the endorsement hierarchy has an
     authorization that nobody on the bus to the TPM shall read.
     """
-    with _endorsement_policy(esys, authorized_by) as session:
+    with authorized_policy(esys, ESYS_TR.ENDORSEMENT, authorized_by) as session:
         digest = esys.activate_credential(
             bound_to,
             endorsement_key,
@@ -166,17 +166,24 @@ def import_key(esys: Any, *, endorsement_key: Any, storage_root_key: Any, blob: 
     return WrappedKey(public=public, private=bytes(private.marshal()))
 
 
+@contextlib.contextmanager
+def loaded(esys: Any, *, storage_root_key: Any, key: WrappedKey) -> Iterator[Any]:
+    """The handle of *key* in the TPM, for as long as the context lasts."""
+    handle = esys.load(storage_root_key, _read(TPM2B_PRIVATE, key.private), _read(TPM2B_PUBLIC, key.public))
+    try:
+        yield handle
+    finally:
+        esys.flush_context(handle)
+
+
 def sign(esys: Any, *, storage_root_key: Any, key: WrappedKey, data: bytes) -> bytes:
     """The HMAC of *data* by *key*, with the hash algorithm of the key's scheme."""
-    public = _read(TPM2B_PUBLIC, key.public)
-    algorithm = public.publicArea.parameters.keyedHashDetail.scheme.details.hmac.hashAlg
-    handle = esys.load(storage_root_key, _read(TPM2B_PRIVATE, key.private), public)
-    try:
+    scheme = _read(TPM2B_PUBLIC, key.public).publicArea.parameters.keyedHashDetail.scheme
+    algorithm = scheme.details.hmac.hashAlg
+    with loaded(esys, storage_root_key=storage_root_key, key=key) as handle:
         if len(data) <= INPUT_BUFFER:
             return bytes(esys.hmac(handle, data, algorithm))
         return _sign_long(esys, handle, data, algorithm)
-    finally:
-        esys.flush_context(handle)
 
 
 def _sign_long(esys: Any, handle: Any, data: bytes, algorithm: Any) -> bytes:

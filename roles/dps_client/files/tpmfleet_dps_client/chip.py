@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
-from tpm2_pytss.constants import ESYS_TR, TPM2_CAP
+from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_CAP
 from tpm2_pytss.types import TPM2B_SENSITIVE_CREATE
 
 from .configuration import Configuration
@@ -107,6 +107,30 @@ class Chip:
                 return False
             raise
 
+    def persist(self, key: WrappedKey, handle: int) -> None:
+        """Sees to it that *key* is at *handle*, in place of another HMAC key; anything else there is left alone."""
+        with self.opened() as keys:
+            esys = keys.esys
+            storage, _public = keys.storage
+            keys.release_endorsement()
+            there, public = _hub_key_at(esys, handle)
+            if public == key.public:
+                esys.tr_close(there)
+                return
+            with credential.loaded(esys, storage_root_key=storage, key=key) as new:
+                if there is not None:
+                    esys.evict_control(ESYS_TR.OWNER, there, handle)
+                esys.tr_close(esys.evict_control(ESYS_TR.OWNER, new, handle))
+
+    def check_persistence(self, handle: int) -> None:
+        """Whether a key could be persisted at *handle*: the owner's authorization is right, nothing is in the way."""
+        with self.opened() as keys:
+            there, _public = _hub_key_at(keys.esys, handle)
+            if there is not None:
+                keys.esys.tr_close(there)
+            with credential.authorized_policy(keys.esys, ESYS_TR.OWNER):
+                pass
+
     def check(self) -> None:
         """Answers a challenge of its own making; :class:`ClientError` says why the service's could not be answered."""
         secret = b"proof"
@@ -131,10 +155,12 @@ class Chip:
             with _told():
                 yield self._keys
             return
-        auth_file, patience = self._configuration.endorsement_auth_file, self._configuration.tpm_timeout
-        with _told(), connect(self._configuration.tcti, patience) as esys:
-            if auth_file:
-                esys.tr_set_auth(ESYS_TR.ENDORSEMENT, _auth(Path(auth_file)))
+        held = {ESYS_TR.ENDORSEMENT: self._configuration.endorsement_auth_file}
+        held[ESYS_TR.OWNER] = self._configuration.owner_auth_file
+        with _told(), connect(self._configuration.tcti, self._configuration.tpm_timeout) as esys:
+            for hierarchy, path in held.items():
+                if path:
+                    esys.tr_set_auth(hierarchy, _auth(Path(path)))
             with contextlib.ExitStack() as stack:
                 self._keys = _Keys(esys, stack, self._configuration.endorsement_key_template)
                 try:
@@ -172,6 +198,17 @@ def _primary(
         esys.flush_context(handle)
 
 
+def _hub_key_at(esys: Any, handle: int) -> tuple[Any, bytes]:
+    """The HMAC key that is persisted at *handle* and its TPM2B_PUBLIC; (None, b"") where nothing is."""
+    if not _persisted(esys, handle):
+        return None, b""
+    there = esys.tr_from_tpmpublic(handle)
+    public, _name, _qualified = esys.read_public(there)
+    if public.publicArea.type != TPM2_ALG.KEYEDHASH:
+        raise ClientError(f"at 0x{handle:08x} is a key of another kind, which was left alone")
+    return there, bytes(public.marshal())
+
+
 def _is_about_the_key(error: BaseException | None) -> bool:
     """Whether the TPM, or the library, objects to what it was given. Codes of format one do (part 2, 6.6.2)."""
     return isinstance(error, MalformedError) or (isinstance(error, TpmError) and bool((error.code or 0) & 0x080))
@@ -186,4 +223,4 @@ def _auth(path: Path) -> bytes:
     try:
         return path.read_bytes().strip()
     except OSError as error:
-        raise ClientError(f"cannot read the endorsement authorization {path}: {error.strerror}") from error
+        raise ClientError(f"cannot read the authorization {path}: {error.strerror}") from error

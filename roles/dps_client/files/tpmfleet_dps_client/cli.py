@@ -118,6 +118,14 @@ class Client:
         self._note("registering", f"Asking {self._configuration.global_endpoint} for an assignment.")
         assignment = registration.register(patience=patience)
         words = "Assigned to {} as {}.".format(assignment["assigned_hub"], assignment["device_id"])
+        self._conclude(registration, assignment, words)
+
+    def _conclude(self, registration: Registration, assignment: dict[str, Any], words: str) -> None:
+        """The end of an attempt that leaves the device assigned. A key that cannot be persisted is told, no more."""
+        try:
+            registration.persist(assignment)
+        except ClientError as error:
+            words += " The hub key was not persisted: {}.".format(str(error).rstrip("."))
         self._note("assigned", words)
         _say(words)
 
@@ -137,8 +145,7 @@ class Client:
                     _say(f"The hub refuses this device: {refusal}. Registering anew.")
                     return False
                 end = f". The hub refuses it, just after a registration: {refusal}." if refusal else end
-        self._note("assigned", words + end)
-        _say(words + end)
+        self._conclude(registration, held, words + end)
         return True
 
     def _note(self, state: str, words: str, *, failures: int = 0, wait: float | None = None) -> None:
@@ -192,12 +199,15 @@ class Client:
 
         connection(self._configuration, self._clock).check()
         self._state.check()
+        handle = self._configuration.hub_key_handle
         chip = Chip(self._configuration)
         assignment = self._state.assignment()
         with chip.opened():
             chip.check()
             identity = identify(self._configuration, chip)
             usable = assignment is not None and identity.fits(assignment) and chip.signs(hub_key(assignment))
+            if handle is not None:
+                chip.check_persistence(handle)
         shown = {"version": VERSION, "registration_id": identity.registration_id, "assigned": usable}
         sys.stdout.write(json.dumps(shown, sort_keys=True) + "\n")
         return EXIT_OK

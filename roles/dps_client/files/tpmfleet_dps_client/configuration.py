@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ClientError
-from .tpm.templates import EK_UNIQUE
+from .tpm.templates import EK_HANDLE, EK_UNIQUE, SRK_HANDLE
 
 DEFAULT_PATH = Path("/etc/tpmfleet-dps-client/config.json")
 MAY_BE_ZERO = ("first_attempt_spread",)
@@ -36,6 +36,10 @@ class Configuration:
     """A TPM can take minutes to make a key."""
     endorsement_auth_file: str | None = None
     """Holds the authorization of the endorsement hierarchy, where ownership has set one."""
+    persistent_handle: str | None = None
+    """Where the TPM is to hold the hub key as well, as ``0x81000100``, for applications that look for it there."""
+    owner_auth_file: str | None = None
+    """Holds the authorization of the owner hierarchy, which persisting needs where ownership has set one."""
     ca_file: str | None = None
     """Certificates to trust in place of the system's."""
     proxy: str | None = None
@@ -52,6 +56,20 @@ class Configuration:
     """Between attempts once the service has refused: an enrollment may still come."""
     ask_hub: bool = True
     """Whether ``register``, run unattended, also asks the hub of a device that is assigned already."""
+
+    @property
+    def hub_key_handle(self) -> int | None:
+        """The :attr:`persistent_handle`, one of the owner's and none of the primary keys' (part 2, 7.4)."""
+        if self.persistent_handle is None:
+            return None
+        try:
+            handle = int(self.persistent_handle, 16)
+        except ValueError:
+            handle = 0
+        if not 0x81000000 <= handle <= 0x817FFFFF or handle in (EK_HANDLE, SRK_HANDLE):
+            wanted = "from 0x81000000 to 0x817fffff and no primary key's"
+            raise ClientError(f"persistent_handle must be {wanted}, it is {self.persistent_handle!r}")
+        return handle
 
     @property
     def endpoint(self) -> tuple[str, int]:

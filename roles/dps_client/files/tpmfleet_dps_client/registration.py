@@ -103,6 +103,16 @@ class Registration:
                 return None
             return assignment if self._chip.signs(hub_key(assignment)) else None
 
+    def persist(self, assignment: dict[str, Any]) -> None:
+        """Has the TPM hold the hub key of *assignment* too, where the configuration wants that.
+
+        What is kept on disk comes first and this is made of it, so a power cut between them is made up for at the next
+        boot.
+        """
+        handle = self._configuration.hub_key_handle
+        if handle is not None:
+            self._chip.persist(hub_key(assignment), handle)
+
     def ask_hub(self, assignment: dict[str, Any]) -> str | None:
         """The words with which the hub refuses this device, None where it lets it in.
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import http.server
 import json
 import os
@@ -104,6 +105,13 @@ class FieldDevice:
     def hub_accepts(self, token):
         """Whether the hub that the service chose would let this token in."""
         return self.dps.hub_accepts(token, self.registration_id)
+
+    def hub_key_is_at(self, handle):
+        """Whether the hub knows the key at *handle*, used by tpm2-tools as by an application that looks there."""
+        (self.directory / "data").write_bytes(b"data")
+        self.tool("tpm2_hmac", "-c", handle, "-g", "sha256", "-o", "signature", "data")
+        key = base64.b64decode(self.dps.control("GET", f"hub_keys/{self.registration_id}")["key"])
+        return (self.directory / "signature").read_bytes() == hmac.digest(key, b"data", "sha256")
 
     def transient_objects(self):
         """Handles of what lies in the TPM's memory now."""
@@ -251,9 +259,9 @@ def owned_state(manufactured_state, tmp_path_factory):
 
 @pytest.fixture
 def service_at_once(plain_dps):
-    """The service, which does not tell a device to wait before it looks again."""
+    """The service, which does not tell a device to wait before it looks again, however often it does."""
     before = plain_dps.control("GET", "settings")
-    plain_dps.settings(retry_after_seconds=0)
+    plain_dps.settings(retry_after_seconds=0, poll_throttle=False)
     yield plain_dps
     plain_dps.settings(**before)
     plain_dps.control("DELETE", "faults")

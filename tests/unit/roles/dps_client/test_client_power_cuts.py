@@ -19,6 +19,7 @@ import pytest
 # what the TPM is asked for. Waiting is cut short.
 POWER_CUT = """
 import http.client
+from tpm2_pytss import ESAPI
 from tpmfleet_dps_client.tpm import credential
 left = {number}
 def cut(owner, name):
@@ -36,6 +37,7 @@ for name in ("connect", "request", "getresponse"):
     cut(http.client.HTTPSConnection, name)
 for name in ("activate_credential", "import_key", "sign"):
     cut(credential, name)
+cut(ESAPI, "evict_control")
 wait = time.sleep
 time.sleep = lambda seconds: wait(min(seconds, 0.05))
 """
@@ -45,7 +47,7 @@ STEPS = 30
 @pytest.fixture
 def quick(enrolled):
     """The service assigns at once."""
-    enrolled.dps.settings(assignment_seconds=0.02, poll_throttle=False)
+    enrolled.dps.settings(assignment_seconds=0.02)
     return enrolled
 
 
@@ -58,14 +60,17 @@ def converges(device):
     held = device.dps.call("GET", f"/registrations/{device.registration_id}")
     wanted = (device.registration_id, device.assignment()["device_id"], device.assignment()["assigned_hub"])
     assert wanted == (held["registrationId"], held["deviceId"], held["assignedHub"])
+    if device.configuration.get("persistent_handle"):
+        assert device.hub_key_is_at(device.configuration["persistent_handle"])
     left = {path.name for path in device.state.iterdir()}
     assert left >= {"assignment.json", "lock", "status.json", "time-floor"}
     assert "registering" not in left
 
 
-@pytest.mark.parametrize("held", [False, True], ids=["first", "again"])
+@pytest.mark.parametrize("held", [False, True], ids=["first", "again, the key persisted"])
 def test_every_step_may_be_the_last(quick, held):
     if held:
+        quick.configuration["persistent_handle"] = "0x81000100"
         assert quick.run("register").returncode == 0
     number = 0
     while True:

@@ -187,3 +187,51 @@ def test_a_challenge_that_holds_no_tpm_structures(enrolled, portal):
     assert "Traceback" not in done.stderr
     assert "TPM" in done.stderr
     assert time.monotonic() - begin < 20
+
+
+HANDLE = "0x81000100"
+
+
+def test_a_hub_key_that_applications_find_in_the_tpm(enrolled):
+    """Replaced at each registration, and made up for at the next boot where it is not there."""
+    enrolled.configuration["persistent_handle"] = HANDLE
+    assert enrolled.run("selftest").returncode == 0
+    assert enrolled.run("register").returncode == 0
+    assert enrolled.hub_key_is_at(HANDLE)
+    assert enrolled.run("reprovision").returncode == 0
+    assert enrolled.hub_key_is_at(HANDLE)
+    enrolled.tool("tpm2_evictcontrol", "-C", "o", "-c", HANDLE)
+    assert "nothing to do." in enrolled.run("register").stderr
+    assert enrolled.hub_key_is_at(HANDLE)
+    assert enrolled.transient_objects() == []
+
+
+def test_persisting_takes_the_authorization_of_the_owner(enrolled):
+    enrolled.tool("tpm2_changeauth", "-c", "o", "of-the-fleet")
+    enrolled.configuration["persistent_handle"] = HANDLE
+    assert "authorization" in enrolled.run("selftest").stderr
+    done = enrolled.run("register")
+    assert done.returncode == 0
+    assert "The hub key was not persisted" in done.stderr
+    assert enrolled.hub_accepts(enrolled.run("token").stdout.strip())
+    (enrolled.directory / "owner-auth").write_text("of-the-fleet\n")
+    enrolled.configuration["owner_auth_file"] = str(enrolled.directory / "owner-auth")
+    assert enrolled.run("selftest").returncode == 0
+    assert enrolled.run("register").returncode == 0
+    assert enrolled.hub_key_is_at(HANDLE)
+
+
+def test_somebody_elses_key_at_the_handle_is_left_alone(enrolled):
+    enrolled.tool("tpm2_createprimary", "-C", "o", "-G", "ecc", "-c", "theirs")
+    enrolled.tool("tpm2_evictcontrol", "-C", "o", "-c", "theirs", HANDLE)
+    enrolled.tool("tpm2_flushcontext", "-t")
+    enrolled.configuration["persistent_handle"] = HANDLE
+    for command in ("selftest", "register"):
+        assert "a key of another kind" in enrolled.run(command).stderr
+    enrolled.tool("tpm2_readpublic", "-c", HANDLE, "-o", "public")
+
+
+def test_a_handle_that_cannot_be(enrolled):
+    for handle in ("0x81000001", "0x81010001", "0x40000001", "0x81800000", "somewhere"):
+        enrolled.configuration["persistent_handle"] = handle
+        assert "persistent_handle must be" in enrolled.run("selftest").stderr
