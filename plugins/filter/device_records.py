@@ -12,7 +12,7 @@ author: tpmfleet contributors (@tpmfleet)
 description:
   - Makes one device record a host, out of the host's inventory variables and of the registered results of
     M(tpmfleet.azure_dps.tpm_endorsement_key_info) and M(tpmfleet.azure_dps.tpm_ownership).
-  - A host without any of the named results, or whose result failed, is left out.
+  - A host without any of the named results, or whose result failed, is left out unless O(unread) is set.
   - It runs once for the whole batch, so that a rack costs one task and not one task a device.
 positional: _input, hostvars
 options:
@@ -45,6 +45,10 @@ options:
       - Name of the registered result of M(tpmfleet.azure_dps.dps_enrollments) for the batch. It gives the outcome
         C(enrollment) of each host's registration ID.
     type: str
+  unread:
+    description: Whether a host without any good result has a record too, of what the inventory says.
+    type: bool
+    default: false
   enrolling:
     description:
       - Whether the devices are about to be enrolled in C(tpmfleet_dps_id_scope). The ledger notes that before it is
@@ -205,7 +209,15 @@ def _record(host: str, variables: dict, results: list[dict]) -> dict:
 
 
 def device_records(
-    hosts, hostvars, results=(), outcomes=None, remarks=None, enrollments=None, enrolling=False, disenrollments=()
+    hosts,
+    hostvars,
+    results=(),
+    outcomes=None,
+    remarks=None,
+    enrollments=None,
+    unread=False,
+    enrolling=False,
+    disenrollments=(),
 ) -> list[dict]:
     """Device records of *hosts*; see DOCUMENTATION."""
     enrolled = _enrollment_outcomes(hosts, hostvars, enrollments)
@@ -215,7 +227,7 @@ def device_records(
         variables = hostvars[host]
         heard = [variables[name] for name in results if variables.get(name)]
         heard = [result for result in heard if not result.get("failed") and not result.get("skipped")]
-        if results and not heard:
+        if results and not heard and not unread:
             continue
         record = _record(host, variables, heard)
         said = {**_outcomes(variables, outcomes or {}), **(remarks or {})}

@@ -10,7 +10,7 @@ import base64
 import json
 from typing import Any
 
-from .placement import WantedFile
+from .placement import Placement, WantedFile
 
 USER = "tpmfleet-dps-client"
 TPM_GROUP = "tss"
@@ -19,6 +19,7 @@ COMMAND = "/usr/bin/tpmfleet-dps-client"
 CONFIGURATION_DIRECTORY = "/etc/tpmfleet-dps-client"
 STATE_DIRECTORY = "/var/lib/tpmfleet-dps-client"
 UNIT_DIRECTORY = "/etc/systemd/system"
+CONFIGURATION_FILE = CONFIGURATION_DIRECTORY + "/config.json"
 CA_FILE = CONFIGURATION_DIRECTORY + "/ca.pem"
 # Option with a secret to the file that holds it. The client's setting for the path is the option's name with _file.
 SECRETS = {
@@ -55,6 +56,23 @@ def configuration(options: dict[str, Any]) -> bytes:
     return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
 
 
+def changed_settings(placements: list[Placement]) -> list[str]:
+    """The settings in config.json that *placements* change, by name; all of them where it is no configuration."""
+    for each in placements:
+        if each.wanted.path == CONFIGURATION_FILE:
+            before, after = _settings(each.before), _settings(each.wanted.content)
+            return sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    return []
+
+
+def _settings(content: bytes | None) -> dict[str, Any]:
+    try:
+        document = json.loads(content or b"{}")
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
 def wanted_files(options: dict[str, Any], owner: tuple[int, int]) -> list[WantedFile]:
     """Every file of the client. *owner*: user and group ID that the client runs as."""
     present = options["state"] == "present"
@@ -75,7 +93,7 @@ def wanted_files(options: dict[str, Any], owner: tuple[int, int]) -> list[Wanted
             WantedFile("configuration", path, text(options.get(name)), mode=0o600, owner=owner, secret=True)
             for name, path in SECRETS.items()
         ),
-        WantedFile("configuration", CONFIGURATION_DIRECTORY + "/config.json", config),
+        WantedFile("configuration", CONFIGURATION_FILE, config),
         *units,
     ]
 

@@ -49,7 +49,7 @@ class Installation:
         self._changes: list[str] = []
 
     def plan(self) -> dict[str, Any]:
-        """What :meth:`apply` will do: ``changed``, ``changes``, ``diff`` and programs' hashes. Changes nothing."""
+        """What :meth:`apply` will do: ``changed``, ``changes``, ``changed_settings``, ``diff`` and programs' hashes."""
         user = _user()
         try:
             self._files = placement.plan(client_files.wanted_files(self._options, _ids(user)))
@@ -69,6 +69,7 @@ class Installation:
         changed |= self._to_start(changed)
         self._changes = sorted(changed)
         result: dict[str, Any] = {"changed": bool(changed), "changes": self._changes}
+        result["changed_settings"] = client_files.changed_settings(self._files)
         result["diff"] = [each.shown() for each in self._files]
         if self._present:
             result["program_sha256"] = self._wanted_program_hash()

@@ -109,12 +109,14 @@ verdicts:
     - What became of each device, by host name.
     - C(state) is V(done) where the step did something or learnt something new, V(verified) where all was as recorded,
       V(stopped) where the device may not go on.
+    - C(known) is whether the ledger knew the device before.
     - C(remarks) are about certificates that are accepted all the same, such as one that is no strict DER.
     - C(record) has as C(certified_tpm) what the certificate says of the TPM.
   returned: success
   type: dict
   sample:
     rack1-slot01:
+      known: true
       accepted: true
       reasons: []
       remarks: []

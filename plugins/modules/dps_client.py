@@ -182,6 +182,12 @@ changes:
   type: list
   elements: str
   sample: [program, configuration]
+changed_settings:
+  description: Which settings in the client's configuration were changed, or would be, by name.
+  returned: success
+  type: list
+  elements: str
+  sample: [global_endpoint, id_scope]
 program_sha256:
   description: SHA-256 of the program that is in place, or would be.
   returned: success and O(state=present)

@@ -211,6 +211,13 @@ authorizations:
   returned: success
   type: dict
   sample: {"owner": "given", "endorsement": "none", "lockout": "given"}
+authorizations_before:
+  description:
+    - The same, before the task did anything. V(previous) is the previous one of O(state=rotated).
+    - In check mode this tells, of two key versions, which one each hierarchy has.
+  returned: success
+  type: dict
+  sample: {"owner": "previous", "endorsement": "none", "lockout": "previous"}
 recorded_key_version:
   description: The key version that is recorded in the TPM, null for none.
   returned: success

@@ -50,6 +50,7 @@ class Verdict:
         if state == VERIFIED and self.changed and not self.outcome:
             state = "done"
         return {
+            "known": bool(self.known),
             "accepted": not self.reasons,
             "reasons": self.reasons,
             "remarks": list(self.remarks),
@@ -137,8 +138,11 @@ class Step:
         if self._step == DECOMMISSION:
             moment = "done" if outcome else "begun"
             record["decommission"] = {moment: self._at, **(record.get("decommission") or {})}
-            if outcome:
-                record.pop("dps_id_scope", None)
+            gone = {"dps_id_scope"} if outcome else set()
+            if "ownership" in outcome:
+                # A lost device's TPM stays owned as it was.
+                gone |= {"ownership", "storage_root_key", "storage_root_key_name"}
+            record = {name: value for name, value in record.items() if name not in gone}
         else:
             record.pop("decommission", None)
         return record, outcome

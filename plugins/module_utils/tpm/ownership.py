@@ -454,9 +454,9 @@ class State(NamedTuple):
 def bring_about(esys: Any, wish: Wish, *, check_mode: bool) -> dict[str, Any]:
     """Does what *wish* asks for, in check mode nothing but the plan, and returns what the module returns.
 
-    Keys: changed, actions (words), hierarchies, authorizations, recorded_key_version, lockout_auth_proven,
-    dictionary_attack, in_lockout, endorsement_key, storage_root_key (None where none is left), tpm, diff. Check mode
-    returns what a run would.
+    Keys: changed, actions (words), hierarchies, authorizations, authorizations_before, recorded_key_version,
+    lockout_auth_proven, dictionary_attack, in_lockout, endorsement_key, storage_root_key (None where none is left),
+    tpm, diff. Check mode returns what a run would.
     """
     ownership = Ownership(esys, wish)
     before = ownership.read_state()
@@ -475,6 +475,7 @@ def bring_about(esys: Any, wish: Wish, *, check_mode: bool) -> dict[str, Any]:
         "actions": [step.words for step in ownership.steps],
         "hierarchies": after.hierarchies,
         "authorizations": after.authorizations,
+        "authorizations_before": before.authorizations,
         "recorded_key_version": after.recorded_key_version,
         "lockout_auth_proven": after.authorizations["lockout"] == GIVEN,
         "dictionary_attack": after.dictionary_attack,
