@@ -102,7 +102,7 @@ def _with_power(device: Device) -> Iterator[None]:
 
 def _own_as_stranger(device: Device) -> None:
     """The values are kept where only root of the host reads them, for tests that play the stranger."""
-    auths = {hierarchy: secrets.token_urlsafe(24) for hierarchy in ("owner", "lockout")}
+    auths = {hierarchy: secrets.token_hex(16) for hierarchy in ("owner", "lockout")}
     _snapshot(device)
     with _with_power(device):
         for hierarchy, auth in auths.items():
