@@ -14,6 +14,7 @@ import pytest
 
 RELEASED = 1795478400
 
+
 @pytest.mark.parametrize(
     "moment",
     [60, 946684800, RELEASED + 3600, RELEASED + 50 * 365 * 86400],
