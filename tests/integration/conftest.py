@@ -111,6 +111,45 @@ class Line:
         return {one.name: one for one in observe(self.lab, self.rack.directory)}
 
 
+class Station:
+    """What reaches one simulated device over SSH, without a line: *described* is the device's entry in rack.json."""
+
+    def __init__(self, directory: Path, described: dict, **variables: object) -> None:
+        self.directory = directory
+        ssh = described["ssh"]
+        reached = {
+            "ansible_host": ssh["host"],
+            "ansible_port": ssh["port"],
+            "ansible_user": ssh["user"],
+            "ansible_ssh_private_key_file": ssh["private_key_file"],
+            "ansible_ssh_common_args": f"-o UserKnownHostsFile={ssh['known_hosts_file']}",
+        }
+        hosts = {described["name"]: {**reached, **variables}}
+        (directory / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
+
+    def play(self, tasks: list[dict], *arguments: str, succeeds: bool = True, **environment: str) -> str:
+        """Runs a play of *tasks*, which goes well or does not, as the test expects; what was printed."""
+        play = {"hosts": "all", "gather_facts": False, "tasks": tasks}
+        (self.directory / "play.yml").write_text(json.dumps([play]))
+        done = subprocess.run(
+            [str(TOOLS / "ansible-playbook"), "-i", "hosts.json", "play.yml", *arguments],
+            cwd=self.directory,
+            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "0", **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode == 0) is succeeds, done.stdout
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def make_station():
+    """Makes a :class:`Station`."""
+    return Station
+
+
 @pytest.fixture(scope="session")
 def start_line(tmp_path_factory):
     """Starts a lab with so many devices; all are ended with the session."""

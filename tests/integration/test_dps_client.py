@@ -13,14 +13,11 @@ import json
 import os
 import random
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import tomllib
 
-TOOLS = Path(sys.executable).parent
 PROGRAM = "usr/lib/tpmfleet-dps-client/tpmfleet-dps-client.pyz"
 CONFIGURATION = "etc/tpmfleet-dps-client/config.json"
 STATE = "var/lib/tpmfleet-dps-client"
@@ -31,45 +28,27 @@ PROXY_AUTH = "device:secret-of-the-proxy"
 class Unit:
     """One simulated device, a station that runs Ansible on it, and the service that it is enrolled with."""
 
-    def __init__(self, directory, rack, dps):
-        self.directory, self.dps, self.service = directory, dps, dps.where
-        service = self.service
+    def __init__(self, make_station, directory, rack, dps):
+        self.dps, self.service = dps, dps.where
         (described,) = json.loads((rack.directory / "rack.json").read_text())["devices"]
-        self.name, self.device = described["name"], rack.device(described["name"])
-        ssh = described["ssh"]
-        variables = {
-            "ansible_host": ssh["host"],
-            "ansible_port": ssh["port"],
-            "ansible_user": ssh["user"],
-            "ansible_ssh_private_key_file": ssh["private_key_file"],
-            "ansible_ssh_common_args": f"-o UserKnownHostsFile={ssh['known_hosts_file']}",
-            "ansible_python_interpreter": "/usr/bin/python3",
-            "tpmfleet_tcti": described["tcti"],
-            "tpmfleet_dps_id_scope": service["id_scope"],
-            "tpmfleet_dps_global_endpoint": service["endpoint"],
-            "tpmfleet_dps_ca_file": service["ca_file"],
-            "tpmfleet_dps_client_first_attempt_spread": 0,
-            "dps_client_registration_id": "unit-of-the-field",
-            "dps_client_refused_delay": 3,
-            "dps_client_ask_hub": False,
-        }
-        (directory / "hosts.json").write_text(json.dumps({"all": {"hosts": {self.name: variables}}}))
+        self.device = rack.device(described["name"])
+        self.station = make_station(
+            directory,
+            described,
+            ansible_python_interpreter="/usr/bin/python3",
+            tpmfleet_tcti=described["tcti"],
+            tpmfleet_dps_id_scope=self.service["id_scope"],
+            tpmfleet_dps_global_endpoint=self.service["endpoint"],
+            tpmfleet_dps_ca_file=self.service["ca_file"],
+            tpmfleet_dps_client_first_attempt_spread=0,
+            dps_client_registration_id="unit-of-the-field",
+            dps_client_refused_delay=3,
+            dps_client_ask_hub=False,
+        )
 
     def ansible(self, task, *arguments, succeeds=True):
-        """Runs a play of one *task*, as JSON; the result of it, and what was printed."""
-        play = {"hosts": "all", "gather_facts": False, "tasks": [{**task, "register": "done"}]}
-        (self.directory / "play.yml").write_text(json.dumps([play]))
-        printed = subprocess.run(
-            [str(TOOLS / "ansible-playbook"), "-i", "hosts.json", "play.yml", *arguments],
-            cwd=self.directory,
-            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert (printed.returncode == 0) is succeeds, printed.stdout
-        return printed.stdout
+        """Runs a play of one *task*; what was printed."""
+        return self.station.play([task], *arguments, succeeds=succeeds, ANSIBLE_CALLBACK_RESULT_FORMAT="json")
 
     def place(self, *arguments, succeeds=True, **variables):
         """Runs the role."""
@@ -118,14 +97,14 @@ class Unit:
 
 
 @pytest.fixture(scope="module")
-def unit(tmp_path_factory, plain_dps):
+def unit(tmp_path_factory, make_station, plain_dps):
     """The device, on which there is nothing yet."""
     from tpm_rack.rack import Rack
 
     rack = Rack(tmp_path_factory.mktemp("field") / "rack")
     try:
         rack.up(1)
-        yield Unit(tmp_path_factory.mktemp("station"), rack, plain_dps)
+        yield Unit(make_station, tmp_path_factory.mktemp("station"), rack, plain_dps)
     finally:
         rack.down()
 
@@ -268,6 +247,7 @@ def test_power_that_fails_again_and_again(unit):
         time.sleep(chance.uniform(0, 2.5))
         if chance.random() < 0.4:
             unit.console("tpmfleet-dps-client", "forget")
+    unit.console("rm", "-f", f"/{STATE}/status.json")
     unit.device.power_cycle()
     unit.becomes("assigned")
     # The lab's TPM has no resource manager: what ran at power-up may still have its keys in it.

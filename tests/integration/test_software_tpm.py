@@ -7,14 +7,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-TOOLS = Path(sys.executable).parent
 PROTOTYPE = ("-e", "tpmfleet_production=false")
 
 
@@ -40,48 +36,25 @@ def prototype(tmp_path_factory):
 
 
 @pytest.fixture
-def run_role(prototype, tmp_path):
+def run_role(prototype, make_station, tmp_path):
     """Runs the role with *arguments*; returns what it left in ``software_tpm_result``, and what was printed."""
     _device, _rack, described = prototype
-    name, ssh = described["name"], described["ssh"]
-    variables = {
-        "ansible_host": ssh["host"],
-        "ansible_port": ssh["port"],
-        "ansible_user": ssh["user"],
-        "ansible_ssh_private_key_file": ssh["private_key_file"],
-        "ansible_ssh_common_args": f"-o UserKnownHostsFile={ssh['known_hosts_file']}",
-        "tpmfleet_software_tpm_port": described["tpm_port"],
-    }
-    (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": {name: variables}}}))
-    play = {
-        "hosts": "all",
-        "gather_facts": False,
-        "tasks": [
-            {"ansible.builtin.import_role": {"name": "tpmfleet.azure_dps.software_tpm"}},
-            {
-                "ansible.builtin.copy": {"dest": str(tmp_path / "result"), "content": "{{ software_tpm_result }}"},
-                "delegate_to": "localhost",
-                "vars": {"ansible_python_interpreter": sys.executable},
-                "check_mode": False,
-                "changed_when": False,
-            },
-        ],
-    }
-    (tmp_path / "play.yml").write_text(json.dumps([play]))
+    station = make_station(tmp_path, described, tpmfleet_software_tpm_port=described["tpm_port"])
+    tasks = [
+        {"ansible.builtin.import_role": {"name": "tpmfleet.azure_dps.software_tpm"}},
+        {
+            "ansible.builtin.copy": {"dest": str(tmp_path / "result"), "content": "{{ software_tpm_result }}"},
+            "delegate_to": "localhost",
+            "vars": {"ansible_python_interpreter": sys.executable},
+            "check_mode": False,
+            "changed_when": False,
+        },
+    ]
 
     def run(*arguments: str, succeeds: bool = True) -> tuple[dict, str]:
         (tmp_path / "result").write_text("{}")
-        done = subprocess.run(
-            [str(TOOLS / "ansible-playbook"), "-i", "hosts.json", "play.yml", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "0"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode == 0) is succeeds, done.stdout
-        return json.loads((tmp_path / "result").read_text()), done.stdout
+        printed = station.play(tasks, *arguments, succeeds=succeeds)
+        return json.loads((tmp_path / "result").read_text()), printed
 
     return run
 

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
@@ -20,6 +22,20 @@ from .errors import ClientError
 from .tpm import credential, templates
 from .tpm.connection import TpmError, connect
 from .tpm.credential import MalformedError, WrappedKey
+
+
+@contextlib.contextmanager
+def _in_turn(directory: str) -> Iterator[None]:
+    """One process of the client at a time: without a resource manager their keys share the TPM's little room."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ClientError(f"cannot open {directory}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -157,7 +173,8 @@ class Chip:
             return
         held = {ESYS_TR.ENDORSEMENT: self._configuration.endorsement_auth_file}
         held[ESYS_TR.OWNER] = self._configuration.owner_auth_file
-        with _told(), connect(self._configuration.tcti, self._configuration.tpm_timeout) as esys:
+        turn = _in_turn(self._configuration.state_directory)
+        with turn, _told(), connect(self._configuration.tcti, self._configuration.tpm_timeout) as esys:
             for hierarchy, path in held.items():
                 if path:
                     esys.tr_set_auth(hierarchy, _auth(Path(path)))

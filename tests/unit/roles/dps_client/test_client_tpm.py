@@ -131,6 +131,21 @@ def test_a_tpm_in_which_no_key_is_persisted(bare):
     assert len(bare.transient_objects()) == 1
 
 
+def test_applications_and_the_service_at_the_same_time(bare):
+    """Each makes the primary keys that it needs, for which together there would be no room."""
+    assert bare.run("register", "--once").returncode == 0
+    start = ["/usr/bin/python3", str(bare.program), "--config", str(bare.directory / "config.json")]
+    commands = [["token"], ["token"], ["selftest"], ["register", "--once"], ["token"]]
+    together = [
+        subprocess.Popen([*start, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for command in commands
+    ]
+    for process in together:
+        said, _none = process.communicate(timeout=60)
+        assert process.returncode == 0, said
+    assert bare.transient_objects() == []
+
+
 def test_an_endorsement_key_that_was_made_as_the_sdks_do(bare):
     """The other template makes another key, and by that another default registration ID."""
     del bare.configuration["registration_id"]
