@@ -184,6 +184,12 @@ def plain_dps(emulator):
     return Dps(emulator)
 
 
+@pytest.fixture(scope="session")
+def dps_at():
+    """Makes a :class:`Dps` of what the emulator.json in a state directory says."""
+    return lambda state_dir: Dps(json.loads((state_dir / "emulator.json").read_text()))
+
+
 @pytest.fixture
 def dps(emulator, monkeypatch):
     """An empty service with its default settings, except that no quota is in the way."""

@@ -9,9 +9,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +27,10 @@ RECAP = re.compile(
     r"^(?P<host>\S+)\s+: ok=\d+\s+changed=(?P<changed>\d+)\s+unreachable=(?P<unreachable>\d+)\s+failed=(?P<failed>\d+)",
     re.MULTILINE,
 )
+
+
+TASK = re.compile(r"^TASK \[(?P<task>.*)\] \*+$")
+CHANGED = re.compile(r"^changed: \[(?P<host>[^\s\]]+)")
 
 
 @dataclass
@@ -37,6 +45,23 @@ class Run:
     def changed(self) -> int:
         """How many changed tasks the recap admits to."""
         return sum(host["changed"] for host in self.hosts.values())
+
+    @property
+    def changes(self) -> Counter[tuple[str, str]]:
+        """How often each task changed a host; a task that runs once for the batch does so for its first host."""
+        found, task = Counter(), ""
+        for line in self.printed.splitlines():
+            if head := TASK.match(line):
+                task = head["task"]
+            elif changed := CHANGED.match(line):
+                found[task, changed["host"]] += 1
+        return found
+
+    @property
+    def batch_reason(self) -> str:
+        """What the closing summary says of a task for the whole batch that failed; empty where none did."""
+        found = re.search(r"^BATCH stopped at (.*\n.*)$", self.printed, re.MULTILINE)
+        return found[1] if found else ""
 
     @property
     def bad(self) -> set[str]:
@@ -56,6 +81,7 @@ class Line:
         from tpm_rack.rack import Rack
 
         self.directory = directory
+        self.ledger = directory / "ledger.sqlite"
         self.rack = Rack(directory / "rack")
 
     @property
@@ -82,12 +108,34 @@ class Line:
 
     def play(self, playbook: str, *arguments: str, **environment: str) -> Run:
         """Runs a playbook of the collection over the rack."""
-        done = self.command("ansible-playbook", *self.inventory, f"playbooks/{playbook}.yml", *arguments, **environment)
+        done = self.command("ansible-playbook", *self._over_the_rack(playbook, *arguments), **environment)
         hosts = {
             found["host"]: {name: int(found[name]) for name in ("changed", "unreachable", "failed")}
             for found in RECAP.finditer(done.stdout)
         }
         return Run(done.returncode, done.stdout, hosts)
+
+    def _over_the_rack(self, playbook: str, *arguments: str) -> list[str]:
+        return [*self.inventory, f"playbooks/{playbook}.yml", *arguments]
+
+    def play_until(self, moment: Callable[[], bool], playbook: str, *arguments: str) -> None:
+        """Runs a playbook and kills it, with all that it started here, at *moment*."""
+        process = subprocess.Popen(
+            [str(TOOLS / "ansible-playbook"), *self._over_the_rack(playbook, *arguments)],
+            cwd=COLLECTION,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 120
+        try:
+            while not moment():
+                assert process.poll() is None and time.monotonic() < deadline, "it ended before its moment came"
+                time.sleep(0.05)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
     def lab_playbook(self, name: str, *arguments: str) -> None:
         """lab_up or lab_down."""
@@ -101,7 +149,7 @@ class Line:
 
     def records(self) -> list[dict]:
         """The device records of its ledger."""
-        with sqlite3.connect(f"file:{self.directory}/ledger.sqlite?mode=ro", uri=True) as ledger:
+        with sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True) as ledger:
             return [json.loads(record) for (record,) in ledger.execute("SELECT record FROM devices ORDER BY id")]
 
     def seen(self) -> dict[str, object]:
