@@ -128,6 +128,13 @@ options:
     description: Whether a release removes the storage root key and the endorsement key.
     type: bool
     default: false
+  remove_handles:
+    description:
+      - For O(state=released), persistent keys to remove as well, such as C(0x81000100), where DPS clients keep the key
+        of the hub. What is not there is passed over.
+    type: list
+    elements: str
+    default: []
   max_tries:
     description:
       - How many failed tries at an authorization lock the TPM.
@@ -287,7 +294,14 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.tpm.connection import TpmError
 from ..module_utils.tpm.ownership import bring_about
-from ..module_utils.tpm.ownership_wish import CLAIMED_DICTIONARY_ATTACK, HIERARCHIES, STATES, Wish, checked_auth
+from ..module_utils.tpm.ownership_wish import (
+    CLAIMED_DICTIONARY_ATTACK,
+    HIERARCHIES,
+    STATES,
+    Wish,
+    checked_auth,
+    checked_handle,
+)
 from ..module_utils.tpm_module import connection_options, run
 
 _AUTHS = tuple(f"{age}{one}_auth" for age in ("", "previous_") for one in HIERARCHIES)
@@ -320,6 +334,7 @@ def wish_of(params):
     wish = Wish(
         **{option: checked_auth(option, params[option]) for option in _AUTHS},
         **{option: params[option] for option in _AS_GIVEN},
+        remove_handles=tuple(checked_handle("remove_handles", one) for one in params["remove_handles"]),
     )
     defaults = CLAIMED_DICTIONARY_ATTACK if wish.claims else dict.fromkeys(CLAIMED_DICTIONARY_ATTACK)
     wanted = {option: params[option] if params[option] is not None else value for option, value in defaults.items()}
@@ -345,6 +360,7 @@ def main():
             "identify_template": {"type": "bool", "default": True},
             "replace_persistent_keys": {"type": "bool", "default": False},
             "remove_persistent_keys": {"type": "bool", "default": False},
+            "remove_handles": {"type": "list", "elements": "str", "default": []},
             "clear_confirmation": {"type": "str"},
             "max_tries": {"type": "int"},
             "recovery_time": {"type": "int"},

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps import credentials, service
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.hierarchy_auth import derive
 from line_demo.observe import Service
 
 HERE = Path(__file__).parent
@@ -379,10 +380,25 @@ def test_decommissioning_has_to_be_confirmed_by_name(yard):
     assert picture(yard, SCRAPPED) == before and yard.where(LOST) == {yard.old.id_scope}
 
 
-def test_a_decommissioning_that_is_cut_off_is_known_and_completed(yard):
+def persist_a_hub_key(yard, unit: str, directory: Path) -> None:
+    """What an application's client does: a key of its own at the handle where the stock clients have theirs."""
+    master_key = (yard.line.directory / "master-key").read_text().strip()
+    auth = derive(master_key, yard.record(unit)["endorsement_key_name"], "owner", 1)
+    key = str(directory / "key")
+    for command in (
+        ("tpm2_createprimary", "-C", "o", "-P", auth, "-G", "ecc", "-c", key),
+        ("tpm2_evictcontrol", "-C", "o", "-P", auth, "-c", key, "0x81000100"),
+        ("tpm2_flushcontext", "-t"),
+    ):
+        done = yard.line.tool(unit, *command)
+        assert done.returncode == 0, done.stdout
+
+
+def test_a_decommissioning_that_is_cut_off_is_known_and_completed(yard, tmp_path):
     named = {"tpmfleet_decommission_confirm": ["TF-000004"]}
     key, registration_id = yard.key(SCRAPPED), yard.record(SCRAPPED)["registration_id"]
     cut = 2 + yard.changing_tasks()[1]
+    persist_a_hub_key(yard, SCRAPPED, tmp_path)
     yard.play("decommission", SCRAPPED, cut_off_at=cut, **named)
     # The service lets it in no more; the unit itself is as it was, and no other step takes it.
     assert yard.where(SCRAPPED) == set() and yard.line.seen()[SCRAPPED].owned
@@ -393,6 +409,7 @@ def test_a_decommissioning_that_is_cut_off_is_known_and_completed(yard):
     assert key not in yard.old.enrollments() and yard.old.seen.registration(registration_id) == {}
     after = yard.line.seen()[SCRAPPED]
     assert not (after.owner_auth_set or after.lockout_auth_set or after.endorsement_key or after.storage_root_key)
+    assert yard.line.tool(SCRAPPED, "tpm2_getcap", "handles-persistent").stdout == ""
     left = yard.device(SCRAPPED).execute(["sh", "-c", f"ls -d /{STATE} /{CONFIGURATION} /usr/bin/tpmfleet-dps-client"])
     assert left.stdout.count("No such file") == 3, left.stdout
     again = yard.play("decommission", SCRAPPED, **named)

@@ -22,12 +22,10 @@ from . import key_version_record, templates
 from .authorizations import GIVEN, NONE, PREVIOUS, UNPROVEN, Authorizations, back_after
 from .connection import RC_AUTH_FAIL, RC_BAD_AUTH, RC_LOCKOUT, TpmError
 from .endorsement_key import EndorsementKey, describe_persistent, read_endorsement_key
-from .ownership_wish import HIERARCHIES, Wish, refuse_contradictions
+from .ownership_wish import HIERARCHIES, OWNERS_KEYS, Wish, refuse_contradictions
 from .properties import NV_INDICES, read_handles, read_properties, seconds_in_words
 from .session import start_salted_session
 
-# Persistent keys of the owner and the endorsement hierarchy; above them are the platform's (part 2, 7.8).
-_OWNERS_KEYS = (0x81000000, 0x817FFFFF)
 _NV_PLATFORM_CREATE = 1 << 30
 
 
@@ -279,6 +277,10 @@ class Ownership:
                 steps.append(self._removal(templates.SRK_HANDLE))
             if self.endorsement_key.persisted:
                 steps.append(self._removal(templates.EK_HANDLE))
+        planned = {step.subject for step in steps if step.kind == "remove"}
+        for handle in dict.fromkeys(self._wish.remove_handles):
+            if handle not in planned and read_handles(self._esys, handle, handle):
+                steps.append(self._removal(handle))
         if self._record.present and not self._record.foreign:
             steps.append(_REMOVE_RECORD)
         if is_set("owner"):
@@ -297,7 +299,7 @@ class Ownership:
 
     def _has_owners_things(self) -> bool:
         """Whether there is anything in the TPM that TPM2_Clear takes away and that can be seen."""
-        if any(map(self._authorizations.is_set, HIERARCHIES)) or read_handles(self._esys, *_OWNERS_KEYS):
+        if any(map(self._authorizations.is_set, HIERARCHIES)) or read_handles(self._esys, *OWNERS_KEYS):
             return True
         for index in read_handles(self._esys, *NV_INDICES):
             public, _name = self._esys.nv_read_public(self._esys.tr_from_tpmpublic(index))
@@ -396,7 +398,7 @@ class Ownership:
             properties.hierarchies(),
             dict(self._authorizations.standing),
             properties.dictionary_attack(),
-            tuple(read_handles(self._esys, *_OWNERS_KEYS)),
+            tuple(read_handles(self._esys, *OWNERS_KEYS)),
             key_version_record.look(self._esys).version,
         )
 

@@ -13,6 +13,8 @@ from .connection import TpmError
 HIERARCHIES = ("owner", "endorsement", "lockout")
 STATES = ("claimed", "rotated", "released", "cleared")
 MAX_AUTH_BYTES = 32
+# Persistent keys of the owner and the endorsement hierarchy; above them are the platform's (part 2, 7.8).
+OWNERS_KEYS = (0x81000000, 0x817FFFFF)
 
 # Enough tries for people's mistakes, few for a program; one is forgiven each ten minutes. The lockout hierarchy, which
 # has one try alone, comes back after a day.
@@ -25,7 +27,8 @@ class Wish(NamedTuple):
     *state* is one of STATES. For ``released`` and ``cleared`` the authorizations are those that the TPM has now; for
     ``rotated`` the previous ones are those that it may have now. *dictionary_attack* holds those of max_tries,
     recovery_time and lockout_recovery that matter. *clear_confirmation* is the SHA-256 of the endorsement key of the
-    TPM that is to be cleared, in hexadecimal.
+    TPM that is to be cleared, in hexadecimal. *remove_handles* are persistent keys that a release removes besides those
+    of *remove_persistent_keys*.
     """
 
     state: str
@@ -44,6 +47,7 @@ class Wish(NamedTuple):
     identify_template: bool = True
     replace_persistent_keys: bool = False
     remove_persistent_keys: bool = False
+    remove_handles: tuple[int, ...] = ()
     clear_confirmation: str | None = None
 
     @property
@@ -67,6 +71,20 @@ class Wish(NamedTuple):
         """Every authorization that the hierarchy may have, ``given`` before ``previous``."""
         both = {"given": self.auth(hierarchy), "previous": self.previous_auth(hierarchy)}
         return {word: auth for word, auth in both.items() if auth is not None}
+
+
+def checked_handle(option: str, value: str) -> int:
+    """The handle of a persistent key of the owner's; :class:`TpmError` for what is none."""
+    try:
+        handle = int(value, 16)
+    except ValueError:
+        handle = 0
+    if not OWNERS_KEYS[0] <= handle <= OWNERS_KEYS[1]:
+        raise TpmError(
+            f"{option} has {value}, which is no handle of a persistent key of the owner's.",
+            hint="These are 0x{:08x} to 0x{:08x}.".format(*OWNERS_KEYS),
+        )
+    return handle
 
 
 def checked_auth(option: str, value: str | None) -> bytes | None:

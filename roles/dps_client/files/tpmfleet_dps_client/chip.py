@@ -138,6 +138,13 @@ class Chip:
                     esys.evict_control(ESYS_TR.OWNER, there, handle)
                 esys.tr_close(esys.evict_control(ESYS_TR.OWNER, new, handle))
 
+    def evict(self, handle: int) -> None:
+        """Sees to it that no HMAC key is at *handle*; anything else there is left alone."""
+        with self.opened() as keys:
+            there, _public = _hub_key_at(keys.esys, handle)
+            if there is not None:
+                keys.esys.evict_control(ESYS_TR.OWNER, there, handle)
+
     def check_persistence(self, handle: int) -> None:
         """Whether a key could be persisted at *handle*: the owner's authorization is right, nothing is in the way."""
         with self.opened() as keys:

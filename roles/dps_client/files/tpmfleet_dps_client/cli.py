@@ -187,8 +187,14 @@ class Client:
         return EXIT_OK
 
     def forget(self, _arguments: argparse.Namespace) -> int:
-        """Removes the assignment."""
+        """Removes the assignment, and the hub key from where the TPM holds it."""
+        from .chip import Chip
+
+        handle = self._configuration.hub_key_handle
         with self._state.locked():
+            if handle is not None:
+                # First, since with the assignment gone nobody would come back for it.
+                Chip(self._configuration).evict(handle)
             self._state.forget()
         return EXIT_OK
 

@@ -138,6 +138,7 @@ OPTIONS = {
     "identify_template": True,
     "replace_persistent_keys": False,
     "remove_persistent_keys": False,
+    "remove_handles": [],
     "clear_confirmation": None,
     "max_tries": None,
     "recovery_time": None,
@@ -153,6 +154,8 @@ OPTIONS = {
         ({"previous_lockout_auth": "x" * 33}, "previous_lockout_auth is 33 bytes long"),
         ({"key_version": 0}, "key_version is 0; it has to be 1 to 4294967295"),
         ({"recovery_time": -1}, "recovery_time is -1"),
+        ({"remove_handles": ["0x81000100", "somewhere"]}, "remove_handles has somewhere, which is no handle"),
+        ({"remove_handles": ["0x81800000"]}, "remove_handles has 0x81800000, which is no handle"),
         ({"lockout_recovery": 2**32}, "lockout_recovery is 4294967296"),
     ],
 )

@@ -86,7 +86,7 @@ class FieldDevice:
         return json.loads((self.state / "assignment.json").read_text())
 
     def tool(self, *command):
-        """One of tpm2-tools, as another user of the TPM."""
+        """What one of tpm2-tools says, run as another user of the TPM."""
         done = subprocess.run(
             [command[0], "-T", self.tpm.tcti, *command[1:]],
             cwd=self.directory,
@@ -97,6 +97,7 @@ class FieldDevice:
             timeout=60,
         )
         assert done.returncode == 0, done.stdout
+        return done.stdout
 
     def enroll(self, **fields):
         """Makes it known to the service."""

@@ -221,6 +221,22 @@ def test_a_hub_key_that_applications_find_in_the_tpm(enrolled):
     assert enrolled.transient_objects() == []
 
 
+def test_what_is_forgotten_is_forgotten_by_the_tpm_too(enrolled):
+    """And where the TPM cannot, nothing is, so that the next try finds it."""
+    enrolled.configuration["persistent_handle"] = HANDLE
+    assert enrolled.run("register", "--once").returncode == 0
+    enrolled.tool("tpm2_changeauth", "-c", "o", "of-the-fleet")
+    refused = enrolled.run("forget")
+    assert refused.returncode != 0 and "authorization" in refused.stderr
+    assert json.loads(enrolled.run("status", "--json").stdout)["assignment"]
+    enrolled.tool("tpm2_changeauth", "-c", "o", "-p", "of-the-fleet")
+    for _again in range(2):
+        assert enrolled.run("forget").returncode == 0
+        assert HANDLE not in enrolled.tool("tpm2_getcap", "handles-persistent")
+        assert json.loads(enrolled.run("status", "--json").stdout)["assignment"] is None
+    assert enrolled.transient_objects() == []
+
+
 def test_persisting_takes_the_authorization_of_the_owner(enrolled):
     enrolled.tool("tpm2_changeauth", "-c", "o", "of-the-fleet")
     enrolled.configuration["persistent_handle"] = HANDLE

@@ -220,6 +220,20 @@ def test_a_release_keeps_the_keys_unless_asked(chip, tools, own):
     assert result["storage_root_key"]["persisted"] is True
 
 
+def test_a_release_removes_the_keys_that_are_named(chip, tools, own, tmp_path):
+    """Such as the hub's, which a DPS client persisted; one that is not there is passed over."""
+    own(chip, CLAIM)
+    tools("tpm2_createprimary", "-C", "o", "-P", OWNER, "-G", "ecc", "-c", tmp_path / "key")
+    tools("tpm2_evictcontrol", "-C", "o", "-P", OWNER, "-c", tmp_path / "key", "0x81000100")
+    tools("tpm2_flushcontext", "-t")
+    wish = RELEASE._replace(remove_handles=(0x81000100, 0x81000101, 0x81000100, 0x81000001))
+    planned = own(chip, wish, check_mode=True)
+    result = own(chip, wish)
+    assert planned == result and result["actions"].count("remove the key at 0x81000100") == 1
+    assert tools.capability("handles-persistent") == ""
+    assert own(chip, wish)["changed"] is False
+
+
 # Strangers
 
 
