@@ -100,7 +100,7 @@ class Installation:
             raise InstallationError(f"{error}; everything was put back as it was") from error
         self._reload()
         if "started" in self._changes:
-            self._systemctl("start", "--no-block", SERVICE)
+            self._systemctl("start", "--no-block", SERVICE, TIMER)
         elif "restarted" in self._changes:
             self._systemctl("try-restart", "--no-block", SERVICE)
         return said

@@ -192,7 +192,7 @@ program_sha256:
   description: SHA-256 of the program that is in place, or would be.
   returned: success and O(state=present)
   type: str
-  sample: 4b1c2f0f5ad2a9d2f0b7c3cd4be3d6f0b8e6a4a2b7a8f1b5f5c5e1a3d2c4b6a8
+  sample: 69251adff8229f478e3652e25ce974066c985fd77ac55d6e2e9c6a6153b0b596
 previous_program_sha256:
   description: SHA-256 of the program that was in place before, empty where there was none.
   returned: success and O(state=present)

@@ -225,8 +225,10 @@ def _told(status: int, body: Any) -> str:
     words = f"HTTP {status}"
     if told.get("errorCode"):
         words += ", error {}".format(told["errorCode"])
-    if told.get("message"):
-        words += ": {}".format(str(told["message"])[:300])
+    # The hub writes it with a capital.
+    message = told.get("message") or told.get("Message")
+    if message:
+        words += f": {str(message)[:300]}"
     if told.get("trackingId"):
         words += ", tracking ID {}".format(told["trackingId"])
     return words

@@ -162,10 +162,10 @@ def _is_whole(assignment: dict[str, Any]) -> bool:
     key = assignment.get("key")
     texts = [assignment.get("assigned_hub"), assignment.get("device_id")]
     texts += [key.get("public"), key.get("private")] if isinstance(key, dict) else [None]
+    if not all(text and isinstance(text, str) for text in texts) or not isinstance(assignment.get("assigned_at"), int):
+        return False
     try:
-        return all(text and isinstance(text, str) for text in texts) and all(
-            base64.b64decode(text, validate=True) for text in texts[2:]
-        )
+        return all(base64.b64decode(text, validate=True) for text in texts[2:])
     except ValueError:
         return False
 

@@ -48,7 +48,7 @@ def test_a_hub_that_refuses_the_device_is_a_reason_to_register_anew(assigned):
     roll_the_key(assigned, hours_ago=2)
     done = assigned.run("register")
     assert done.returncode == 0, done.stderr
-    assert "The hub refuses this device: HTTP 401" in done.stderr
+    assert "The hub refuses this device: HTTP 401: ErrorCode:IotHubUnauthorizedAccess" in done.stderr
     assert assigned.hub_accepts(assigned.run("token").stdout.strip())
     assert "nothing to do." in assigned.run("register").stderr
 

@@ -166,6 +166,7 @@ DAMAGES = {
     "cut": lambda kept: json.dumps(kept).encode()[:700],
     "zeros": lambda kept: b"\0" * 3000,
     "list": lambda kept: b"[]",
+    "no time": lambda kept: json.dumps({**kept, "assigned_at": "yesterday"}).encode(),
     "no key": lambda kept: json.dumps({**kept, "key": None}).encode(),
     "no base64": lambda kept: with_key(kept, private="not base64!"),
     "no public area": lambda kept: with_key(kept, public="AAAA"),
