@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import importlib
+import importlib.util
 import json
 import os
 import shutil
@@ -29,6 +29,15 @@ COLLECTION = Path(__file__).resolve().parents[1]
 LAB_PROGRAMS = COLLECTION / "roles" / "lab" / "files"
 sys.path.insert(0, str(LAB_PROGRAMS))
 EK_POLICY = bytes.fromhex("837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa")
+
+
+def pytest_configure():
+    """Nothing that the session starts outlives it."""
+    path = Path(__file__).with_name("reaper.py")
+    specification = importlib.util.spec_from_file_location("tpmfleet_test_reaper", path)
+    reaper = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(reaper)
+    reaper.watch_over_this_session()
 
 
 @pytest.fixture(scope="session")

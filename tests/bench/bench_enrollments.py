@@ -23,6 +23,7 @@ import io
 import json
 import os
 import resource
+import signal
 import struct
 import subprocess
 import sys
@@ -207,4 +208,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # Told to end, it ends what it started.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     main()

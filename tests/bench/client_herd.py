@@ -22,6 +22,7 @@ import functools
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -174,4 +175,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # Told to end, it ends what it started.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     main()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,9 +38,15 @@ def play(*arguments: str) -> Played:
     process = subprocess.Popen(["ansible-playbook", *arguments], stdout=subprocess.PIPE, text=True)
     printed = []
     assert process.stdout is not None
-    for line in process.stdout:
-        print(line, end="", flush=True)
-        printed.append(line)
+    try:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            printed.append(line)
+    except BaseException:
+        # What it would go on to start would come after the lab was taken down.
+        process.terminate()
+        process.wait()
+        raise
     return Played("".join(printed), succeeded=process.wait() == 0)
 
 
@@ -95,4 +102,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    # Told to end, it ends what it started.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     sys.exit(main())

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+import signal
+import subprocess
 import sys
+import time
 
 import pytest
 from line_demo import __main__ as demo
@@ -179,3 +183,25 @@ def test_a_second_run_that_fails_is_a_failure(run_demo):
 
 def test_a_lab_that_does_not_start_is_a_failure_and_is_ended(run_demo):
     assert run_demo(GOOD, starts=False)[:2] == (1, "")
+
+
+def test_a_demo_that_is_told_to_end_takes_its_lab_down(tmp_path):
+    """And the playbook that was running starts nothing more."""
+    played = tmp_path / "played"
+    stand_in = tmp_path / "ansible-playbook"
+    stand_in.write_text(
+        f'#!/bin/sh\necho "$1 $$" >>{played}\ncase $1 in *lab_up.yml) exec sleep 60;; esac\n',
+    )
+    stand_in.chmod(0o755)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "line_demo"],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    deadline = time.monotonic() + 30
+    while not played.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 128 + signal.SIGTERM
+    (up, pid), (down, _pid) = (line.split() for line in played.read_text().splitlines())
+    assert (up, down) == ("playbooks/lab_up.yml", "playbooks/lab_down.yml")
+    assert not os.path.exists(f"/proc/{pid}")
