@@ -19,7 +19,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+import yaml
+
+from .answers import Answers, ScriptError, slow_at_keys
 from .device import Device, DeviceError
 from .file_system import SESSION_GATE, write_sshd_configuration
 
@@ -48,6 +52,8 @@ class Fault:
     break_: Callable[..., None]
     mend: Callable[[Device], None]
     argument: str | None = None
+    # What the argument's text means; OSError or ValueError where it means nothing. A device is looked up by the rack.
+    read: Callable[[str], object] = int
     # What a power cycle would undo is done anew; most faults outlive one by themselves.
     at_power_on: Callable[[Device], None] = lambda _device: None
 
@@ -164,9 +170,26 @@ def _clone(device: Device, other: Device) -> None:
         other.tpm.clone_to(device.tpm)
 
 
-def _slow_down(device: Device, seconds: int) -> None:
+def _read_script(path: str) -> dict:
+    """The script in a file of YAML, which JSON is too."""
+    try:
+        script = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ScriptError(f"it is no YAML: {error}") from error
+    Answers(script)
+    return script
+
+
+def _answer_by(device: Device, script: dict) -> None:
+    if device.tpm.answers_by_script:
+        raise DeviceError(f"{device.name}: its TPM answers by a script already, mend that first")
     with _without_power(device):
-        device.tpm.slow_down(seconds)
+        device.tpm.answer_by(script)
+
+
+def _answer_plainly(device: Device) -> None:
+    with _without_power(device):
+        device.tpm.answer_by(None)
 
 
 FAULTS = {
@@ -184,9 +207,16 @@ FAULTS = {
     ),
     "tpm-slow": Fault(
         "the TPM takes so many seconds to make a key, as a slow chip does",
-        _slow_down,
-        lambda device: _slow_down(device, 0),
+        lambda device, seconds: _answer_by(device, slow_at_keys(seconds)),
+        _answer_plainly,
         argument="number of seconds",
+    ),
+    "tpm-answers": Fault(
+        "the TPM answers by a script: response codes, delays, and what it tells of itself",
+        _answer_by,
+        _answer_plainly,
+        argument="script",
+        read=_read_script,
     ),
     "tpm-lockout": Fault("the TPM is in dictionary attack lockout", _lock_out, _restore),
     "tpm-owned-by-stranger": Fault(

@@ -217,7 +217,7 @@ class Rack:
             with contextlib.suppress(OSError):
                 program, *arguments = (entry / "cmdline").read_bytes().split(b"\0")
                 below = re.compile(re.escape(os.fsencode(directory)) + rb"(/|,|$)")
-                ours = Path(os.fsdecode(program)).name in RACK_PROGRAMS or b"tpm_rack.slow_chip" in arguments
+                ours = Path(os.fsdecode(program)).name in RACK_PROGRAMS or b"tpm_rack.chip_front" in arguments
                 if ours and any(below.search(one) for one in arguments):
                     found.append(int(entry.name))
         return found
@@ -237,7 +237,7 @@ class Rack:
                 raise RackError(f"{name} has this fault already: {fault}")
             given: list = []
             if argument is not None:
-                given = self._select(book, [argument]) if kind == "device" else [int(argument)]
+                given = self._select(book, [argument]) if kind == "device" else [_read_argument(fault, argument)]
             FAULTS[fault].break_(device, *given)
             book["devices"][name]["faults"].append(fault)
             self._save(book)
@@ -327,3 +327,10 @@ class Rack:
         known = json.loads((device.tpm.state_dir / "maker.json").read_text())
         keys = {field: base64.b64encode(bytes.fromhex(value)).decode() for field, value in known.items() if value}
         return {**keys, "maker": "tpmfleet lab TPM maker", "batch": "lab"}
+
+
+def _read_argument(fault: str, argument: str) -> object:
+    try:
+        return FAULTS[fault].read(argument)
+    except (OSError, ValueError) as error:
+        raise RackError(f"{fault} takes a {FAULTS[fault].argument}, not {argument!r}: {error}") from error

@@ -24,6 +24,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from .answers import Answers
+
 RSA_EK_HANDLE = 0x81010001
 ECC_EK_HANDLE = 0x81010016
 RSA_EK_CERTIFICATE = 0x01C00002
@@ -105,19 +107,22 @@ class SoftwareTpm:
         return self._wanted_port
 
     @property
-    def seconds_per_key(self) -> float:
-        """How long it takes to make a key, as a slow chip does; 0 where it is as fast as swtpm."""
-        try:
-            return float((self.state_dir / "seconds-per-key").read_text())
-        except FileNotFoundError:
-            return 0
+    def _script(self) -> Path:
+        return self.state_dir / "answers.json"
 
-    def slow_down(self, seconds: float) -> None:
-        """From its next start on it takes *seconds* longer to make a key; 0 makes it fast again."""
-        if seconds:
-            (self.state_dir / "seconds-per-key").write_text(f"{seconds}\n")
-        else:
-            (self.state_dir / "seconds-per-key").unlink(missing_ok=True)
+    def answer_by(self, script: dict | None) -> None:
+        """From its next start on it answers by *script* (:mod:`tpm_rack.answers`); None makes it swtpm again."""
+        if script is None:
+            self._script.unlink(missing_ok=True)
+            return
+        Answers(script)
+        self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._script.write_text(json.dumps(script))
+
+    @property
+    def answers_by_script(self) -> bool:
+        """Whether a script is there for its next start, or its last."""
+        return self._script.exists()
 
     @property
     def tcti(self) -> str:
@@ -171,8 +176,8 @@ class SoftwareTpm:
         """Powers it and waits until it answers; nothing where it runs already."""
         if self.running:
             return
-        seconds_per_key = self.seconds_per_key
-        port = reserved_port_pair(self.state_dir / "port-behind") if seconds_per_key else self.port
+        fronted = self.answers_by_script
+        port = reserved_port_pair(self.state_dir / "port-behind") if fronted else self.port
         command = ["swtpm", "socket", "--tpm2", "--daemon", "--tpmstate", f"dir={self._memory},mode=0600"]
         command += ["--server", f"type=tcp,bindaddr=127.0.0.1,port={port}"]
         command += ["--ctrl", f"type=tcp,bindaddr=127.0.0.1,port={port + 1}"]
@@ -186,18 +191,17 @@ class SoftwareTpm:
             if time.monotonic() > deadline:
                 raise SoftwareTpmError(f"swtpm did not start in {self.state_dir}: {done.stdout}")
             time.sleep(0.1)
-        if seconds_per_key:
-            self._stand_before(port, seconds_per_key)
+        if fronted:
+            self._stand_before(port)
         while not self._accepts():
             if time.monotonic() > deadline:
                 raise SoftwareTpmError(f"the TPM in {self.state_dir} does not take connections")
             time.sleep(0.1)
 
-    def _stand_before(self, port: int, seconds_per_key: float) -> None:
+    def _stand_before(self, port: int) -> None:
         programs = Path(__file__).resolve().parents[1]
-        numbers = [str(self.port), str(port), str(seconds_per_key)]
-        slow_chip = subprocess.Popen(
-            [sys.executable, "-m", "tpm_rack.slow_chip", *numbers, str(self.state_dir)],
+        front = subprocess.Popen(
+            [sys.executable, "-m", "tpm_rack.chip_front", str(self.port), str(port), str(self.state_dir)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -205,23 +209,23 @@ class SoftwareTpm:
             cwd="/",
             env={**os.environ, "PYTHONPATH": str(programs)},
         )
-        self._slow_chip_pid_file.write_text(f"{slow_chip.pid}\n")
+        self._front_pid_file.write_text(f"{front.pid}\n")
 
     @property
-    def _slow_chip_pid_file(self) -> Path:
-        return self.state_dir / "slow-chip.pid"
+    def _front_pid_file(self) -> Path:
+        return self.state_dir / "chip-front.pid"
 
     def _stand_aside(self) -> None:
         try:
-            pid = int(self._slow_chip_pid_file.read_text())
+            pid = int(self._front_pid_file.read_text())
             command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (FileNotFoundError, ProcessLookupError):
             command = []
-        if b"tpm_rack.slow_chip" in command and os.fsencode(self.state_dir) in command:
+        if b"tpm_rack.chip_front" in command and os.fsencode(self.state_dir) in command:
             os.kill(pid, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
-        self._slow_chip_pid_file.unlink(missing_ok=True)
+        self._front_pid_file.unlink(missing_ok=True)
 
     def stop(self) -> None:
         """Cuts its power. The chip's memory stays; as with a real one, no command is told that this comes."""

@@ -62,6 +62,21 @@ def test_a_slow_tpm_is_slow_at_keys_alone(console, break_, tmp_path):
     assert time.monotonic() - began > 2
 
 
+def test_a_tpm_answers_by_a_script(console, break_, tmp_path):
+    from tpm_rack.device import DeviceError
+
+    script = tmp_path / "script.yml"
+    script.write_text("answers: [{command: GetRandom, code: FAILURE}]\nproperties: {TPM_PT_LOCKOUT_COUNTER: 7}\n")
+    break_("tpm-answers", str(script))
+    console.rack.power_cycle([BROKEN])
+    assert console.tpm(BROKEN, "tpm2_getrandom", "--hex", "4").returncode
+    assert "TPM2_PT_LOCKOUT_COUNTER: 0x7" in console.tpm(BROKEN, "tpm2_getcap", "properties-variable").stdout
+    with pytest.raises(DeviceError, match="a script already"):
+        break_("tpm-slow", "2")
+    console.rack.mend(BROKEN, "tpm-answers")
+    assert console.tpm(BROKEN, "tpm2_getrandom", "--hex", "4").returncode == 0
+
+
 def test_a_tpm_in_lockout(console, break_):
     break_("tpm-lockout")
     assert _flag(console, "inLockout") == "1"
@@ -135,6 +150,8 @@ def test_a_device_without_power_gets_none_by_a_power_cycle(console, break_):
         ("tpm-cloned-from", None, "takes a device"),
         ("tpm-cloned-from", "rack9-slot01", "no such device"),
         ("tpm-on-fire", None, "no such fault"),
+        ("tpm-slow", "much", "takes a number of seconds"),
+        ("tpm-answers", "/no/such/script", "takes a script.*No such file"),
     ],
 )
 def test_what_makes_no_sense_is_refused(console, fault, argument, says):
