@@ -35,10 +35,16 @@ DEFAULT_TCTI = "device:/dev/tpmrm0"
 DEFAULT_TIMEOUT = 300
 NO_LIBRARY = "The Python library tpm2-pytss is missing or unusable on this device; the role tpm_runtime installs it."
 
-RC_AUTH_FAIL = 0x08E
-RC_BAD_AUTH = 0x0A2
+RC_VALUE = 0x084
 RC_HANDLE = 0x08B
+RC_AUTH_FAIL = 0x08E
+RC_SIZE = 0x095
+RC_BAD_AUTH = 0x0A2
+RC_NV_LOCKED = 0x148
+RC_NV_AUTHORIZATION = 0x149
 RC_LOCKOUT = 0x921
+_RC_INITIALIZE = 0x100
+_RC_NEEDS_TEST = 0x153
 
 _LAYER = 0xFF0000
 _LAYER_TCTI = 0x0A0000
@@ -48,6 +54,10 @@ _TCTI_IO_ERROR = 0x0A000A
 
 # TPM_RC_YIELDED, TPM_RC_TESTING, TPM_RC_NV_RATE, TPM_RC_RETRY, TPM_RC_NV_UNAVAILABLE: the command had no effect.
 _PASSING = (0x908, 0x90A, 0x920, 0x922, 0x923)
+
+# TPM_RC_CONTEXT_GAP, the memories and the handles: another user without a resource manager may be about to make room.
+_CROWDED = (0x901, 0x902, 0x903, 0x904, 0x905, 0x906)
+_PATIENCE_WITH_OTHERS = 2.0
 
 _WORDS: dict[int, tuple[str, str | None]] = {
     RC_AUTH_FAIL: (
@@ -65,15 +75,35 @@ _WORDS: dict[int, tuple[str, str | None]] = {
     0x095: ("a value has a size that this TPM does not take", None),
     0x09D: ("the policy of the key was not satisfied", None),
     0x09F: ("it was made for another key, or changed on the way", None),
-    0x100: ("the TPM has not been started", "The kernel or TPM2_Startup has to start it first."),
+    _RC_INITIALIZE: (
+        "the TPM has not been started, and TPM2_Startup did not start it",
+        "Power-cycle the device; if it stays so, its firmware or kernel does not start the TPM.",
+    ),
     0x101: ("the TPM is in failure mode", "Power-cycle the device; if it stays so, the chip is defective."),
     0x120: ("the command is disabled", "TPM2_Clear and others can be disabled by firmware or by the owner."),
+    0x125: ("it takes an authorization that was not sent", None),
     0x12D: ("the TPM is in the middle of a firmware upgrade", "Finish the upgrade first."),
     0x12F: ("the authorization cannot be used that way", None),
+    0x130: ("the TPM has to be started anew", "Power-cycle the device."),
     0x143: ("this TPM does not have the command", None),
+    0x146: ("that is not within the NV index", None),
+    0x147: ("the NV index has no such size", None),
+    RC_NV_LOCKED: (
+        "the NV index is locked",
+        "A read or write lock ends with the next power cycle, unless it is for good.",
+    ),
+    RC_NV_AUTHORIZATION: ("the NV index belongs to somebody else", "Only what its attributes name may use it."),
     0x14A: ("the NV index was never written", None),
     0x14B: ("the TPM has no room left in its NV memory", "Remove persistent keys or NV indices that nobody needs."),
     0x14C: ("the handle is occupied", None),
+    _RC_NEEDS_TEST: (
+        "the TPM has not tested itself, and TPM2_SelfTest did not have it do so",
+        "Power-cycle the device; if it stays so, the chip is defective (tpm2_gettestresult says more).",
+    ),
+    0x901: (
+        "a saved session is too old for another one to be numbered",
+        "Something left saved sessions in the TPM: power-cycle, or tpm2_flushcontext -s.",
+    ),
     0x902: (
         "the TPM has no room for another key",
         "Something left keys in it: use the resource manager (/dev/tpmrm0), power-cycle, or tpm2_flushcontext -t.",
@@ -112,8 +142,17 @@ _DOING = {
     "nv_read_public": "look at an NV index",
     "policy_secret": "use the authorization of a hierarchy",
     "read_public": "read a public key",
+    "self_test": "have the TPM test itself",
     "start_auth_session": "start a session",
+    "startup": "start the TPM",
     "tr_from_tpmpublic": "look at a handle",
+}
+
+# Commands with which a TPM that refuses for want of them begins to work: TPM2_Startup(TPM_SU_CLEAR), which firmware and
+# kernel give where they know the TPM, and TPM2_SelfTest of all that was not tested yet (part 3, 9.3 and 10.2).
+_CURES: dict[int | None, tuple[str, Callable[[Any], Any]]] = {
+    _RC_INITIALIZE: (_DOING["startup"], lambda esapi: esapi.startup(0)),
+    _RC_NEEDS_TEST: (_DOING["self_test"], lambda esapi: esapi.self_test(False)),
 }
 
 # What a call leaves in the TPM: its result, or the first of it.
@@ -173,7 +212,8 @@ def told(rc: int, doing: str) -> TpmError:
 def connect(tcti: str = DEFAULT_TCTI, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Any]:
     """An open TPM with the methods of ``tpm2_pytss.ESAPI``, for as long as the context lasts.
 
-    *timeout* is the longest that the TPM may take for one command, in seconds. A busy TPM is asked again for so long.
+    *timeout* is the longest that the TPM may take for one command, in seconds. A busy TPM is asked again for so long,
+    and one that has not been started, or has not tested itself, is made to.
     Every failure of a method is a :class:`TpmError`. Keys and sessions that were loaded and not flushed are flushed at
     the end, also after an error, unless the TPM does not answer at all.
     """
@@ -263,21 +303,48 @@ class Esys:
         raise result
 
     def _persistently(self, doing: str, function: Callable[[], Any], opening: bool = False) -> Any:
-        """:meth:`_in_thread`, again while the TPM says that it is busy and the time lasts."""
-        end = time.monotonic() + self._timeout
+        """:meth:`_in_thread`, again while what the TPM says is not for good and the time lasts.
+
+        A TPM that is busy is waited for; one that others crowd a short while; one that has not been started or tested
+        is, once.
+        """
+        begin = time.monotonic()
+        end = begin + self._timeout
         pause = 0.02
+        cured: set[int] = set()
         while True:
             try:
                 return self._in_thread(doing, function, end - time.monotonic())
             except TSS2_Exception as error:
                 rc = int(error.rc)
-                passing = rc & _LAYER in _LAYERS_WITH_TPM_CODES and plain_code(rc) in _PASSING
-                if opening:
-                    passing = passing or _device_is_busy(self._tcti)
-                if not passing or time.monotonic() + pause > end:
+                code = plain_code(rc) if rc & _LAYER in _LAYERS_WITH_TPM_CODES else None
+                if code in _CURES and code not in cured and not opening:
+                    cured.add(code)
+                    self._cure(code, end)
+                    continue
+                until = begin
+                if code in _PASSING or (opening and _device_is_busy(self._tcti)):
+                    until = end
+                elif code in _CROWDED:
+                    until = min(end, begin + _PATIENCE_WITH_OTHERS)
+                if time.monotonic() + pause > until:
                     if opening:
                         raise _not_opened(self._tcti, rc) from error
                     raise told(rc, doing) from error
+            time.sleep(pause)
+            pause = min(2 * pause, 2.0)
+
+    def _cure(self, code: int, end: float) -> None:
+        """Does what the TPM wants before it takes commands; what comes of it, the command tells when it is repeated."""
+        doing, cure = _CURES[code]
+        pause = 0.02
+        while True:
+            try:
+                self._in_thread(doing, functools.partial(cure, self._esapi), end - time.monotonic())
+                return
+            except TSS2_Exception as error:
+                if plain_code(int(error.rc)) not in _PASSING or time.monotonic() + pause > end:
+                    return
             time.sleep(pause)
             pause = min(2 * pause, 2.0)
 
@@ -309,9 +376,7 @@ def _look_for_device(tcti: str) -> None:
             hint="Look whether the firmware setup has the TPM enabled and the kernel has its driver, or set tcti.",
         )
     if not os.access(path, os.R_OK | os.W_OK):
-        raise TpmError(
-            f"No permission to use the TPM at {path}.", hint="Run as root, or as a member of the group tss."
-        )
+        raise TpmError(f"No permission to use the TPM at {path}.", hint="Run as root, or as a member of the group tss.")
 
 
 def _device_is_busy(tcti: str) -> bool:

@@ -11,6 +11,8 @@ import json
 import subprocess
 import time
 
+import pytest
+
 
 def test_a_tpm_that_is_not_there(enrolled):
     enrolled.tpm.stop()
@@ -154,6 +156,47 @@ def test_an_endorsement_key_that_was_made_as_the_sdks_do(bare):
     assert json.loads(bare.run("selftest").stdout)["registration_id"] != tcg
     bare.configuration["endorsement_key_template"] = "other"
     assert "tcg or sdk" in bare.run("selftest").stderr
+
+
+MOODS = [
+    {"code": "INITIALIZE", "until": "Startup"},
+    {"command": "ReadPublic", "code": "TESTING", "times": 6},
+    {"command": "StartAuthSession", "code": "SESSION_MEMORY", "times": 2},
+    {"command": "PolicySecret", "code": "RETRY", "times": 7},
+    {"command": "ActivateCredential", "code": "NEEDS_TEST", "until": "SelfTest"},
+    {"command": "Import", "code": "YIELDED", "times": 6},
+    {"command": "Load", "code": "OBJECT_MEMORY", "times": 2},
+    {"command": "EvictControl", "code": "NV_RATE", "times": 3},
+]
+
+
+def test_a_tpm_in_every_mood_registers(enrolled):
+    """Not started, not tested, busy, crowded: waited for, or given what it wants."""
+    enrolled.tpm.stop()
+    enrolled.tpm.answer_by({"answers": MOODS})
+    enrolled.tpm.start()
+    enrolled.configuration["persistent_handle"] = "0x81000100"
+    done = enrolled.run("register", "--once")
+    assert done.returncode == 0, done.stderr
+    assert enrolled.hub_accepts(enrolled.run("token").stdout.strip())
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("CONTEXT_GAP", "tpm2_flushcontext -s"),
+        ("INITIALIZE", "has not been started"),
+        ("NEEDS_TEST", "has not tested itself"),
+        ("NV_RATE", "limits how often"),
+    ],
+)
+def test_a_tpm_that_stays_in_its_mood_is_told(enrolled, code, words):
+    enrolled.configuration["tpm_timeout"] = 1
+    enrolled.tpm.stop()
+    enrolled.tpm.answer_by({"answers": [{"command": "CreatePrimary", "code": code}, {"command": "Load", "code": code}]})
+    enrolled.tpm.start()
+    done = enrolled.run("register", "--once")
+    assert (done.returncode, words in done.stderr) == (75, True), done.stderr
 
 
 def with_key(kept, **parts):

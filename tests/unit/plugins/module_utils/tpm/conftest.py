@@ -90,6 +90,24 @@ def tools(chip):
 
 
 @pytest.fixture
+def answers():
+    """Has a TPM answer by a script of the lab from a power cycle on, and as it is again after the test."""
+    broken = []
+
+    def answer(tpm, **script):
+        tpm.stop()
+        tpm.answer_by(script)
+        tpm.start()
+        broken.append(tpm)
+
+    yield answer
+    for tpm in broken:
+        tpm.stop()
+        tpm.answer_by(None)
+        tpm.start()
+
+
+@pytest.fixture
 def own():
     """Does a wish on a TPM; what the module would return."""
     from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.connection import connect

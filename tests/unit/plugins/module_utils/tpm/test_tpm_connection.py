@@ -109,6 +109,55 @@ def test_a_tpm_that_stays_busy_is_given_up(chip):
         look(chip.tcti, timeout=1)
 
 
+@pytest.mark.parametrize("code", ["RETRY", "YIELDED", "TESTING", "NV_RATE", "NV_UNAVAILABLE"])
+def test_a_chip_that_needs_a_moment_gets_it(chip, answers, code):
+    # The library asks five times by itself.
+    answers(chip, answers=[{"command": "GetRandom", "code": code, "times": 8}])
+    assert len(look(chip.tcti)) == 4
+
+
+@pytest.mark.parametrize(
+    "code", ["CONTEXT_GAP", "OBJECT_MEMORY", "SESSION_MEMORY", "OBJECT_HANDLES", "SESSION_HANDLES"]
+)
+def test_a_chip_that_others_crowd_is_waited_for_a_little(chip, answers, code):
+    answers(chip, answers=[{"command": "GetRandom", "code": code, "times": 3}])
+    assert len(look(chip.tcti)) == 4
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("CONTEXT_GAP", "a saved session is too old.*tpm2_flushcontext -s"),
+        ("OBJECT_MEMORY", "no room for another key.*tpm2_flushcontext -t"),
+        ("SESSION_MEMORY", "no room for another session.*tpm2_flushcontext -l"),
+        ("RETRY", "stayed busy"),
+        ("NV_RATE", "limits how often its NV memory is written"),
+        ("INITIALIZE", "has not been started, and TPM2_Startup did not start it.*Power-cycle"),
+        ("NEEDS_TEST", "has not tested itself, and TPM2_SelfTest did not.*Power-cycle"),
+    ],
+)
+def test_a_chip_that_stays_so_is_told_with_what_to_do(chip, answers, code, words):
+    answers(chip, answers=[{"command": "GetRandom", "code": code}])
+    before = time.monotonic()
+    with pytest.raises(TpmError, match=words):
+        look(chip.tcti, timeout=0.3)
+    assert time.monotonic() - before < 2
+
+
+@pytest.mark.parametrize(("code", "cure"), [("INITIALIZE", "Startup"), ("NEEDS_TEST", "SelfTest")])
+def test_a_chip_that_wants_something_first_gets_it(chip, answers, code, cure):
+    """Also where that is answered by a request to come again."""
+    busy = {"command": cure, "code": "RETRY", "times": 6}
+    answers(chip, answers=[busy, {"command": "GetRandom", "code": code, "until": cure}])
+    assert len(look(chip.tcti)) == 4
+
+
+def test_a_chip_that_somebody_else_started_meanwhile(chip, answers):
+    """TPM2_Startup is then refused with the very code that asked for it."""
+    answers(chip, answers=[{"command": "GetRandom", "code": "INITIALIZE", "times": 1}])
+    assert len(look(chip.tcti)) == 4
+
+
 class Moody:
     """A TPM that refuses the first commands with *codes*."""
 
@@ -155,9 +204,9 @@ def test_a_passing_refusal_that_stays_is_told(monkeypatch):
     ],
 )
 def test_a_refusal_is_told_in_words(monkeypatch, code, words):
-    monkeypatch.setattr(connection, "ESAPI", Moody([code]))
+    monkeypatch.setattr(connection, "ESAPI", Moody([code] * 100))
     with pytest.raises(TpmError, match=words) as caught:
-        look("moody")
+        look("moody", timeout=0.1)
     assert caught.value.rc == code
 
 
