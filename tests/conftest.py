@@ -31,13 +31,25 @@ sys.path.insert(0, str(LAB_PROGRAMS))
 EK_POLICY = bytes.fromhex("837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa")
 
 
+def _tool(name):
+    """The module *name* of this directory, which is no package."""
+    path = Path(__file__).with_name(f"{name}.py")
+    specification = importlib.util.spec_from_file_location(f"tpmfleet_test_{name}", path)
+    tool = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = tool
+    specification.loader.exec_module(tool)
+    return tool
+
+
 def pytest_configure():
     """Nothing that the session starts outlives it."""
-    path = Path(__file__).with_name("reaper.py")
-    specification = importlib.util.spec_from_file_location("tpmfleet_test_reaper", path)
-    reaper = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(reaper)
-    reaper.watch_over_this_session()
+    _tool("reaper").watch_over_this_session()
+
+
+@pytest.fixture(scope="session")
+def power_cut():
+    """The tool ``power_cut.py``: what a program does to the disk, and what a cut power may leave of it."""
+    return _tool("power_cut")
 
 
 @pytest.fixture(scope="session")
