@@ -31,7 +31,7 @@ demo: place  ## five steps over a rack of DEVICES simulated devices, twice, then
 
 test: place  ## everything: unit, integration, sanity, lint
 	@cd $(COLLECTION) && /usr/bin/python3 -m pytest -p no:cacheprovider tests/unit/plugins/module_utils/tpm
-	@cd $(COLLECTION) && $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@cd $(COLLECTION) && $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 lab: place  ## start the rack and the emulated service and leave them running
 	@cd $(COLLECTION) && $(BIN)/ansible-playbook playbooks/lab_up.yml \
