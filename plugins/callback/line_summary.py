@@ -2,25 +2,50 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the person at the rack has to know at the end of a run: which units to pull, and why."""
+"""What the person at the rack has to know at the end of a run: which units to pull, what to mend, what comes next."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: line_summary
 type: aggregate
-short_description: Says at the end of a run which units to pull from the rack
+short_description: Says at the end of a run which units to pull from the rack, what to mend, and what comes next
 version_added: 0.1.0
 author: tpmfleet contributors (@tpmfleet)
 description:
-  - At the end of a run, says how many units passed, and for each one to pull its name, where it stopped and why.
-  - A task for a whole batch (C(run_once)) that fails is named as such, with no unit to pull for it.
-  - A unit that did nothing wrong, but was stopped with its batch, is counted as held up. It stays in the rack, and the
-    run has to be repeated.
+  - At the end of a run, says how many units passed, and what to do about the others.
+  - A unit has passed when it has reached the end of the step, which is the last task of the play. One for which
+    nothing ran, since a tag matched nothing or the run began at a later task, is not run, and a run in which none
+    passed is not green.
+  - A failure is of one of three kinds. A unit to C(PULL) is named with where it stopped and why. The inventory or the
+    station to C(MEND) is said once, with the variable where one is to be set, and not for each unit. With C(BATCH)
+    nothing is wrong,
+    such as a service that did not answer, and the run has to be repeated.
+  - The kind of a failure comes from the controller's side alone. What a device says of itself is shown as a reason,
+    and never
+    moves another unit, nor the kind.
+  - A unit that did nothing wrong, but was stopped with its batch, is counted as held up. It stays in the rack.
   - C(localhost) is the station and not a unit. It is named where it failed and is in no count. A run over nothing else
     that went well has no summary.
-  - Only what is wrong is listed, so that a run over hundreds of units still ends in one look.
+  - Only what is wrong is listed, so that a run over hundreds of units still ends in one look. A long reason loses of
+    its
+    middle, never its first and its last clause, which say the cause and the remedy.
+  - Each file that the run wrote is named with its whole path.
   - Results of tasks with C(no_log) are not shown.
+options:
+  summary_file:
+    description:
+      - A file for the summary as JSON, for a program. A relative path begins where the command was given.
+      - The object has C(passed), C(held_up) and C(not_run) (names of units), C(pull) (C(unit), C(task), C(play),
+        C(how),
+        C(reason)), C(mend) (C(variable), C(units), C(task), C(play), C(reason)), C(again) (C(units), C(task), C(play),
+        C(reason)), C(files) and C(next).
+    type: path
+    env:
+      - name: TPMFLEET_SUMMARY_FILE
+    ini:
+      - section: callback_line_summary
+        key: summary_file
 requirements:
   - To be enabled in the configuration, for example C(callbacks_enabled=tpmfleet.azure_dps.line_summary) in the section
     C([defaults]) of C(ansible.cfg), or in the environment by E(ANSIBLE_CALLBACKS_ENABLED).
@@ -38,32 +63,54 @@ EXAMPLES = r"""
 #   PULL rack1-slot03: stopped at ownership : Have ownership of the TPM claimed (Step 3, firmware and software …)
 #        The owner authorization of this TPM was set by someone else.
 #   PULL rack1-slot07: unreachable at endorsement_key : Read the endorsement key (Step 2, the TPM is integrated)
-#        Failed to connect to the host via ssh: Connection refused
+#        Failed to connect to the host via ssh: Connection refused. Is it switched on and on the network?
+#   WRITTEN /var/lib/tpmfleet/ledger.sqlite
+#   NEXT box what has passed
 """
+
+import json
+import os
+from dataclasses import dataclass, field
 
 from ansible import constants as C
 from ansible.plugins.callback import CallbackBase
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.failure import (
+    AGAIN,
+    UNIT,
+    Failure,
+    failure_of,
+    is_of_station,
+)
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_path import from_here
 
-REASON_LENGTH = 200
+STATION = "localhost"
+# So many units are named in a line for people; the JSON names all.
+NAMED = 5
+NEXT = "NEXT: "
 
 
-def reason_in_one_line(result: dict, host_name: str) -> str:
-    """What *result* says went wrong, at most :data:`REASON_LENGTH` characters; nothing of a ``no_log`` result.
+@dataclass
+class Batch:
+    """The hosts that a play takes together, and how far each of them came."""
 
-    A loop's reason is that of its first item that failed.
-    """
-    if "censored" in result or result.get("_ansible_no_log"):
-        return "the reason is not shown, because the task has no_log"
-    for item in result.get("results") or []:
-        if isinstance(item, dict) and (item.get("failed") or item.get("unreachable")):
-            return reason_in_one_line(item, host_name)
-    text = result.get("msg") or result.get("module_stderr") or result.get("stderr") or "no reason was given"
-    if isinstance(text, (list, tuple)):
-        text = "; ".join(str(one) for one in text)
-    text = " ".join(str(text).split())
-    # The line is headed by the name already.
-    text = text[len(host_name) + 2 :] if text.startswith(f"{host_name}: ") else text
-    return text if len(text) <= REASON_LENGTH else text[: REASON_LENGTH - 3] + "..."
+    play: str
+    hosts: set[str]
+    ends: set[str]
+    reached: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A failure, with where it was."""
+
+    failure: Failure
+    how: str
+    task: str
+    play: str
+
+    def described(self) -> dict[str, str]:
+        """For a program."""
+        return {"task": self.task, "play": self.play, "how": self.how, "reason": self.failure.reason}
 
 
 class CallbackModule(CallbackBase):
@@ -76,84 +123,227 @@ class CallbackModule(CallbackBase):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self._play = None
+        self._batches: list[Batch] = []
         self._units: set[str] = set()
-        self._batch: set[str] = set()
-        self._stopped: dict[str, tuple[str, str, str]] = {}
-        self._batch_stopped: list[tuple[str, str]] = []
+        self._stopped: dict[str, Stop] = {}
+        self._batch_stopped: list[tuple[Stop, set[str]]] = []
         self._held_up: set[str] = set()
+        self._files: dict[str, None] = {}
+        self._next: list[str] = []
+
+    # What a run tells
 
     def v2_playbook_on_play_start(self, play):
         """Called for each batch of a play."""
-        self._play = play
-        self._batch = self._hosts_of(play)
-        # The statistics do not know a unit for which another one did all tasks.
-        self._units |= self._batch
+        self._batches.append(Batch(play.get_name().strip(), _hosts_of(play), _ends_of(play)))
+        # The statistics do not know a unit for which another one did all tasks, nor one whose batch never began.
+        self._units |= _hosts_of(play, whole=True)
+
+    def v2_playbook_on_include(self, included_file):
+        """What is included last in a play has reached its end where it is included."""
+        for host in included_file._hosts:
+            self._came_to(included_file._task, host.get_name())
+
+    def v2_runner_on_ok(self, result):
+        """A task that is done."""
+        task = _task_of(result)
+        self._came_to(task, _host_of(result))
+        self._note_news(task, _data_of(result))
+
+    def v2_runner_on_skipped(self, result):
+        """A task that had nothing to do."""
+        self._came_to(_task_of(result), _host_of(result))
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
         """Where a rescue follows, the statistics do not count it."""
+        task = _task_of(result)
         if ignore_errors:
+            self._came_to(task, _host_of(result))
             return
-        task = self._task_of(result)
+        batch = self._batches[-1]
+        stop = self._stop(result, "stopped")
+        self._note_news(task, _data_of(result))
         if task.run_once:
             # Ansible ends the batch for all its hosts, and counts the failure for the one that stood for them.
-            self._batch_stopped.append(self._where_and_why(result))
+            self._batch_stopped.append((stop, set(batch.hosts)))
         else:
-            self._stopped[self._host_of(result)] = ("stopped", *self._where_and_why(result))
+            self._stopped[_host_of(result)] = stop
         if task.run_once or task.any_errors_fatal:
-            self._held_up |= self._batch
+            self._held_up |= batch.hosts
 
     def v2_runner_on_unreachable(self, result):
         """The statistics count it also where it is to be ignored."""
-        if not self._task_of(result).ignore_unreachable:
-            self._stopped[self._host_of(result)] = ("unreachable", *self._where_and_why(result))
+        if _task_of(result).ignore_unreachable:
+            self._came_to(_task_of(result), _host_of(result))
+        else:
+            self._stopped[_host_of(result)] = self._stop(result, "unreachable")
 
     def v2_playbook_on_stats(self, stats):
         """The end: says it."""
-        bad = []
+        summary = self._summary(stats)
+        self._write(summary)
+        for line, color in _lines(summary):
+            self._display.display(line, color=color)
+
+    # What it comes to
+
+    def _came_to(self, task, host: str) -> None:
+        if not self._batches:
+            return
+        batch = self._batches[-1]
+        if task._uuid in batch.ends:
+            batch.reached |= batch.hosts if task.run_once else {host}
+
+    def _note_news(self, task, data: dict) -> None:
+        """Files that were written, and what comes next, from results that no device has a word in."""
+        action = str(getattr(task, "resolved_action", None) or task.action)
+        written = data.get("files_written")
+        if is_of_station(action) and isinstance(written, list):
+            self._files.update(dict.fromkeys(str(path) for path in written))
+        said = data.get("msg")
+        if action == "ansible.builtin.debug" and task.run_once and isinstance(said, list):
+            self._next = [line.removeprefix(NEXT) for line in map(str, said) if line.startswith(NEXT)]
+
+    def _stop(self, result, how: str) -> Stop:
+        task = _task_of(result)
+        place = task.get_name().strip().replace("tpmfleet.azure_dps.", "")
+        failure = failure_of(_data_of(result), task, _host_of(result), unreachable=how == "unreachable")
+        return Stop(failure, how, place, self._batches[-1].play if self._batches else "")
+
+    def _summary(self, stats) -> dict:
+        """The summary as the option ``summary_file`` documents it."""
+        bad = {}
         for host in sorted(self._stopped):
             counts = stats.summarize(host)
             if counts["failures"] or counts["unreachable"]:
-                bad.append(host)
-        units = (self._units | set(stats.processed)) - {"localhost"}
-        to_pull = units.intersection(bad)
-        held_up = (self._held_up & units) - to_pull
-        heads = [f"{len(units - to_pull - held_up)} passed", f"{len(to_pull)} to pull"]
-        if held_up:
-            heads.append(f"{len(held_up)} held up: nothing is wrong with them, repeat the run")
+                bad[host] = self._stopped[host]
         batches = self._batch_stopped if any(stats.failures.values()) else []
-        if not (units or bad or batches):
+        pull = {host: stop for host, stop in bad.items() if stop.failure.kind == UNIT and host != STATION}
+        others = [(stop, {host} - {STATION}) for host, stop in bad.items() if host not in pull] + batches
+        units = (self._units | set(stats.processed)) - {STATION}
+        short = {host for batch in self._batches for host in batch.hosts - batch.reached}
+        begun = {host for batch in self._batches for host in batch.hosts}
+        passed = (units & begun) - short - set(bad)
+        held_up = ((self._held_up & units) | set(bad) - {STATION}) - set(pull) - passed
+        return {
+            "passed": sorted(passed),
+            "held_up": sorted(held_up),
+            "not_run": sorted(units - passed - held_up - set(pull)),
+            "pull": [{"unit": host, **stop.described()} for host, stop in pull.items()],
+            "mend": _grouped([(stop, hosts) for stop, hosts in others if stop.failure.kind != AGAIN]),
+            "again": _grouped([(stop, hosts) for stop, hosts in others if stop.failure.kind == AGAIN]),
+            "files": list(self._files),
+            "next": self._next if passed and not (bad or batches) else [],
+        }
+
+    def _write(self, summary: dict) -> None:
+        path = self.get_option("summary_file")
+        if not path:
             return
-        self._say(f"LINE SUMMARY: {', '.join(heads)}", good=not (bad or batches))
-        for place, reason in batches:
-            self._say(f"BATCH stopped at {place}", f"     {reason}")
-        for host in bad:
-            verb, place, reason = self._stopped[host]
-            who = "STATION" if host == "localhost" else "PULL"
-            self._say(f"{who} {host}: {verb} at {place}", f"     {reason}")
+        path = from_here(path, "summary_file")
+        temporary = f"{path}.new"
+        try:
+            with open(temporary, "w", encoding="utf-8") as file:
+                json.dump({"version": 1, **summary}, file, indent=1)
+                file.write("\n")
+            os.replace(temporary, path)
+        except OSError as error:
+            self._display.warning(f"The summary could not be written to {path}: {error.strerror}.")
+            return
+        summary["files"].append(path)
 
-    def _say(self, *lines: str, good: bool = False) -> None:
-        for line in lines:
-            self._display.display(line, color=C.COLOR_OK if good else C.COLOR_ERROR)
 
-    def _where_and_why(self, result) -> tuple[str, str]:
-        # ansible-core 2.19 gave the parts of a result public names and deprecated the others.
-        data = result.result if hasattr(result, "result") else result._result
-        place = self._task_of(result).get_name().strip().replace("tpmfleet.azure_dps.", "")
-        play = self._play.get_name().strip() if self._play else ""
-        return f"{place} ({play})" if play else place, reason_in_one_line(data, self._host_of(result))
+def _grouped(stops: list[tuple[Stop, set[str]]]) -> list[dict]:
+    """Each failure once, with all units that it stopped."""
+    grouped: dict[tuple, dict] = {}
+    for stop, hosts in stops:
+        key = (stop.failure.variable, stop.failure.reason, stop.task, stop.play)
+        entry = grouped.setdefault(key, {"variable": stop.failure.variable, "units": [], **stop.described()})
+        entry["units"] = sorted({*entry["units"], *hosts})
+    return list(grouped.values())
 
-    @staticmethod
-    def _host_of(result) -> str:
-        return (result.host if hasattr(result, "host") else result._host).get_name()
 
-    @staticmethod
-    def _task_of(result):
-        return result.task if hasattr(result, "task") else result._task
+def _lines(summary: dict) -> list[tuple[str, str]]:
+    """(a line for people, its colour) for each line of the summary; none where there is nothing to tell."""
+    counts = {name: len(summary[name]) for name in ("passed", "pull", "held_up", "not_run")}
+    wrong = summary["pull"] or summary["mend"] or summary["again"]
+    lines: list[str] = []
+    heads = [f"{counts['passed']} passed", f"{counts['pull']} to pull"]
+    if counts["held_up"]:
+        first = "mend what is named below, then " if summary["mend"] else ""
+        heads.append(f"{counts['held_up']} held up: nothing is wrong with them, {first}repeat the run")
+    if counts["not_run"]:
+        heads.append(f"{counts['not_run']} not run: nothing, or not all of the step, was done for them")
+    good = C.COLOR_OK if counts["passed"] and not (wrong or counts["not_run"]) else C.COLOR_ERROR
+    told = [(f"LINE SUMMARY: {', '.join(heads)}", good)] if wrong or any(counts.values()) else []
+    for one in summary["pull"]:
+        lines += [f"PULL {one['unit']}: {_place(one)}", f"     {one['reason']}"]
+    for one in summary["mend"]:
+        named = f"MEND {one['variable']}" if one["variable"] else "MEND"
+        lines += [f"{named}: {_place(one)}{_of_units(one['units'])}", f"     {one['reason']}"]
+    for one in summary["again"]:
+        lines += [f"AGAIN: {_place(one)}{_of_units(one['units'])}", f"     {one['reason']}"]
+    if counts["not_run"] and not wrong:
+        lines.append(f"NOT RUN {_named(summary['not_run'])}: is it --tags, --skip-tags or --start-at-task?")
+    told += [(line, C.COLOR_ERROR) for line in lines]
+    told += [(f"WRITTEN {path}", C.COLOR_OK) for path in summary["files"]]
+    return told + [(f"NEXT {one}", C.COLOR_OK) for one in summary["next"]]
 
-    @staticmethod
-    def _hosts_of(play) -> set[str]:
-        """The hosts of the batch that starts; the inventory is narrowed to them by then."""
-        manager = play.get_variable_manager()
-        inventory = getattr(manager, "_inventory", None)
-        return {host.get_name() for host in inventory.get_hosts(play.hosts)} if inventory else set()
+
+def _place(one: dict) -> str:
+    return f"{one['how']} at {one['task']} ({one['play']})" if one["play"] else f"{one['how']} at {one['task']}"
+
+
+def _of_units(units: list[str]) -> str:
+    return f", for {_named(units)}" if units else ""
+
+
+def _named(units: list[str]) -> str:
+    more = f" and {len(units) - NAMED} more" if len(units) > NAMED else ""
+    return ", ".join(units[:NAMED]) + more
+
+
+def _data_of(result) -> dict:
+    # ansible-core 2.19 gave the parts of a result public names and deprecated the others.
+    return result.result if hasattr(result, "result") else result._result
+
+
+def _host_of(result) -> str:
+    return (result.host if hasattr(result, "host") else result._host).get_name()
+
+
+def _task_of(result):
+    return result.task if hasattr(result, "task") else result._task
+
+
+def _hosts_of(play, *, whole: bool = False) -> set[str]:
+    """The hosts of the batch that starts, to which the inventory is narrowed by then, or of the *whole* play."""
+    inventory = getattr(play.get_variable_manager(), "_inventory", None)
+    if not inventory:
+        return set()
+    return {host.get_name() for host in inventory.get_hosts(play.hosts, ignore_restrictions=whole)}
+
+
+def _ends_of(play) -> set[str]:
+    """The identities of the tasks one of which a host comes to last, when it comes to the end of *play*."""
+    for block in reversed(play.compile()):
+        found = _last_of(block)
+        if found:
+            return found
+    return set()
+
+
+def _last_of(block) -> set[str]:
+    for part in ([block.always], [block.block, block.rescue]):
+        found: set[str] = set()
+        for tasks in part:
+            for one in reversed(tasks):
+                last = (
+                    _last_of(one) if hasattr(one, "rescue") else set() if one.action in C._ACTION_META else {one._uuid}
+                )
+                if last:
+                    found |= last
+                    break
+        if found:
+            return found
+    return set()

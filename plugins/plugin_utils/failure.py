@@ -1,0 +1,221 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which of three kinds a failure is, by what the controller itself knows of it, and its reason for people.
+
+A device is believed nothing here. Its words are a reason that is shown, and never decide what kind a failure is, nor
+what another unit is told: a kind comes from the task (a variable of it whose name ends with ``_failure_kind``), from a
+module that runs on the station (``failure`` in its result), from Ansible, which could not make a task's arguments, or
+from the last line of this machine's own ssh.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+# The unit is to be pulled; the inventory or the station is to be mended; nothing is wrong, so run again.
+UNIT, SETUP, AGAIN = "unit", "setup", "again"
+KINDS = (UNIT, SETUP, AGAIN)
+
+COLLECTION = "tpmfleet.azure_dps."
+# The modules that run on a device; all others of the collection run on the station.
+DEVICE_MODULES = frozenset(
+    f"{COLLECTION}{name}"
+    for name in (
+        "dps_client",
+        "dps_register",
+        "tpm_endorsement_key_info",
+        "tpm_info",
+        "tpm_ownership",
+        "tpm_possession",
+    )
+)
+# Of Ansible's own, those whose result no device has a word in.
+CONTROLLER_ACTIONS = frozenset(
+    f"ansible.builtin.{name}"
+    for name in (
+        "add_host",
+        "assert",
+        "debug",
+        "fail",
+        "group_by",
+        "import_role",
+        "include_role",
+        "include_tasks",
+        "include_vars",
+        "set_fact",
+        "validate_argument_spec",
+    )
+)
+
+REASON_LENGTH = 400
+_CUT = " […] "
+_UNDEFINED = re.compile(r"'([A-Za-z_]\w*)' is undefined")
+_VARIABLE = re.compile(r"\btpmfleet_\w+")
+_NAME = re.compile(r"\{\{\s*\(*\s*([A-Za-z_]\w*)")
+# What ansible-core says first of every failure of a task, before the reason.
+_PREAMBLE = re.compile(r"^(Task failed: |Module failed: |Action failed: )+")
+# Lines of this machine's ssh, and of Ansible about become, that are about the access and not about the unit.
+_ACCESS = (
+    (
+        re.compile(r"\S+: Permission denied \([^()]*\)\.?"),
+        "ansible_user",
+        "Mend the user or the key that Ansible logs in with.",
+    ),
+    (
+        re.compile(r"Host key verification failed\."),
+        "ansible_ssh_common_args",
+        "Its host key is not the known one: is another unit in this slot? The README, Host keys, has what to do.",
+    ),
+    (
+        re.compile(r"ssh: Could not resolve hostname .*"),
+        "ansible_host",
+        "Mend ansible_host, or this machine's name service.",
+    ),
+    (
+        re.compile(r"(Missing|Incorrect|Invalid/incorrect) \w+ password"),
+        "ansible_become_password",
+        "Give ansible_become_password, as docs/ownership.md has for other secrets.",
+    ),
+)
+_SLOW = re.compile(r"Timeout \(\d+s\) waiting for privilege escalation prompt")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """*variable* is what is to be mended in the inventory; empty where none can be named."""
+
+    kind: str
+    reason: str
+    variable: str = ""
+
+
+def failure_of(result: dict[str, Any], task: Any, host_name: str, *, unreachable: bool = False) -> Failure:
+    """What the failed *result* of *task* comes to. A loop's is that of its first item that failed."""
+    if "censored" in result or result.get("_ansible_no_log"):
+        return Failure(_kind_of_task(task) or UNIT, "the reason is not shown, because the task has no_log")
+    for item in result.get("results") or []:
+        if isinstance(item, dict) and (item.get("failed") or item.get("unreachable")):
+            return failure_of(item, task, host_name, unreachable=bool(item.get("unreachable")))
+    reason = reason_in_one_line(result, host_name)
+    if unreachable:
+        return _of_connection(result, reason)
+    marked = _kind_of_task(task)
+    action = _action_of(task)
+    if is_of_station(action):
+        return _of_station(result, task, reason)
+    if action in CONTROLLER_ACTIONS or _never_ran(result, action):
+        undefined = _undefined_in(result)
+        if undefined:
+            return Failure(SETUP, *undefined)
+        if not marked and result.get("exception") and action in CONTROLLER_ACTIONS:
+            marked = SETUP
+    if marked:
+        named = _VARIABLE.search(reason) if marked == SETUP else None
+        return Failure(marked, reason, named[0] if named else "")
+    return Failure(SETUP if task.run_once else UNIT, reason)
+
+
+def reason_in_one_line(result: dict[str, Any], host_name: str) -> str:
+    """What *result* says went wrong, whole in its first and its last clause, in :data:`REASON_LENGTH` characters."""
+    text = result.get("msg") or result.get("module_stderr") or result.get("stderr") or "no reason was given"
+    if str(text).startswith("MODULE FAILURE") and result.get("module_stderr"):
+        # The last line of a traceback is the one that says what it is.
+        text = f"{text} {str(result['module_stderr']).strip().splitlines()[-1]}"
+    if isinstance(text, (list, tuple)):
+        text = "; ".join(str(one) for one in text)
+    text = _PREAMBLE.sub("", " ".join(str(text).split()))
+    # The line is headed by the name already.
+    text = text[len(host_name) + 2 :] if text.startswith(f"{host_name}: ") else text
+    return shortened(text, REASON_LENGTH)
+
+
+def shortened(text: str, length: int) -> str:
+    """*text* in *length* characters at most; what it loses is of its middle, where it can between clauses."""
+    if len(text) <= length:
+        return text
+    clauses = re.split(r"(?<=[.;:!?]) ", text)
+    first, last = clauses[0], clauses[-1]
+    if len(clauses) > 2 and len(first) + len(last) + len(_CUT) <= length:
+        head, tail = [first], [last]
+        for clause in clauses[1:-1]:
+            if len(" ".join([*head, clause])) + len(_CUT) + len(last) > length:
+                break
+            head.append(clause)
+        return " ".join(head) + _CUT + " ".join(tail)
+    # Not even those fit: as much of either end.
+    room = length - len(_CUT)
+    return text[: room - room // 2] + _CUT + text[-(room // 2) :]
+
+
+def is_of_station(action: str) -> bool:
+    """Whether the results of *action* come from a module of ours that runs on the controller."""
+    return action.startswith(COLLECTION) and action not in DEVICE_MODULES
+
+
+def _action_of(task: Any) -> str:
+    return str(getattr(task, "resolved_action", None) or task.action)
+
+
+def _kind_of_task(task: Any) -> str:
+    """The kind that the task itself says its failure is; empty where it says none."""
+    said = (value for name, value in (task.vars or {}).items() if name.endswith("_failure_kind"))
+    return next((value for value in said if value in KINDS), "")
+
+
+def _of_connection(result: dict[str, Any], reason: str) -> Failure:
+    lines = [line.strip() for line in str(result.get("msg") or "").splitlines() if line.strip()]
+    # Lines before the last may be the device's banner.
+    last = _PREAMBLE.sub("", lines[-1]).removeprefix("Failed to connect to the host via ssh: ") if lines else ""
+    for form, variable, remedy in _ACCESS:
+        if form.fullmatch(last):
+            return Failure(SETUP, f"{reason} {remedy}", variable)
+    if _SLOW.search(last):
+        return Failure(AGAIN, f"{reason} Its sudo is slow: raise tpmfleet_connection_timeout, and run again.")
+    return Failure(UNIT, f"{reason} Is it switched on and on the network?")
+
+
+def _of_station(result: dict[str, Any], task: Any, reason: str) -> Failure:
+    said = result.get("failure")
+    if not isinstance(said, dict):
+        undefined = _undefined_in(result)
+        return Failure(SETUP, *undefined) if undefined else Failure(_kind_of_task(task) or SETUP, reason)
+    option = str(said.get("option") or "")
+    kind = said.get("kind")
+    variable = variable_behind(task, option) if option else ""
+    if variable and variable not in reason:
+        reason = f"{reason} It comes from {variable}."
+    return Failure(kind if kind in KINDS else SETUP, reason, variable)
+
+
+def _never_ran(result: dict[str, Any], action: str) -> bool:
+    """Whether Ansible itself failed before the task was sent to a device.
+
+    An action of ours says of every answer of a device that it is one; nothing else can.
+    """
+    return action in DEVICE_MODULES and not result.get("answered") and bool(result.get("exception"))
+
+
+def _undefined_in(result: dict[str, Any]) -> tuple[str, str] | None:
+    """(what is to be said, the variable) where the task's arguments could not be made for want of one."""
+    found = _UNDEFINED.search(str(result.get("msg") or ""))
+    if not found:
+        return None
+    return f"{found[1]} is not defined. Set it in the inventory, for all units of this step.", found[1]
+
+
+def variable_behind(task: Any, option: str) -> str:
+    """The inventory's variable that *option* of *task* is made from, by the task's template and the role's defaults."""
+    written = str((task.args or {}).get(option, ""))
+    named = _VARIABLE.search(written)
+    if named:
+        return named[0]
+    name = _NAME.search(written)
+    role = getattr(task, "_role", None)
+    if not name or role is None:
+        return name[1] if name else option
+    named = _VARIABLE.search(str(role.get_default_vars().get(name[1], "")))
+    return named[0] if named else name[1]
