@@ -74,13 +74,9 @@ from dataclasses import dataclass, field
 
 from ansible import constants as C
 from ansible.plugins.callback import CallbackBase
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.failure import (
-    AGAIN,
-    UNIT,
-    Failure,
-    failure_of,
-    is_of_station,
-)
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import AGAIN, UNIT
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.failure import Failure, failure_of, is_of_station
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_path import from_here
 
 STATION = "localhost"
@@ -183,7 +179,7 @@ class CallbackModule(CallbackBase):
         summary = self._summary(stats)
         self._write(summary)
         for line, color in _lines(summary):
-            self._display.display(line, color=color)
+            self._display.display(_visible_line(line), color=color)
 
     # What it comes to
 
@@ -288,6 +284,12 @@ def _lines(summary: dict) -> list[tuple[str, str]]:
     told += [(line, C.COLOR_ERROR) for line in lines]
     told += [(f"WRITTEN {path}", C.COLOR_OK) for path in summary["files"]]
     return told + [(f"NEXT {one}", C.COLOR_OK) for one in summary["next"]]
+
+
+def _visible_line(line: str) -> str:
+    """*line* with its indentation kept, and all that a device or a service has said made visible."""
+    words = line.lstrip(" ")
+    return line[: len(line) - len(words)] + visible(words)
 
 
 def _place(one: dict) -> str:

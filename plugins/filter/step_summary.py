@@ -40,6 +40,9 @@ _value:
 """
 
 
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
+
+
 def step_summary(verdicts: dict, step: str) -> list[str]:
     """Lines for people; see DOCUMENTATION."""
     lines = []
@@ -50,7 +53,7 @@ def step_summary(verdicts: dict, step: str) -> list[str]:
         outcome = verdict.get("outcome") or {}
         said = ", ".join(f"{part} {state}" for part, state in outcome.items())
         lines.append(f"{host}: {said or step + ' ' + verdict['state']}")
-    return lines
+    return [visible(line) for line in lines]
 
 
 class FilterModule:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .outside.visible import visible
 from .places import places_left
 from .record import called
 
@@ -159,11 +160,13 @@ def counts(units: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def why(unit: Mapping[str, Any]) -> str:
-    """Why a unit is not good, in one line; empty for one that is."""
-    return "; ".join(
-        f"{finding['check']}: {finding['words']}"
-        for finding in unit["findings"]
-        if finding["state"] == unit["verdict"] and unit["verdict"] != GOOD
+    """Why a unit is not good, in one line for people; empty for one that is."""
+    return visible(
+        "; ".join(
+            f"{finding['check']}: {finding['words']}"
+            for finding in unit["findings"]
+            if finding["state"] == unit["verdict"] and unit["verdict"] != GOOD
+        )
     )
 
 
@@ -178,7 +181,7 @@ def lines(units: list[Mapping[str, Any]]) -> list[str]:
     for unit in units:
         notes = [f"{one['check']}: {one['words']}" for one in unit["findings"] if one["state"] == NOTE]
         told += [f"note {_named(unit)}: {'; '.join(notes)}"] if notes else []
-    return told
+    return [visible(line) for line in told]
 
 
 def _named(unit: Mapping[str, Any]) -> str:

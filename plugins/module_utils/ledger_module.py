@@ -13,6 +13,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from .dps.errors import DpsError
 from .ledger.database import SQLALCHEMY_IMPORT_ERROR, Access, LedgerError, opened, password_in
+from .module.failure_kind import AGAIN, SETUP, failure
 from .trust.findings import TrustError
 
 
@@ -44,8 +45,10 @@ def run(module: AnsibleModule, function: Callable[[Any], dict[str, Any]], *, rea
             result = function(connection)
             if result.get("failed"):
                 connection.rollback()
-    except (DpsError, LedgerError, TrustError) as error:
-        result = {"failed": True, "msg": str(error)}
+    except LedgerError as error:
+        result = {"failed": True, "msg": str(error), **failure(AGAIN if error.passing else SETUP, "ledger")}
+    except (DpsError, TrustError) as error:
+        result = {"failed": True, "msg": str(error), **failure(SETUP)}
     # Outside of the handler: inside, Ansible would take it for a crash and show a traceback.
     if result.get("failed"):
         module.fail_json(**result)

@@ -11,6 +11,7 @@ from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
+from .module.failure_kind import SETUP, failure
 from .trust.findings import TrustError
 from .trust.profile import TOLERABLE
 from .trust.verification import Rules, Verifier, parse_moment
@@ -47,13 +48,13 @@ def make_verifier(module: AnsibleModule) -> Verifier:
 
 def run(module: AnsibleModule, function: Callable[[], dict[str, Any]]) -> None:
     """Exits *module* with what *function* returns, or fails it with what it cannot judge by."""
-    failure = None
+    reason = None
     result: dict[str, Any] = {}
     try:
         result = function()
     except TrustError as error:
-        failure = str(error)
+        reason = str(error)
     # Outside of the handler: inside, Ansible would take it for a crash and show a traceback.
-    if failure is not None:
-        module.fail_json(msg=failure)
+    if reason is not None:
+        module.fail_json(msg=reason, **failure(SETUP, "ek_certificate_roots"))
     module.exit_json(**result)

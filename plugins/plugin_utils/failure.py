@@ -16,9 +16,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-# The unit is to be pulled; the inventory or the station is to be mended; nothing is wrong, so run again.
-UNIT, SETUP, AGAIN = "unit", "setup", "again"
-KINDS = (UNIT, SETUP, AGAIN)
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import AGAIN, KINDS, SETUP, UNIT
 
 COLLECTION = "tpmfleet.azure_dps."
 # The modules that run on a device; all others of the collection run on the station.
@@ -58,6 +56,10 @@ _VARIABLE = re.compile(r"\btpmfleet_\w+")
 _NAME = re.compile(r"\{\{\s*\(*\s*([A-Za-z_]\w*)")
 # What ansible-core says first of every failure of a task, before the reason.
 _PREAMBLE = re.compile(r"^(Task failed: |Module failed: |Action failed: )+")
+# How it begins what it says of a task that it could not begin; 2.17 and 2.18 have no preamble.
+_ANSIBLES_OWN = re.compile(
+    r"Task failed: |The task includes an option with an undefined variable|The conditional check "
+)
 # Lines of this machine's ssh, and of Ansible about become, that are about the access and not about the unit.
 _ACCESS = (
     (
@@ -107,12 +109,11 @@ def failure_of(result: dict[str, Any], task: Any, host_name: str, *, unreachable
     action = _action_of(task)
     if is_of_station(action):
         return _of_station(result, task, reason)
-    if action in CONTROLLER_ACTIONS or _never_ran(result, action):
+    if _never_ran(result, action):
         undefined = _undefined_in(result)
         if undefined:
             return Failure(SETUP, *undefined)
-        if not marked and result.get("exception") and action in CONTROLLER_ACTIONS:
-            marked = SETUP
+        marked = SETUP
     if marked:
         named = _VARIABLE.search(reason) if marked == SETUP else None
         return Failure(marked, reason, named[0] if named else "")
@@ -192,11 +193,11 @@ def _of_station(result: dict[str, Any], task: Any, reason: str) -> Failure:
 
 
 def _never_ran(result: dict[str, Any], action: str) -> bool:
-    """Whether Ansible itself failed before the task was sent to a device.
+    """Whether Ansible itself failed, before the task did anything.
 
-    An action of ours says of every answer of a device that it is one; nothing else can.
+    Of an action that talks to a device this cannot be told by the message, which may be the device's.
     """
-    return action in DEVICE_MODULES and not result.get("answered") and bool(result.get("exception"))
+    return action in CONTROLLER_ACTIONS and bool(_ANSIBLES_OWN.match(str(result.get("msg") or "")))
 
 
 def _undefined_in(result: dict[str, Any]) -> tuple[str, str] | None:
@@ -209,7 +210,9 @@ def _undefined_in(result: dict[str, Any]) -> tuple[str, str] | None:
 
 def variable_behind(task: Any, option: str) -> str:
     """The inventory's variable that *option* of *task* is made from, by the task's template and the role's defaults."""
-    written = str((task.args or {}).get(option, ""))
+    # The task as it is written: its arguments are templated by now.
+    parts = [part for part in (task.get_ds() or {}).values() if isinstance(part, dict)]
+    written = next((str(part[option]) for part in parts if option in part), "")
     named = _VARIABLE.search(written)
     if named:
         return named[0]

@@ -60,7 +60,7 @@ class Run:
     @property
     def batch_reason(self) -> str:
         """What the closing summary says of a task for the whole batch that failed; empty where none did."""
-        found = re.search(r"^BATCH stopped at (.*\n.*)$", self.printed, re.MULTILINE)
+        found = re.search(r"^(?:MEND|AGAIN)[^:]*: stopped at (.*\n.*)$", self.printed, re.MULTILINE)
         return found[1] if found else ""
 
     @property

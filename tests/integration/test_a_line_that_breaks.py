@@ -78,21 +78,22 @@ def a_service_that_fails(line):
 
 
 @pytest.mark.parametrize(
-    ("fault", "words"),
+    ("fault", "words", "kind"),
     [
-        (a_wrong_key, r"answered 401"),
-        (a_policy_without_the_right, r"answered 401"),
-        (another_host, r"localhost:1"),
-        (a_service_without_time, r"answered 429"),
-        (a_service_that_fails, r"answered 500"),
+        (a_wrong_key, r"answered 401", "MEND"),
+        (a_policy_without_the_right, r"answered 401", "MEND"),
+        (another_host, r"localhost:1", "AGAIN"),
+        (a_service_without_time, r"answered 429", "AGAIN"),
+        (a_service_that_fails, r"answered 500", "AGAIN"),
     ],
 )
-def test_a_service_that_refuses_stops_the_batch_in_words_and_nothing_is_half_done(line, enrolled, fault, words):
+def test_a_service_that_refuses_stops_the_batch_in_words_and_nothing_is_half_done(line, enrolled, fault, words, kind):
     run = line.play("tpm_install", *fault(line))
     assert run.code != 0
     assert re.search(words, run.batch_reason), run.printed
     assert "enrollment : Enroll the batch" in run.batch_reason
-    # No unit is to be pulled for it.
+    # No unit is to be pulled for it, and what is to be mended is told from what passes.
+    assert re.search(rf"^{kind}[^:]*: stopped at ", run.printed, re.MULTILINE)
     assert "LINE SUMMARY: 0 passed, 0 to pull, 3 held up" in run.printed
     assert enrolled() == 0
     for unit in UNITS:

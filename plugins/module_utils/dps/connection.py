@@ -85,10 +85,14 @@ def check_connection(params: dict[str, Any], seconds: tuple[str, ...]) -> None:
     """DpsError where one of the options *seconds* is no time, or the bundle of authorities is not there."""
     for name in seconds:
         if params[name] < 1:
-            raise DpsError(f"{name} is {params[name]} s; it has to be 1 or more.")
+            raise DpsError(f"{name} is {params[name]} s; it has to be 1 or more.", option=name)
     ca_file = params["ca_file"]
     if ca_file and not os.path.exists(ca_file):
-        raise DpsError(f"ca_file {ca_file} does not exist where the task runs.", hint="Is it delegated to localhost?")
+        raise DpsError(
+            f"ca_file {ca_file} does not exist where the task runs.",
+            hint="Is it delegated to localhost?",
+            option="ca_file",
+        )
 
 
 def open_service(params: dict[str, Any]) -> Service:

@@ -82,7 +82,9 @@ class SharedAccessToken(Access):
 
     def __init__(self, token: str, host: str | None = None) -> None:
         fields = token_fields(token)
-        self.host = host or _checked_host(unquote(fields["sr"]).split("/", 1)[0], "sr (the host) of sas_token")
+        self.host = host or _checked_host(
+            unquote(fields["sr"]).split("/", 1)[0], "sr (the host) of sas_token", "sas_token"
+        )
         expiry = int(fields["se"])
         self._expiry = expiry / 1000 if expiry >= _MILLISECONDS_FROM else float(expiry)
         self._token = token.strip()
@@ -94,6 +96,7 @@ class SharedAccessToken(Access):
             raise DpsError(
                 f"The SAS token for {self.host} expired at {ended}.",
                 hint="Ask for a new one, or check this machine's clock.",
+                option="sas_token",
             )
         return self._token
 
@@ -152,7 +155,7 @@ def parse_connection_string(text: str) -> Access:
             raise _wrong(f"it has a {name}, so it is a device's and not a provisioning service's")
     if not parts.get("HostName"):
         raise _wrong("HostName is missing")
-    host = _checked_host(parts["HostName"], "HostName of the connection string")
+    host = _checked_host(parts["HostName"], "HostName of the connection string", "connection_string")
     if parts.get("SharedAccessSignature"):
         return SharedAccessToken(parts["SharedAccessSignature"], host)
     for name in ("SharedAccessKeyName", "SharedAccessKey"):
@@ -179,7 +182,7 @@ def access_from(options: Mapping[str, Any]) -> Access:
                 "connection_string excludes host and sas_token.", hint="Leave out the ones that are not meant."
             )
         return parse_connection_string(connection_string)
-    checked = _checked_host(re.sub(r"^https://", "", host.strip()).rstrip("/"), "host") if host else None
+    checked = _checked_host(re.sub(r"^https://", "", host.strip()).rstrip("/"), "host", "host") if host else None
     if sas_token:
         return SharedAccessToken(sas_token, checked)
     if checked:
@@ -187,6 +190,7 @@ def access_from(options: Mapping[str, Any]) -> Access:
     raise DpsError(
         "Nothing says which provisioning service is meant.",
         hint=f"Set connection_string (or {CONNECTION_STRING_VARIABLE}), or sas_token, or host for Entra ID.",
+        option="connection_string",
     )
 
 
@@ -233,18 +237,24 @@ def _wrong(what: str) -> DpsError:
         f"The connection string is wrong: {what}.",
         hint="It has the form HostName=NAME;SharedAccessKeyName=POLICY;SharedAccessKey=KEY, from the service's page "
         "'Shared access policies'.",
+        option="connection_string",
     )
 
 
-def _checked_host(host: str, where: str) -> str:
+def _checked_host(host: str, where: str, option: str) -> str:
     if "://" in host or "/" in host:
-        raise DpsError(f"{where} is a URL.", hint="Give the host name alone, with :port where it is not 443.")
+        raise DpsError(
+            f"{where} is a URL.", hint="Give the host name alone, with :port where it is not 443.", option=option
+        )
     if not _HOST.fullmatch(host):
-        raise DpsError(f"{where} is not a host name.", hint="It looks like NAME.azure-devices-provisioning.net.")
+        raise DpsError(
+            f"{where} is not a host name.", hint="It looks like NAME.azure-devices-provisioning.net.", option=option
+        )
     if re.search(r"\.azure-devices\.(net|us|cn|de)(:\d+)?$", host, re.IGNORECASE) and "provisioning" not in host:
         raise DpsError(
             f"{where} is that of an IoT hub ({host}).",
             hint="Take the connection string of the Device Provisioning Service, NAME.azure-devices-provisioning.net.",
+            option=option,
         )
     return host
 
@@ -267,5 +277,7 @@ def token_fields(token: str) -> dict[str, str]:
         elif not (fields["se"].isascii() and fields["se"].isdigit()):
             wrong = "se (the expiry) is not a number"
     if wrong:
-        raise DpsError(f"The SAS token is wrong: {wrong}.", hint="Ask for a new one, and copy the whole of it.")
+        raise DpsError(
+            f"The SAS token is wrong: {wrong}.", hint="Ask for a new one, and copy the whole of it.", option="sas_token"
+        )
     return fields

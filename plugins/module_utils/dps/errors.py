@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..module.failure_kind import AGAIN, SETUP, failure
+
 # Service documentation "Troubleshoot Device Provisioning Service"; errorCode is the status and three digits.
 _HINTS = {
     400: "Correct what the service names, or report it with the tracking ID.",
@@ -31,7 +33,8 @@ class DpsError(Exception):
     """Something between us and the service went wrong.
 
     *status* is the HTTP status or None where there was no answer, *error_code* and *tracking_id* the service's own,
-    *hint* what to do next. Never holds a key or a token.
+    *hint* what to do next, *option* the module's option that is to be mended. *passing* says that nothing is to be, and
+    the same call may go well later; by itself it follows from the status. Never holds a key or a token.
     """
 
     def __init__(
@@ -43,6 +46,8 @@ class DpsError(Exception):
         tracking_id: str | None = None,
         hint: str | None = None,
         uncertain: bool = False,
+        option: str | None = None,
+        passing: bool | None = None,
     ) -> None:
         self.message = message
         self.status = status
@@ -51,6 +56,8 @@ class DpsError(Exception):
         self.hint = hint if hint is not None else hint_for(status, error_code)
         # Whether an earlier try of the same call ended without an answer, so that it may have been done.
         self.uncertain = uncertain
+        self.option = option
+        self.passing = (status is not None and (status == 429 or status >= 500)) if passing is None else passing
         super().__init__(" ".join(part for part in (self._told(), self.hint) if part))
 
     @property
@@ -71,6 +78,7 @@ class DpsError(Exception):
             "error_code": self.error_code,
             "tracking_id": self.tracking_id,
             "hint": self.hint,
+            **failure(AGAIN if self.passing else SETUP, self.option),
         }
 
 
@@ -86,6 +94,11 @@ def hint_for(status: int | None, error_code: int | str | None) -> str:
 def is_certificate_fault(error: Exception) -> bool:
     """Whether a connection failed because the other side's certificate was not believed."""
     return "CERTIFICATE_VERIFY_FAILED" in str(error) or "CertificateError" in str(error)
+
+
+def is_name_fault(error: Exception) -> bool:
+    """Whether a connection failed because nobody knows the host's name, which waiting does not mend."""
+    return "NameResolutionError" in repr(error) or "Failed to resolve" in str(error)
 
 
 def innermost(error: BaseException) -> str:

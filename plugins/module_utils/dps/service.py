@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 from .credentials import Access
 from .enrollment import same_document
-from .errors import DpsError, innermost, is_certificate_fault
+from .errors import DpsError, innermost, is_certificate_fault, is_name_fault
 from .pacing import Pacer
 
 try:
@@ -254,11 +254,13 @@ class Service:
             return DpsError(
                 f"Could not {what}: the certificate of {self.host} was not accepted ({innermost(error)}).",
                 hint="If a private authority issued it, name its bundle in ca_file.",
+                option="ca_file",
             )
         return DpsError(
             f"Could not {what}: no answer from {self.host} within {self._timeout:g} s ({innermost(error)}).",
             hint="Check the host name, the network and the proxy; what was done so far stands, so run again.",
             uncertain=uncertain,
+            passing=not is_name_fault(error),
         )
 
 
@@ -309,6 +311,8 @@ def _given_up(failure: DpsError, attempts: int, budget: float) -> DpsError:
         tracking_id=failure.tracking_id,
         hint=failure.hint,
         uncertain=failure.uncertain,
+        option=failure.option,
+        passing=failure.passing,
     )
 
 

@@ -85,7 +85,14 @@ if SQLALCHEMY_IMPORT_ERROR is None:
 
 
 class LedgerError(Exception):
-    """The ledger cannot be read or written; says why and what to do. Never holds a URL's password."""
+    """The ledger cannot be read or written; says why and what to do. Never holds a URL's password.
+
+    *passing* is whether it can be later, with nothing mended.
+    """
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        self.passing = passing
+        super().__init__(message)
 
 
 class Access(Enum):
@@ -118,7 +125,9 @@ def opened(ledger: str, access: Access) -> Iterator[Any]:
             if access is not Access.WRITE and transaction.is_active:
                 transaction.rollback()
     except sqlalchemy.exc.SQLAlchemyError as error:
-        raise LedgerError(f"The ledger {_called(url)} cannot be used: {_reason(error)}. Nothing was written.") from None
+        raise LedgerError(
+            f"The ledger {_called(url)} cannot be used: {_reason(error)}. Nothing was written.", passing=_is_held(error)
+        ) from None
     finally:
         engine.dispose()
 
@@ -162,11 +171,16 @@ def _called(url: Any) -> str:
     return f"{url.database or ''} on {url.host or 'this machine'}".strip()
 
 
+def _is_held(error: Any) -> bool:
+    """Whether another station is in the way, by SQLite's own words and by PostgreSQL's code lock_not_available."""
+    original = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
+    return str(original).strip().rstrip(".") == "database is locked" or getattr(original, "sqlstate", None) == "55P03"
+
+
 def _reason(error: Any) -> str:
     original = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
     text = " ".join(str(original).split()).rstrip(".")
-    # SQLite's own words, and PostgreSQL's code lock_not_available.
-    if text == "database is locked" or getattr(original, "sqlstate", None) == "55P03":
+    if _is_held(error):
         return f"another station has been writing it for {LOCK_TIMEOUT_SECONDS} s ({text}); run again when it is done"
     return text
 

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +26,9 @@ def summary(tmp_path):
     The plugin is taken from its directory, so that the test needs no placed collection.
     """
 
-    def run(tasks: str, units: int = 3, hosts: str = "units", head: str = "") -> str:
+    def run(
+        tasks: str, *arguments: str, units: int = 3, hosts: str = "units", head: str = "", colour: bool = False
+    ) -> str:
         names = [f"unit-{number:03}" for number in range(1, units + 1)]
         inventory = ["[units]", *(f"{name} ansible_connection=local" for name in names)]
         (tmp_path / "hosts.ini").write_text("\n".join(inventory) + "\n")
@@ -33,14 +37,15 @@ def summary(tmp_path):
         body = "".join(f"    {line}\n" for line in tasks.strip("\n").splitlines())
         (tmp_path / "play.yml").write_text(play + body)
         done = subprocess.run(
-            [ANSIBLE_PLAYBOOK, "-i", "hosts.ini", "play.yml"],
+            [ANSIBLE_PLAYBOOK, "-i", "hosts.ini", "play.yml", *arguments],
             cwd=tmp_path,
             env={
                 **os.environ,
                 "ANSIBLE_CALLBACK_PLUGINS": str(PLUGIN),
                 "ANSIBLE_CALLBACKS_ENABLED": "line_summary",
                 "ANSIBLE_CONFIG": "ansible.cfg",
-                "ANSIBLE_NOCOLOR": "1",
+                **({"ANSIBLE_FORCE_COLOR": "1", "ANSIBLE_NOCOLOR": ""} if colour else {"ANSIBLE_NOCOLOR": "1"}),
+                "TPMFLEET_SUMMARY_FILE": "summary.json",
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -49,8 +54,12 @@ def summary(tmp_path):
         )
         assert "PLAY RECAP" in done.stdout, done.stdout
         assert "Callback dispatch" not in done.stdout and "Failure using method" not in done.stdout, done.stdout
-        _run, found, said = done.stdout.partition("LINE SUMMARY")
-        return (found + said).strip()
+        last = done.stdout[done.stdout.index("PLAY RECAP") :]
+        found = re.search(r"^.*LINE SUMMARY(?s:.*)", last, re.MULTILINE)
+        written = f"WRITTEN {tmp_path / 'summary.json'}"
+        said = found[0] if found else ""
+        assert not found or written in said, done.stdout
+        return said.replace(written, "").strip()
 
     return run
 
@@ -100,9 +109,10 @@ def test_no_log_stays_unsaid(summary):
 def test_a_batch_that_failed_as_one_is_held_up(summary):
     """The unit that stood for the batch is no worse than the others."""
     tasks = "- name: Enroll\n  ansible.builtin.fail:\n    msg: the service does not answer\n  run_once: true\n"
+    tasks += "  vars:\n    __enroll_failure_kind: again\n"
     assert summary(tasks).splitlines() == [
         "LINE SUMMARY: 0 passed, 0 to pull, 3 held up: nothing is wrong with them, repeat the run",
-        "BATCH stopped at Enroll (Step 3)",
+        "AGAIN: stopped at Enroll (Step 3), for unit-001, unit-002, unit-003",
         "     the service does not answer",
     ]
 
@@ -114,26 +124,149 @@ def test_a_batch_that_failed_holds_up_no_other_batch(summary):
     assert printed.startswith("LINE SUMMARY: 2 passed, 0 to pull, 2 held up")
 
 
+def test_batches_that_never_began_are_not_run(summary):
+    """Ansible ends a play in which a whole batch failed; the units of later batches stand where they stood."""
+    tasks = "- name: Check\n  ansible.builtin.fail:\n    msg: bad\n"
+    printed = summary(tasks, units=4, head="  serial: 2\n").splitlines()
+    assert printed[0].startswith("LINE SUMMARY: 0 passed, 2 to pull, 2 not run")
+
+
 def test_any_error_that_ends_the_batch(summary):
     """Here a unit is at fault, and the others are not."""
-    printed = summary(FAIL.format(msg="bad key"), head="  any_errors_fatal: true\n").splitlines()
+    tasks = FAIL.format(msg="bad key") + DEBUG
+    printed = summary(tasks, head="  any_errors_fatal: true\n").splitlines()
     assert printed[0].startswith("LINE SUMMARY: 0 passed, 1 to pull, 2 held up")
     assert printed[1] == "PULL unit-002: stopped at Check (Step 3)"
 
 
-def test_loop_and_length(summary):
-    """The first item that failed is the reason, and it is cut to one line."""
-    tasks = "- name: Loop\n  ansible.builtin.assert:\n    that: item == 'good'\n    fail_msg: '{{ item * 100 }}'\n"
+def test_the_first_item_of_a_loop_is_the_reason(summary):
+    tasks = "- name: Loop\n  ansible.builtin.assert:\n    that: item == 'good'\n    fail_msg: '{{ item }}'\n"
     printed = summary(tasks + "  loop: [good, bad, worse]\n", units=1).splitlines()
-    assert printed[2].strip() == ("bad" * 100)[:197] + "..."
+    assert printed[2].strip() == "bad"
+
+
+@pytest.mark.parametrize("middle", ["It came about in another way. " * 40, "x" * 2000])
+def test_a_long_reason_keeps_its_first_and_its_last_clause(summary, middle):
+    """They say the cause and the remedy."""
+    printed = summary(FAIL.format(msg=f"'The key is wrong. {middle} Set tpmfleet_key_version.'")).splitlines()[2]
+    assert printed.strip().startswith("The key is wrong. ") and printed.endswith("Set tpmfleet_key_version.")
+    assert len(printed.strip()) <= 400 and "[…]" in printed
 
 
 def test_the_station_is_no_unit(summary):
     tasks = "- name: Read the list\n  ansible.builtin.fail:\n    msg: no such file\n"
     assert summary(tasks, hosts="localhost").splitlines()[:2] == [
         "LINE SUMMARY: 0 passed, 0 to pull",
-        "STATION localhost: stopped at Read the list (Step 3)",
+        "MEND: stopped at Read the list (Step 3)",
     ]
+
+
+DEBUG = "- name: Work\n  ansible.builtin.debug:\n    msg: fine\n- name: Tell\n  ansible.builtin.debug:\n    msg: [a]\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--tags", "enrol"), "0 passed, 0 to pull, 3 not run"),
+        (("--start-at-task", "No such task"), "0 passed, 0 to pull, 3 not run"),
+        (("--start-at-task", "Tell"), "3 passed, 0 to pull"),
+        (("--tags", "work"), "0 passed, 0 to pull, 3 not run"),
+    ],
+)
+@pytest.mark.parametrize("once", ["", "  run_once: true\n"])
+def test_passed_is_who_reached_the_end(summary, arguments, told, once):
+    """Whether each unit or one for all does the last task."""
+    tasks = DEBUG.replace("    msg: fine\n", "    msg: fine\n  tags: work\n") + once
+    printed = summary(tasks, *arguments).splitlines()
+    assert printed[0].startswith(f"LINE SUMMARY: {told}")
+    assert any(line.startswith("NOT RUN unit-001, unit-002, unit-003: ") for line in printed) == ("not run" in told)
+
+
+def test_a_run_with_none_passed_is_not_green(summary):
+    """What it prints in colour."""
+    red, green = "\x1b[0;31m", "\x1b[0;32m"
+    assert summary(DEBUG, colour=True).count(green) and red not in summary(DEBUG, colour=True)
+    assert summary(DEBUG, "--tags", "enrol", colour=True).startswith(f"{red}LINE SUMMARY: 0 passed")
+
+
+def test_an_end_that_is_included_or_rescued_is_an_end(summary, tmp_path):
+    (tmp_path / "more.yml").write_text("- ansible.builtin.debug:\n")
+    assert summary("- ansible.builtin.include_tasks: more.yml\n") == "LINE SUMMARY: 3 passed, 0 to pull"
+    tasks = "- block:\n    - ansible.builtin.fail:\n  rescue:\n    - ansible.builtin.debug:\n    - meta: noop\n"
+    assert summary(tasks) == "LINE SUMMARY: 3 passed, 0 to pull"
+
+
+def test_the_inventory_to_mend_is_said_once_with_the_variable(summary):
+    """Three units, one line; no unit is to be pulled for it."""
+    tasks = "- name: Claim\n  ansible.builtin.assert:\n    that: tpmfleet_master_key | length > 0\n"
+    printed = summary(tasks).splitlines()
+    assert printed == [
+        "LINE SUMMARY: 0 passed, 0 to pull, 3 held up: nothing is wrong with them, mend what is named below, then "
+        "repeat the run",
+        "MEND tpmfleet_master_key: stopped at Claim (Step 3), for unit-001, unit-002, unit-003",
+        "     tpmfleet_master_key is not defined. Set it in the inventory, for all units of this step.",
+    ]
+
+
+def test_a_module_of_the_station_says_which_option_and_the_summary_which_variable(summary):
+    tasks = "- name: Ask\n  tpmfleet.azure_dps.dps_registration_info:\n    registration_ids: [a]\n"
+    tasks += "    connection_string: '{{ tpmfleet_dps_connection_string }}'\n  run_once: true\n  delegate_to: localhost\n"
+    tasks += "  vars:\n    tpmfleet_dps_connection_string: HostName=nonsense\n"
+    printed = summary(tasks).splitlines()
+    assert printed[1].startswith("MEND tpmfleet_dps_connection_string: stopped at Ask (Step 3)")
+    assert printed[2].endswith("It comes from tpmfleet_dps_connection_string.")
+
+
+def test_a_service_that_does_not_answer_is_nobodys_fault(summary):
+    tasks = "- name: Ask\n  tpmfleet.azure_dps.dps_registration_info:\n    registration_ids: [a]\n    retry_budget: 1\n"
+    tasks += "    timeout: 1\n    sas_token: SharedAccessSignature sr=127.0.0.1%3A1&sig=QQ%3D%3D&se=9999999999&skn=a\n"
+    printed = summary(tasks + "  run_once: true\n  delegate_to: localhost\n").splitlines()
+    assert printed[0].endswith("3 held up: nothing is wrong with them, repeat the run"), printed
+    assert printed[1].startswith("AGAIN: stopped at Ask (Step 3)")
+
+
+HOSTILE = """
+- name: Read
+  ansible.builtin.command:
+    argv: [/bin/sh, -c, 'printf "%s" "$0"; exit 1', "{{ words }}"]
+  failed_when: true
+  vars:
+    words: "'tpmfleet_ledger' is undefined"
+  when: inventory_hostname == 'unit-002'
+"""
+
+
+def test_the_words_of_a_device_do_not_change_the_kind(summary):
+    """A result that came from a unit is about that unit, whatever it says."""
+    tasks = HOSTILE + "- ansible.builtin.fail:\n    msg: 'unit-003: said \\x1b[2J\\u202e {{ said }}'\n"
+    tasks += "  when: inventory_hostname == 'unit-003'\n  vars:\n    said: \"'tpmfleet_ledger' is undefined\"\n"
+    printed = summary(tasks.replace("'unit-003: said", '"unit-003: said').replace("}}'\n", '}}"\n'))
+    assert printed.startswith("LINE SUMMARY: 1 passed, 2 to pull"), printed
+    assert "MEND" not in printed and "\x1b" not in printed and "\u202e" not in printed
+    assert "\\x1b[2J\\u202e" in printed
+
+
+def test_a_program_reads_the_same(summary, tmp_path):
+    summary(FAIL.format(msg="its key is on no list"))
+    read = json.loads((tmp_path / "summary.json").read_text())
+    assert read["passed"] == ["unit-001", "unit-003"] and read["held_up"] == read["not_run"] == []
+    assert read["pull"] == [
+        {
+            "unit": "unit-002",
+            "task": "Check",
+            "play": "Step 3",
+            "how": "stopped",
+            "reason": "its key is on no list",
+        }
+    ]
+    assert read["mend"] == read["again"] == read["next"] == [] and read["version"] == 1
+
+
+def test_what_comes_next_is_said_where_all_went_well(summary):
+    tasks = "- name: Tell\n  ansible.builtin.debug:\n    msg: ['unit-001: done', 'NEXT: box the units']\n"
+    tasks += "  run_once: true\n"
+    assert summary(tasks).splitlines()[-1] == "NEXT box the units"
+    assert "NEXT" not in summary(FAIL.format(msg="bad") + tasks)
 
 
 def test_a_run_over_the_station_alone_has_no_summary(summary):

@@ -1,0 +1,21 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which of three kinds a failure is, and how a module on the station says so in its result.
+
+The closing summary (the callback line_summary) reads it. It reads nothing of the kind from a device.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# The unit is to be pulled; the inventory or the station is to be mended; nothing is wrong, so run again.
+UNIT, SETUP, AGAIN = "unit", "setup", "again"
+KINDS = (UNIT, SETUP, AGAIN)
+
+
+def failure(kind: str, option: str | None = None) -> dict[str, Any]:
+    """What a module adds to the result that it fails with; *option* is the module's option that is to be mended."""
+    return {"failure": {"kind": kind, "option": option}}
