@@ -210,7 +210,9 @@ def test_the_inventory_to_mend_is_said_once_with_the_variable(summary):
 
 def test_a_module_of_the_station_says_which_option_and_the_summary_which_variable(summary):
     tasks = "- name: Ask\n  tpmfleet.azure_dps.dps_registration_info:\n    registration_ids: [a]\n"
-    tasks += "    connection_string: '{{ tpmfleet_dps_connection_string }}'\n  run_once: true\n  delegate_to: localhost\n"
+    tasks += (
+        "    connection_string: '{{ tpmfleet_dps_connection_string }}'\n  run_once: true\n  delegate_to: localhost\n"
+    )
     tasks += "  vars:\n    tpmfleet_dps_connection_string: HostName=nonsense\n"
     printed = summary(tasks).splitlines()
     assert printed[1].startswith("MEND tpmfleet_dps_connection_string: stopped at Ask (Step 3)")
