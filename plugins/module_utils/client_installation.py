@@ -12,11 +12,11 @@ import hashlib
 import json
 import os
 import pwd
-import shutil
 import stat
 from typing import Any, Callable
 
 from . import client_files, placement
+from .client import durable
 from .client_files import (
     COMMAND,
     CONFIGURATION_DIRECTORY,
@@ -29,6 +29,8 @@ from .client_files import (
     USER,
 )
 
+# What useradd(8) and its kin replace, and the directory of it.
+ACCOUNTS = ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/etc")
 # run(argv) → exit code, stdout, stderr
 Run = Callable[..., Any]
 
@@ -112,8 +114,8 @@ class Installation:
         wanted = ((os.path.dirname(PROGRAM), 0o755, root), (CONFIGURATION_DIRECTORY, 0o755, root))
         for path, mode, owner in (*wanted, (STATE_DIRECTORY, 0o700, _ids(user))):
             if not os.path.isdir(path):
-                undo.callback(_remove_if_empty, path)
-            _ensure_directory(path, mode, owner)
+                undo.callback(durable.remove_empty_directory, path)
+            durable.make_directory(path, mode, owner)
 
     def _to_start(self, changed: set[str]) -> set[str]:
         """What is to happen to the service after what is *changed*: one that runs knows only what it started with."""
@@ -133,12 +135,12 @@ class Installation:
             placement.apply(self._files)
         except (placement.PlacementError, OSError) as error:
             raise InstallationError(str(error)) from error
-        shutil.rmtree(os.path.dirname(PROGRAM), ignore_errors=True)
-        _remove_if_empty(CONFIGURATION_DIRECTORY)
+        durable.remove_tree(os.path.dirname(PROGRAM))
+        durable.remove_empty_directory(CONFIGURATION_DIRECTORY)
         if self._options["purge"]:
             _shred_directory(STATE_DIRECTORY)
             if _user() is not None:
-                self._command(["userdel", USER])
+                self._account(["userdel", USER])
         self._reload()
         return {}
 
@@ -174,23 +176,26 @@ class Installation:
         if user is None:
             own_group = ["--gid", USER] if _group(USER) is not None else ["--user-group"]
             shell = "/usr/sbin/nologin" if os.path.exists("/usr/sbin/nologin") else "/bin/false"
-            self._command(
+            self._account(
                 ["useradd", "--system", *own_group, "--no-create-home", "--home-dir", STATE_DIRECTORY, "--shell", shell]
                 + [*groups, USER]
             )
-            undo.callback(self._run, ["userdel", USER])
+            undo.callback(self._account, ["userdel", USER], may_fail=True)
         elif not _in_tpm_group(user):
-            self._command(["usermod", "--append", *groups, USER])
-            undo.callback(self._run, ["gpasswd", "--delete", USER, TPM_GROUP])
+            self._account(["usermod", "--append", *groups, USER])
+            undo.callback(self._account, ["gpasswd", "--delete", USER, TPM_GROUP], may_fail=True)
         found = _user()
         if found is None:
             raise InstallationError(f"the user {USER} was made and is not there")
         return found
 
-    def _command(self, argv: list[str]) -> None:
+    def _account(self, argv: list[str], *, may_fail: bool = False) -> None:
+        """Runs a program that changes users or groups, and has what it wrote on the disk."""
         code, out, err = self._run(argv)
-        if code:
+        if code and not may_fail:
             raise InstallationError(f"{argv[0]} failed: {(err or out).strip()}")
+        for path in filter(os.path.exists, ACCOUNTS):
+            durable.sync(path)
 
     def _active(self) -> bool:
         return _systemd_runs() and self._run(["systemctl", "is-active", "--quiet", SERVICE])[0] == 0
@@ -250,29 +255,9 @@ def _link_target(link: str) -> str | None:
 def _set_links(links: dict[str, str | None]) -> None:
     for link, target in links.items():
         if target is None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(link)
-            continue
-        _ensure_directory(os.path.dirname(link), 0o755, None)
-        temporary = f"{link}.new.{os.getpid()}"
-        os.symlink(target, temporary)
-        os.rename(temporary, link)
-
-
-def _ensure_directory(path: str, mode: int, owner: tuple[int, int] | None) -> None:
-    """Makes *path*; with an *owner*, one that is there gets it and the *mode*."""
-    made = not os.path.isdir(path)
-    if made:
-        os.makedirs(path, mode)
-    if owner is not None:
-        os.chown(path, *owner)
-    if made or owner is not None:
-        os.chmod(path, mode)
-
-
-def _remove_if_empty(path: str) -> None:
-    with contextlib.suppress(OSError):
-        os.rmdir(path)
+            durable.remove(link)
+        else:
+            durable.replace_link(link, target)
 
 
 def _shred_directory(path: str) -> None:
@@ -282,7 +267,7 @@ def _shred_directory(path: str) -> None:
             for entry in entries:
                 if entry.is_file(follow_symlinks=False):
                     placement.remove(entry.path, shred=True)
-        shutil.rmtree(path)
+        durable.remove_tree(path)
     except FileNotFoundError:
         pass
     except OSError as error:

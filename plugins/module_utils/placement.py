@@ -11,10 +11,11 @@ name with ``.previous``.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from dataclasses import dataclass, replace
+
+from .client import durable
 
 
 class PlacementError(Exception):
@@ -110,7 +111,7 @@ def apply(placements: list[Placement]) -> None:
             if each.wanted.content is None:
                 remove(each.wanted.path, shred=each.wanted.secret)
             else:
-                write(each.wanted.path, each.wanted.content, each.wanted.mode, each.wanted.owner)
+                durable.replace_file(each.wanted.path, each.wanted.content, each.wanted.mode, each.wanted.owner)
         except OSError as error:
             put_back(done)
             raise PlacementError(f"cannot place {each.wanted.path}: {error.strerror}") from error
@@ -121,10 +122,9 @@ def put_back(placements: list[Placement]) -> None:
     """Makes everything what it was before :func:`apply`."""
     for each in reversed(placements):
         if each.before is not None:
-            write(each.wanted.path, each.before, each.before_mode, each.before_owner)
+            durable.replace_file(each.wanted.path, each.before, each.before_mode, each.before_owner)
         else:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(each.wanted.path)
+            durable.remove(each.wanted.path)
 
 
 def remove(path: str, *, shred: bool) -> None:
@@ -140,29 +140,4 @@ def remove(path: str, *, shred: bool) -> None:
             stream.flush()
             os.fsync(descriptor)
     os.unlink(path)
-
-
-def write(path: str, content: bytes, mode: int, owner: tuple[int, int]) -> None:
-    """Replaces *path* in one step that a power cut cannot halve."""
-    temporary = f"{path}.new.{os.getpid()}"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fchown(descriptor, *owner)
-                os.fchmod(descriptor, mode)
-                os.fsync(descriptor)
-            os.rename(temporary, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
-        directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except FileExistsError as error:
-        raise OSError(error.errno, f"{temporary} is in the way") from error
+    durable.sync_name(path)
