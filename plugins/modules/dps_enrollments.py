@@ -16,7 +16,8 @@ description:
     compared again, and never overwritten blindly.
   - Takes device records as they are. Fields of a device record that are no part of an enrollment are passed over;
     unknown ones are refused by name, since a misspelt field would be ignored for ever.
-  - Two records with one registration ID or one endorsement key are both refused, and nothing of either is written.
+  - Two records with one registration ID, endorsement key, device ID or serial number are both refused, and nothing of
+    either is written.
   - A run that was killed or that failed for some records is completed by the next one.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
@@ -42,12 +43,39 @@ options:
     elements: dict
   manifest:
     description:
-      - A file of such records, one JSON object a line, or CSV where its name ends with C(.csv). It is streamed, so its
-        size does not matter.
+      - A file of such records in one of the formats of O(format). It is streamed, so its size does not matter.
       - In CSV the first line names the columns, an empty cell is a field that is not mentioned, and objects are written
         as JSON.
-      - If any line is wrong nothing is written at all, and every wrong line is told.
+      - Its text is UTF-8, with or without a byte order mark, or UTF-16 with one. A line in another code page is told.
+      - If any line is wrong nothing is written at all, and every wrong line is told, up to 10,000.
     type: path
+  format:
+    description:
+      - What O(manifest) is written in.
+      - V(jsonl) is one JSON object a line. V(json) is an array of objects, such as the cloud's command line prints with
+        C(az iot dps enrollment list), or an object with such an array as C(value); enrollments in it that do not attest
+        by TPM have to be left out.
+      - V(csv) is rows with the names of the columns in the first one. V(keys) is what tools print of endorsement keys
+        (C(tpm2_readpublic), C(tpm2_print), C(tpm_device_provision), PEM), or one key a line.
+      - V(auto) goes by the file's name (C(.csv), C(.tsv), C(.jsonl)) and by how it begins.
+    type: str
+    choices: [auto, jsonl, json, csv, keys]
+    default: auto
+  delimiter:
+    description:
+      - What stands between two cells of CSV. Left out, it is found in the first line.
+    type: str
+    choices: [comma, semicolon, tab]
+  endorsement_key_template:
+    description:
+      - The template from which the TPMs made their endorsement keys. It is needed where O(manifest) or O(enrollments)
+        has the modulus of a key only (a SubjectPublicKeyInfo in PEM or DER, or the modulus itself), for all else of the
+        key is the template's. It is never guessed.
+      - V(tcg) is template L-1 of the TCG for RSA-2048, from which TPMs come with a certificate in NV index 0x01c00002.
+        The keys of the stock SDKs are completed by it as well.
+      - Keys that are a TPM2B_PUBLIC or a TPMT_PUBLIC (base64, base64url or hexadecimal) are whole, and it changes none.
+    type: str
+    choices: [tcg]
   state:
     description:
       - V(present) creates and changes the listed enrollments, V(absent) removes them. Others are left alone.
@@ -269,7 +297,7 @@ problems:
     - place: 17
       registration_id: pump-0017
       field: endorsement_key
-      reason: is not base64 (standard alphabet, padded)
+      reason: "is in no form that is known: neither base64 nor base64url, hexadecimal or PEM"
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -277,6 +305,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.dps.batch import enroll
 from ..module_utils.dps.connection import connection_options, run
 from ..module_utils.dps.enrollment import FIELDS
+from ..module_utils.dps.key_forms import TEMPLATES
+from ..module_utils.lists.rows import DELIMITERS
+from ..module_utils.lists.source import FORMATS
 
 
 def main():
@@ -285,6 +316,9 @@ def main():
             **connection_options(),
             "enrollments": {"type": "list", "elements": "dict"},
             "manifest": {"type": "path"},
+            "format": {"type": "str", "choices": list(FORMATS), "default": "auto"},
+            "delimiter": {"type": "str", "choices": list(DELIMITERS)},
+            "endorsement_key_template": {"type": "str", "choices": list(TEMPLATES), "no_log": False},
             "state": {"type": "str", "choices": ["present", "absent", "exact"], "default": "present"},
             "selector": {
                 "type": "dict",

@@ -12,11 +12,11 @@ author: tpmfleet contributors (@tpmfleet)
 description:
   - Reads the list that came with a shipment of TPMs, checks every line, and takes it into the ledger. From then on
     devices are held against it by M(tpmfleet.azure_dps.device_records).
-  - A list with a bad line is not taken in at all, and every bad line is told. Bad are a key that is not the
-    TPM2B_PUBLIC of an RSA endorsement key in base64, a key that is on the list twice, a key that came with another
-    shipment, and a certificate that is not that key's.
-  - The list may also be a directory of endorsement key certificates, or a file of them. Then each key is rebuilt from
-    its certificate and the TCG's template.
+  - A list with a bad line is not taken in at all, and every bad line is told, up to 10,000. Bad are a key that is no
+    RSA endorsement key in a form that is known, a key, serial number or device ID that is on the list twice, a key that
+    came with another shipment, a certificate that is not that key's, and what a spreadsheet has made of an identity.
+  - The list may also be a directory of endorsement key certificates and keys, or a file of them. From a certificate
+    the key is rebuilt with the TCG's template.
   - Where O(ek_certificate_roots) is given, a certificate on the list that is not trusted is a bad line too.
   - The maker's signature, if there is one, is checked before anything of the list is believed.
   - The file is streamed, so its size does not matter.
@@ -36,21 +36,45 @@ attributes:
 options:
   src:
     description:
-      - The list, where the task runs. Each line is a record with at least C(endorsement_key), the TPM2B_PUBLIC in
-        base64, or C(endorsement_key_certificate), DER in base64. Fields of a device record are kept under their names,
-        others as they are.
-      - In a directory every file is a certificate, DER or PEM, whatever its name is, except C(README*), C(SHA256SUMS*)
-        and hidden files.
+      - The list, where the task runs. Each line is a record with at least C(endorsement_key) or
+        C(endorsement_key_certificate), DER in base64. Fields of a device record are kept under their names, others as
+        they are.
+      - C(endorsement_key) is a TPM2B_PUBLIC or a TPMT_PUBLIC in base64, base64url or hexadecimal, or with
+        O(endorsement_key_template) a SubjectPublicKeyInfo (PEM, or DER in base64 or hexadecimal) or the modulus.
+      - Its text is UTF-8, with or without a byte order mark, or UTF-16 with one. A line in another code page is told.
+      - In a directory every file is a certificate, DER or PEM, or what a tool wrote of an endorsement key, whatever its
+        name is, except C(README*), C(SHA256SUMS*) and hidden files.
     type: path
     required: true
   format:
     description:
-      - JSON Lines, CSV with the names of the columns in its first line, or certificates.
-      - V(auto) takes a directory and a file C(.pem), C(.crt), C(.cer) or C(.der) for certificates, a file C(.csv) for
-        CSV and any other file for JSON Lines.
+      - What O(src) is written in.
+      - V(jsonl) is one JSON object a line. V(json) is an array of objects, such as the cloud's command line prints with
+        C(az iot dps enrollment list), or an object with such an array as C(value).
+      - V(csv) is rows with the names of the columns in the first one. V(certificates) is a directory, or a file of
+        certificates.
+      - V(keys) is what tools print of endorsement keys, that is C(tpm2_readpublic), C(tpm2_print),
+        C(tpm_device_provision), PEM, or one key a line. Where the name of a key is printed with it, as by
+        C(tpm2_readpublic), it has to be the name of that key.
+      - V(auto) takes a directory and a file C(.pem), C(.crt), C(.cer) or C(.der) for certificates, and goes by the name
+        (C(.csv), C(.tsv), C(.jsonl)) and by how it begins for any other file.
     type: str
-    choices: [auto, jsonl, csv, certificates]
+    choices: [auto, jsonl, json, csv, keys, certificates]
     default: auto
+  delimiter:
+    description:
+      - What stands between two cells of CSV. Left out, it is found in the first line.
+    type: str
+    choices: [comma, semicolon, tab]
+  endorsement_key_template:
+    description:
+      - The template from which the TPMs made their endorsement keys. It is needed where the list has the modulus of a
+        key only, for all else of the key is the template's. It is never guessed.
+      - V(tcg) is template L-1 of the TCG for RSA-2048, from which TPMs come with a certificate in NV index 0x01c00002.
+      - Keys that are whole are not changed by it. From a certificate the key is rebuilt with V(tcg) in any case, since
+        that is what it certifies.
+    type: str
+    choices: [tcg]
   columns:
     description:
       - For CSV, which column holds which field, as a mapping of field to column. Other columns keep their names.
@@ -153,7 +177,7 @@ ek_list:
   description: Which list it was, for O(tpmfleet.azure_dps.device_records#module:planned_ek_list).
   returned: success
   type: dict
-  sample: {"src": "/srv/ek-list.csv", "format": "auto", "columns": {}, "maker": "", "batch": "2026-11"}
+  sample: {"src": "/srv/ek-list.csv", "format": "auto", "batch": "2026-11"}
 problems:
   description: Every bad line.
   returned: when lines are bad
@@ -164,7 +188,7 @@ problems:
       where: line 17
       registration_id: null
       field: endorsement_key
-      reason: is not base64 (standard alphabet, padded)
+      reason: "is in no form that is known: neither base64 nor base64url, hexadecimal or PEM"
 """
 
 from pathlib import Path
@@ -172,9 +196,12 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.dps.errors import DpsError
+from ..module_utils.dps.key_forms import TEMPLATES
 from ..module_utils.dps.manifest import refusal
 from ..module_utils.ledger.ek_list import PLANNED_LIST, Intake, ListedKeys, open_list
 from ..module_utils.ledger_module import ledger_option, now, run
+from ..module_utils.lists.rows import DELIMITERS
+from ..module_utils.lists.source import FORMATS
 from ..module_utils.trust.findings import TrustError
 from ..module_utils.trust.list_signature import SUMS, check_signature, signed_sums
 from ..module_utils.trust.listing import CertificateReader
@@ -207,6 +234,7 @@ def take_in(connection, module):
         certificates=CertificateReader(verifier),
         maker=params["maker"],
         batch=params["batch"],
+        template=params["endorsement_key_template"],
     )
     signed = params["signature"] and Path(params["src"]).is_dir()
     source = open_list(params, sums=signed_sums(Path(params["src"]) / SUMS) if signed else None)
@@ -239,7 +267,9 @@ def main():
             **ledger_option(),
             **certificate_options(),
             "src": {"type": "path", "required": True},
-            "format": {"type": "str", "choices": ["auto", "jsonl", "csv", "certificates"], "default": "auto"},
+            "format": {"type": "str", "choices": [*FORMATS, "certificates"], "default": "auto"},
+            "delimiter": {"type": "str", "choices": list(DELIMITERS)},
+            "endorsement_key_template": {"type": "str", "choices": list(TEMPLATES), "no_log": False},
             "columns": {"type": "dict", "default": {}},
             "maker": {"type": "str", "default": ""},
             "batch": {"type": "str", "default": ""},

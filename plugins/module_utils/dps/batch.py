@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..lists.reader import InMemory, Reader
+from ..lists.source import FileSource
 from .apply import Options, Outcome, Plan, Step, apply_plan, make_plan
 from .errors import DpsError
-from .manifest import FileSource, Index, ListSource, refusal
+from .manifest import Index, refusal
 from .planfile import hold_to, write_plan, write_whole
 from .plansummary import summary
 from .progress import Progress
@@ -25,11 +27,15 @@ def enroll(
 ) -> dict[str, Any]:
     """The result of the module. *directory* is where the plan may lie meanwhile."""
     manifest = params["manifest"]
-    source = ListSource(params["enrollments"]) if manifest is None else FileSource(manifest)
+    source: Reader
+    if manifest is None:
+        source = InMemory(params["enrollments"])
+    else:
+        source = FileSource(manifest, form=params["format"], delimiter=params["delimiter"])
     try:
         progress = Progress(params["progress_file"])
         progress.begin("read", None)
-        index = Index(source, on_record=progress.step)
+        index = Index(source, template=params["endorsement_key_template"], on_record=progress.step)
         if index.problems and (manifest is not None or params["state"] == "exact"):
             return refusal(index.problems, total=index.total, word=index.source.word, name=manifest or "enrollments")
         batch = _Batch(service, index, params, progress)

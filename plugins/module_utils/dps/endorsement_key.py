@@ -10,9 +10,10 @@ TPM 2.0 Library, Part 2: 12.2.4 TPMT_PUBLIC, 12.2.5 TPM2B_PUBLIC, 8.3 TPMA_OBJEC
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import struct
+
+from .key_forms import KeyFormError, public_area_in
 
 _RSA, _KEYEDHASH, _ECC, _SYMCIPHER = 0x0001, 0x0008, 0x0023, 0x0025
 _NULL, _AES, _CFB = 0x0010, 0x0006, 0x0043
@@ -25,17 +26,12 @@ class EndorsementKeyError(ValueError):
     """Why something is not an endorsement key that the service takes, as the end of a sentence about it."""
 
 
-def decode_endorsement_key(text: object) -> bytes:
-    """The TPM2B_PUBLIC in the base64 *text*, checked to be an RSA endorsement key."""
-    if not isinstance(text, str) or not text.strip():
-        raise EndorsementKeyError("is empty or not text")
-    compact = "".join(text.split())
-    if compact.startswith("-----BEGIN"):
-        raise EndorsementKeyError("is PEM; the service takes the TPM2B_PUBLIC in base64")
+def decode_endorsement_key(text: object, template: str | None = None) -> bytes:
+    """The TPM2B_PUBLIC that *text* says in one of the forms of :mod:`.key_forms`, checked to be an endorsement key."""
     try:
-        data = base64.b64decode(compact, validate=True)
-    except (binascii.Error, ValueError):
-        raise EndorsementKeyError("is not base64 (standard alphabet, padded)") from None
+        data = public_area_in(text, template)
+    except KeyFormError as error:
+        raise EndorsementKeyError(str(error)) from None
     check_endorsement_key(data)
     return data
 
@@ -47,10 +43,6 @@ def default_registration_id(data: bytes) -> str:
 
 def check_endorsement_key(data: bytes) -> None:
     """Raises EndorsementKeyError unless *data* is the TPM2B_PUBLIC of an RSA restricted decryption key."""
-    if data[:1] == b"\x30":
-        raise EndorsementKeyError("is DER (a certificate or SubjectPublicKeyInfo), not a TPM2B_PUBLIC")
-    if data.startswith(b"-----BEGIN"):
-        raise EndorsementKeyError("is PEM; the service takes the TPM2B_PUBLIC in base64")
     try:
         _check(data)
     except struct.error:
@@ -60,8 +52,6 @@ def check_endorsement_key(data: bytes) -> None:
 def _check(data: bytes) -> None:
     (size,) = struct.unpack_from(">H", data, 0)
     if size != len(data) - 2:
-        if data[:2] == b"\x00\x01" and data[2:4] in (b"\x00\x0b", b"\x00\x0c"):
-            raise EndorsementKeyError("is a TPMT_PUBLIC: the two bytes of the size before it are missing")
         raise EndorsementKeyError(
             f"is not a whole TPM2B_PUBLIC: its size field says {size} bytes and {len(data) - 2} follow"
         )

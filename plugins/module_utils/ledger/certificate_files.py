@@ -2,23 +2,31 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A TPM maker's list that is a directory of endorsement key certificates, or a file of them."""
+"""A TPM maker's list that is a directory of endorsement key certificates and keys, or a file of them."""
 
 from __future__ import annotations
 
 import base64
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from ..dps.errors import DpsError
+from ..lists.reader import Read
+from ..lists.tool_output import is_tool_output, keys_in
+from ..outside.files import FileError, read_file
 from ..trust.certificate import CertificateError
 from ..trust.list_signature import SUMS, sha256
 from ..trust.store import CERTIFICATE_SUFFIXES, encoded_in
 
 # What may lie beside the certificates. Anything else in the directory is taken for one, whatever its name is.
 _BESIDE = (SUMS, "README")
+# A file has a certificate and its chain; one file with the certificates of a whole shipment has no more.
+_MOST_BYTES = 1 << 26
+# The algorithm right behind the head of the sequence; in a certificate there stands its own content.
+_SUBJECT_PUBLIC_KEY_INFO = bytes.fromhex("300d06092a864886f70d010101")
+_PUBLIC_KEY = re.compile(rb"-----BEGIN (?:RSA )?PUBLIC KEY-----")
 
 
 def holds_certificates(path: str) -> bool:
@@ -48,14 +56,18 @@ class CertificateFiles:
         """What people call the certificate that was the *place*-th, from 1."""
         return self._places[place - 1]
 
-    def scan(self) -> Iterator[tuple[int, int, Any, str | None]]:
-        """As the scan of other lists: (0, place, the record, why it cannot be read or None), one a certificate."""
+    def scan(self) -> Iterator[Read]:
+        """As the scan of other lists; a certificate cannot be read again."""
         missing = dict(self._sums or {})
         for file in self._files():
             name = str(file.relative_to(self._base)) if self._base.is_dir() else file.name
             yield from self._read(file, name, missing.pop(name, None))
         for name in missing:
-            yield 0, self._next(name), None, "is in the signed list of files and is not there"
+            yield self._told(name, "is in the signed list of files and is not there")
+
+    def lost(self) -> list[tuple[int, str, str]]:
+        """Nothing: no file tells of another."""
+        return []
 
     def close(self) -> None:
         """Nothing to close."""
@@ -63,7 +75,8 @@ class CertificateFiles:
     def _files(self) -> list[Path]:
         if not self._base.is_dir():
             return [self._base]
-        below = (one for one in self._base.rglob("*") if one.is_file())
+        # A pipe or a socket in it is no certificate either, and told as one.
+        below = (one for one in self._base.rglob("*") if not one.is_dir())
         return sorted(
             one
             for one in below
@@ -71,24 +84,44 @@ class CertificateFiles:
             and not any(part.startswith(".") for part in one.parts[len(self._base.parts) : -1])
         )
 
-    def _read(self, file: Path, name: str, digest: str | None) -> Iterator[tuple[int, int, Any, str | None]]:
+    def _read(self, file: Path, name: str, digest: str | None) -> Iterator[Read]:
         try:
-            content = file.read_bytes()
-            if self._sums is not None and digest != sha256(content):
-                why = "is not in the signed list of files" if digest is None else "was changed since it was signed"
-                yield 0, self._next(name), None, why
-                return
-            encoded = encoded_in(content)
-        except OSError as error:
-            yield 0, self._next(name), None, f"cannot be read: {error.strerror}"
+            content = read_file(file, most=_MOST_BYTES)
+        except FileError as error:
+            yield self._told(name, str(error))
             return
+        if self._sums is not None and digest != sha256(content):
+            why = "is not in the signed list of files" if digest is None else "was changed since it was signed"
+            yield self._told(name, why)
+            return
+        if _has_keys(content):
+            found = keys_in(content)
+            for number, (record, reasons) in enumerate(found, start=1):
+                called = f"{name} ({number})" if len(found) > 1 else name
+                yield Read(0, self._next(called), record, reasons)
+            return
+        try:
+            encoded = encoded_in(content)
         except CertificateError as error:
-            yield 0, self._next(name), None, str(error)
+            yield self._told(name, str(error))
             return
         for number, data in enumerate(encoded, start=1):
             called = f"{name} ({number})" if len(encoded) > 1 else name
-            yield 0, self._next(called), {"endorsement_key_certificate": base64.b64encode(data).decode("ascii")}, None
+            record = {"endorsement_key_certificate": base64.b64encode(data).decode("ascii")}
+            yield Read(0, self._next(called), record, [])
+
+    def _told(self, name: str, reason: str) -> Read:
+        return Read(0, self._next(name), None, [("", reason)])
 
     def _next(self, name: str) -> int:
         self._places.append(name)
         return len(self._places)
+
+
+def _has_keys(content: bytes) -> bool:
+    """Whether a file has keys rather than certificates. A certificate in DER is one of a key too, in other words."""
+    if content[:1] == b"\x30":
+        return _SUBJECT_PUBLIC_KEY_INFO in content[:32]
+    if b"-----BEGIN" in content:
+        return _PUBLIC_KEY.search(content) is not None and b"-----BEGIN CERTIFICATE-----" not in content
+    return is_tool_output(content[:4096])

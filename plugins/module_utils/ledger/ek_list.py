@@ -6,23 +6,32 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Union
 
 from ..dps.endorsement_key import EndorsementKeyError, decode_endorsement_key, default_registration_id
-from ..dps.manifest import FileSource, Problem
+from ..dps.enrollment import registration_id_fault
+from ..dps.manifest import Problem
+from ..lists.reader import MOST_PROBLEMS
+from ..lists.source import FileSource
 from ..trust.listing import CertificateReader
 from .certificate_files import CertificateFiles, holds_certificates
 from .database import LISTED_KEYS, sqlalchemy
 
 CERTIFICATE = "endorsement_key_certificate"
 # What a module says of a list that it would take in, for another one to hold devices against.
-PLANNED_LIST = ("src", "format", "columns", "maker", "batch")
+PLANNED_LIST = ("src", "format", "delimiter", "columns", "endorsement_key_template", "maker", "batch")
 _CHUNK = 500
 # So many remarks are kept; they are about certificates that were taken in all the same.
 _REMARKS = 100
+
+# What no two of the TPMs on a list may share beside their key.
+_IDENTITIES = ("device_id", "serial_number", "tpm_serial_number", "registration_id")
+# What a column of the ledger has room for.
+_MOST_NAME = 255
 
 Source = Union[FileSource, CertificateFiles]
 Reasons = list[tuple[str, str]]
@@ -72,15 +81,18 @@ class ListedKeys:
             )
 
 
-def checked_entry(record: Any, maker: str, batch: str) -> tuple[dict[str, Any] | None, Reasons]:
+def checked_entry(
+    record: Any, maker: str, batch: str, template: str | None = None
+) -> tuple[dict[str, Any] | None, Reasons]:
     """(The entry of a list's record, or None; why not, as pairs of field and reason).
 
-    A device record's fields are taken as they are, so that one station's export is another one's list.
+    A device record's fields are taken as they are, so that one station's export is another one's list. *template* is
+    what a key is completed with of which the record has the modulus only.
     """
     if not isinstance(record, Mapping):
         return None, [("", "is not an object")]
     try:
-        key = decode_endorsement_key(record.get("endorsement_key"))
+        key = decode_endorsement_key(record.get("endorsement_key"), template)
     except EndorsementKeyError as error:
         return None, [("endorsement_key", str(error))]
     digest = hashlib.sha256(key).hexdigest()
@@ -89,13 +101,27 @@ def checked_entry(record: Any, maker: str, batch: str) -> tuple[dict[str, Any] |
         return None, [("endorsement_key_sha256", "is not the SHA-256 of endorsement_key")]
     entry = {
         **record,
-        "endorsement_key": "".join(str(record["endorsement_key"]).split()),
+        "endorsement_key": base64.b64encode(key).decode("ascii"),
         "endorsement_key_sha256": digest,
         "registration_id": record.get("registration_id") or default_registration_id(key),
         "maker": maker or str(record.get("maker") or ""),
         "batch": batch or str(record.get("batch") or ""),
     }
-    return entry, []
+    return entry, _faults(entry)
+
+
+def _faults(entry: Mapping[str, Any]) -> Reasons:
+    """What the ledger has no room for, or what its reader would fall over."""
+    fault = registration_id_fault(entry["registration_id"])
+    found = [("registration_id", fault)] if fault else []
+    for name in ("maker", "batch"):
+        if len(entry[name]) > _MOST_NAME:
+            found.append((name, f"has {len(entry[name]):,} characters; {_MOST_NAME} are the most"))
+        elif not entry[name].isprintable():
+            found.append((name, "holds characters that nobody can see"))
+    if not isinstance(entry.get(CERTIFICATE), (str, type(None))):
+        found.append((CERTIFICATE, "is not text"))
+    return found
 
 
 def open_list(params: Mapping[str, Any], *, sums: Mapping[str, str] | None = None) -> Source:
@@ -109,7 +135,8 @@ def open_list(params: Mapping[str, Any], *, sums: Mapping[str, str] | None = Non
     return FileSource(
         src,
         kind="EK list",
-        csv_rows=None if form == "auto" else form == "csv",
+        form=form,
+        delimiter=params["delimiter"],
         columns={field: str(column) for field, column in params["columns"].items()},
         one_of=("endorsement_key", CERTIFICATE),
     )
@@ -123,12 +150,19 @@ class Intake:
     """
 
     def __init__(
-        self, listed: ListedKeys, *, certificates: CertificateReader, maker: str = "", batch: str = ""
+        self,
+        listed: ListedKeys,
+        *,
+        certificates: CertificateReader,
+        maker: str = "",
+        batch: str = "",
+        template: str | None = None,
     ) -> None:
         self._listed = listed
         self._certificates = certificates
         self._maker = maker
         self._batch = batch
+        self._template = template
         self.problems: list[Problem] = []
         self.remarks: list[Problem] = []
         self.total = 0
@@ -138,16 +172,17 @@ class Intake:
 
     def take_in(self, source: Source, *, at: str) -> None:
         """Reads the whole list. The caller rolls back if there are problems; *at* is the time that is noted."""
-        seen: dict[bytes, int] = {}
+        seen: dict[str, dict[bytes, int]] = {name: {} for name in ("endorsement_key", *_IDENTITIES)}
         for chunk in self._chunks(source):
             self.total += len(chunk)
             fresh, certified = [], []
             known = self._listed.entries([entry["endorsement_key_sha256"] for _place, entry, _why in chunk if entry])
             for place, entry, problems in chunk:
+                if entry:
+                    problems = [*problems, *_twins(entry, place, seen, source)]
                 if entry and not problems:
                     listed = known.get(entry["endorsement_key_sha256"])
-                    first = seen.setdefault(_digest(entry), place)
-                    problems = self._contradictions(entry, listed, source.where(first) if first != place else None)
+                    problems = self._contradictions(entry, listed)
                     if listed is None:
                         fresh.append(entry)
                     elif entry.get(CERTIFICATE) and not listed.get(CERTIFICATE):
@@ -159,11 +194,21 @@ class Intake:
                 self._listed.add(fresh, taken_in=at)
                 for entry in certified:
                     self._listed.replace(entry)
+            if len(self.problems) >= MOST_PROBLEMS:
+                told = f"is the last one that was read: the list has {MOST_PROBLEMS:,} problems or more"
+                self.problems += self._told(source, chunk[-1][0], None, [("", told)])
+                return
+        for place, field, reason in source.lost():
+            self.problems += self._told(source, place, None, [(field, reason)])
 
     def _chunks(self, source: Source) -> Iterator[list[tuple[int, dict[str, Any] | None, Reasons]]]:
-        chunk = []
-        for _position, place, record, fault in source.scan():
-            chunk.append((place, *((None, [("", fault)]) if fault else self._checked(record, place, source))))
+        chunk: list[tuple[int, dict[str, Any] | None, Reasons]] = []
+        for _position, place, record, wrong in source.scan():
+            if record is None:
+                chunk.append((place, None, wrong or [("", "is not an object")]))
+            else:
+                entry, more = self._checked(record, place, source)
+                chunk.append((place, entry, [*wrong, *more]))
             if len(chunk) == _CHUNK:
                 yield chunk
                 chunk = []
@@ -172,7 +217,7 @@ class Intake:
 
     def _checked(self, record: Any, place: int, source: Source) -> tuple[dict[str, Any] | None, Reasons]:
         if not isinstance(record, Mapping) or not record.get(CERTIFICATE):
-            return checked_entry(record, self._maker, self._batch)
+            return checked_entry(record, self._maker, self._batch, self._template)
         listed = self._certificates.read(record)
         if len(self.remarks) < _REMARKS:
             self.remarks += self._told(source, place, None, listed.remarks)
@@ -180,7 +225,7 @@ class Intake:
             self.passed_over += 1
         if not listed.record.get("endorsement_key"):
             return None, listed.problems
-        entry, problems = checked_entry(listed.record, self._maker, self._batch)
+        entry, problems = checked_entry(listed.record, self._maker, self._batch, self._template)
         return entry, problems or listed.problems
 
     @staticmethod
@@ -189,9 +234,7 @@ class Intake:
         return [Problem(place, name, field, reason, source.where(place)) for field, reason in reasons]
 
     @staticmethod
-    def _contradictions(entry: Mapping[str, Any], listed: Mapping[str, Any] | None, twin: str | None) -> Reasons:
-        if twin:
-            return [("endorsement_key", f"is also that of {twin}: no two TPMs have one endorsement key")]
+    def _contradictions(entry: Mapping[str, Any], listed: Mapping[str, Any] | None) -> Reasons:
         if listed and (listed["maker"], listed["batch"]) != (entry["maker"], entry["batch"]):
             where = f"batch '{listed['batch']}' of '{listed['maker']}'"
             return [("endorsement_key", f"was listed before, in {where}: no two TPMs have one endorsement key")]
@@ -201,7 +244,11 @@ class Intake:
 def take_in_planned(connection: Any, params: Mapping[str, Any], *, at: str) -> None:
     """Takes in the list that *params* (PLANNED_LIST) name, which was checked when it was planned."""
     intake = Intake(
-        ListedKeys(connection), certificates=CertificateReader(None), maker=params["maker"], batch=params["batch"]
+        ListedKeys(connection),
+        certificates=CertificateReader(None),
+        maker=params["maker"],
+        batch=params["batch"],
+        template=params["endorsement_key_template"],
     )
     source = open_list(params)
     try:
@@ -210,6 +257,28 @@ def take_in_planned(connection: Any, params: Mapping[str, Any], *, at: str) -> N
         source.close()
 
 
-def _digest(entry: Mapping[str, Any]) -> bytes:
+def _twins(entry: Mapping[str, Any], place: int, seen: dict[str, dict[bytes, int]], source: Source) -> Reasons:
+    """What *entry* shares with an earlier one; *seen* has the first place of each value of each field."""
     # Half the memory of the text, for a list of a million.
-    return bytes.fromhex(entry["endorsement_key_sha256"])
+    values = {"endorsement_key": bytes.fromhex(entry["endorsement_key_sha256"])}
+    for name in _IDENTITIES:
+        value = entry.get(name)
+        # The default registration ID follows from the key.
+        if value and not (name == "registration_id" and value == _default_id(entry)):
+            text = str(value).lower() if name == "registration_id" else str(value)
+            values[name] = hashlib.blake2b(text.encode(), digest_size=16).digest()
+    found = []
+    for name, value in values.items():
+        first = seen[name].setdefault(value, place)
+        if first != place:
+            words = name.replace("_id", " ID").replace("_", " ").replace("tpm ", "TPM ")
+            also = f"is also that of {source.where(first)}"
+            found.append((name, f"{also}: no two TPMs have one {words}"))
+            if name == "endorsement_key":
+                break
+    return found
+
+
+def _default_id(entry: Mapping[str, Any]) -> str:
+    digest = bytes.fromhex(entry["endorsement_key_sha256"])
+    return base64.b32encode(digest).decode("ascii").rstrip("=").lower()

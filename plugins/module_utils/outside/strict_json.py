@@ -22,7 +22,7 @@ MOST_BYTES = 1 << 20
 # A signed or unsigned number of 64 bits is all that a database, a service or another language can be trusted with.
 _LEAST_NUMBER, _MOST_NUMBER = -(1 << 63), (1 << 64) - 1
 _MOST_DIGITS = 40
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
 
 
 class JsonError(ValueError):

@@ -186,7 +186,8 @@ def test_a_check_of_several_steps_holds_devices_against_the_list_that_is_not_tak
     path.write_text(f"EK_PUB\n{unit(1)['endorsement_key']}\n")
     options = {"columns": {"endorsement_key": "EK_PUB"}, "maker": "M", "batch": "1"}
     planned = run_module("ek_list", check=True, ledger=ledger, src=str(path), **options)["ek_list"]
-    assert planned == {"src": str(path), "format": "auto", **options}
+    found = {"format": "auto", "delimiter": None, "endorsement_key_template": None}
+    assert planned == {"src": str(path), **found, **options}
     held = {"ek_list_policy": "required", "planned_ek_list": planned}
     verdicts = take(unit(1), unit(2), check=True, **held)["verdicts"]
     assert [one["accepted"] for one in verdicts.values()] == [True, False]

@@ -47,9 +47,10 @@ def actions(result):
 
 
 def test_check_mode_predicts_and_a_second_run_changes_nothing(dps, enroll, records):
-    predicted = enroll(records(12, serial_number="SN"), check=True, diff=True)
+    named = [{**record, "serial_number": f"SN-{number}"} for number, record in enumerate(records(12))]
+    predicted = enroll(named, check=True, diff=True)
     assert dps.control("GET", "stats")["enrollments"] == 0
-    made = enroll(records(12, serial_number="SN"), diff=True)
+    made = enroll(named, diff=True)
     assert predicted == made and made["changed"]
     assert made["counts"] == {"created": 12, "updated": 0, "deleted": 0, "unchanged": 0, "failed": 0, "total": 12}
     assert [one["registration_id"] for one in made["results"]] == [f"unit-{number}" for number in range(12)]

@@ -91,11 +91,13 @@ def test_every_bad_line_is_told_and_nothing_is_taken_in(take_in, lines, make_ek,
     result = take_in(path)
     found = told(result)
     assert list(found) == ["line 2", "line 3", "line 4", "line 5", "line 6", "line 7"]
-    assert found["line 2"] == "endorsement_key is not base64 (standard alphabet, padded)"
+    assert found["line 2"] == (
+        "endorsement_key is in no form that is known: neither base64 nor base64url, hexadecimal or PEM"
+    )
     assert "is ECC" in found["line 3"]
     assert found["line 5"] == "endorsement_key is also that of line 1: no two TPMs have one endorsement key"
     assert "cut short" in found["line 7"]
-    assert "6 of 7 lines of" in result["msg"] and "line 2: endorsement_key is not base64" in result["msg"]
+    assert "6 of 7 lines of" in result["msg"] and "line 2: endorsement_key is in no form" in result["msg"]
     assert take_in(lines({"endorsement_key": good}))["added"] == 1
 
 
@@ -316,12 +318,20 @@ def test_a_byte_order_mark_and_the_line_ends_of_other_systems_are_no_obstacle(ta
 @pytest.mark.parametrize(
     ("head", "columns", "words"),
     [
-        ("SERIAL,N", {"endorsement_key": "EK_PUB"}, "has no column EK_PUB. Its columns are SERIAL, N."),
-        ("SERIAL,N", {}, "has no column endorsement_key or endorsement_key_certificate. Its columns are SERIAL, N."),
-        ("endorsement_key;N", {}, "Its columns are endorsement_key;N."),
+        (
+            "SERIAL,N",
+            {"endorsement_key": "EK_PUB"},
+            "has no column EK_PUB. Its columns are SERIAL, N (by the delimiter comma).",
+        ),
+        (
+            "SERIAL,N",
+            {},
+            "has no column endorsement_key or endorsement_key_certificate. Its columns are SERIAL, N (by the delimiter comma).",
+        ),
+        ("KEY;N", {}, "Its columns are KEY, N (by the delimiter semicolon)."),
         ("EK,EK", {"endorsement_key": "EK"}, "has more than one column endorsement_key."),
         ("EK,endorsement_key", {"endorsement_key": "EK"}, "has more than one column endorsement_key."),
-        ('"EK', {}, "The first line of the EK list"),
+        ('"EK', {}, "has a first line that is no row of CSV"),
     ],
 )
 def test_a_head_that_does_not_name_the_columns_is_told(take_in, csv_file, make_ek, head, columns, words):

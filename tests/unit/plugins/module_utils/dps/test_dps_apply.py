@@ -18,15 +18,23 @@ import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps import apply
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.apply import Options, apply_plan, make_plan
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.errors import DpsError
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.manifest import Index, ListSource
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.manifest import Index
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.pacing import Pacer
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.lists.reader import InMemory
 
 
 @pytest.fixture
 def records(make_ek):
-    def make(count, first=0, **fields):
+    def make(count, first=0, device_id=None, **fields):
+        # No two devices have one device ID.
+        own = {} if device_id is None else {"device_id": device_id}
         return [
-            {"registration_id": f"unit-{number}", "endorsement_key": make_ek(number), **fields}
+            {
+                "registration_id": f"unit-{number}",
+                "endorsement_key": make_ek(number),
+                **{name: f"{value}-{number}" for name, value in own.items()},
+                **fields,
+            }
             for number in range(first, first + count)
         ]
 
@@ -39,7 +47,7 @@ def run(service):
 
     def do(records, options=None, *, between=lambda: None, **keywords):
         options = options or Options()
-        index = Index(ListSource(records))
+        index = Index(InMemory(records))
         steps, outcomes = [], []
         plan = make_plan(service, index, options, on_step=steps.append)
         between()
@@ -97,18 +105,18 @@ def test_what_changed_since_the_plan_is_planned_anew(service, run, records):
         service.put_enrollment({**taken, "optionalDeviceInformation": {"theirs": 1}}, etag=taken["etag"])
         service.delete_enrollment("unit-1")
         same = service.enrollment("unit-2")
-        service.put_enrollment({**same, "deviceId": "after"}, etag=same["etag"])
+        service.put_enrollment({**same, "deviceId": "after-2"}, etag=same["etag"])
 
     _counts, done = run(records(12, device_id="after"), between=others)
     assert done == {**{f"unit-{n}": "updated" for n in range(12)}, "unit-1": "created", "unit-2": "unchanged"}
     after = service.enrollment("unit-0")
-    assert (after["deviceId"], after["optionalDeviceInformation"]) == ("after", {"theirs": 1})
+    assert (after["deviceId"], after["optionalDeviceInformation"]) == ("after-0", {"theirs": 1})
 
 
 def test_what_appeared_since_the_plan_is_not_overwritten(service, run, records):
     def others():
         run_other = records(3)
-        index = Index(ListSource(run_other))
+        index = Index(InMemory(run_other))
         for number in index.numbers():
             step = apply.plan_record(number, index.wanted(number), None, Options())
             service.put_enrollment({**step.document, "deviceId": "theirs"}, etag=None)
@@ -171,7 +179,7 @@ def test_two_at_once_on_the_same_records_end_whole(dps, service, run, records):
     dones = []
 
     def one(value):
-        index = Index(ListSource(records(60, device_id=value)))
+        index = Index(InMemory(records(60, device_id=value)))
         outcomes = []
         plan = make_plan(service, index, Options())
         barrier.wait()
@@ -207,8 +215,9 @@ def test_an_update_without_a_key_is_one_and_a_creation_is_not(run, records):
 APPLY = """
 import sys
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps import apply, credentials, manifest, service
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.lists import source
 client = service.Service(credentials.parse_connection_string(sys.argv[1]), ca_file=sys.argv[2])
-index = manifest.Index(manifest.FileSource(sys.argv[3]))
+index = manifest.Index(source.FileSource(sys.argv[3]))
 plan = apply.make_plan(client, index, apply.Options())
 print("planned", flush=True)
 outcomes = []
@@ -244,7 +253,7 @@ def test_a_run_that_is_killed_anywhere_is_completed_by_the_next(dps, service, ru
     before = dps.control("GET", "stats")["enrollments"]
     assert 300 < before < 1500, f"seed {seed}: no run was killed half-way"
     done_before = {
-        one["registrationId"]: one["etag"] for page in service.pages() for one in page if one.get("deviceId") == "d"
+        one["registrationId"]: one["etag"] for page in service.pages() for one in page if one.get("deviceId")
     }
     counts, done = run(wanted)
     assert counts["create"] == 1500 - before, f"seed {seed}"
@@ -254,7 +263,7 @@ def test_a_run_that_is_killed_anywhere_is_completed_by_the_next(dps, service, ru
     assert all(service.enrollment(one)["etag"] == done_before[one] for one in list(done_before)[::50])
     assert counted(run(wanted)[1]) == {"unchanged": 1500}
     found = [document for page in service.pages() for document in page]
-    assert len(found) == 1500 and {document["deviceId"] for document in found} == {"d"}
+    assert len(found) == 1500 and all(one["deviceId"] == f"d-{one['registrationId'][5:]}" for one in found)
 
 
 def test_two_processes_at_once_on_overlapping_sets_end_whole(dps, service, run, records, tmp_path):
@@ -278,11 +287,14 @@ def test_two_processes_at_once_on_overlapping_sets_end_whole(dps, service, run, 
     for number in range(750):
         one = found[f"unit-{number}"]
         both = ("a", "b") if 250 <= number < 500 else ("a",) if number < 250 else ("b",)
-        assert one["deviceId"] in both and one["attestation"]["tpm"]["endorsementKey"] == keys[number]
+        assert (
+            one["deviceId"] in [f"{which}-{number}" for which in both]
+            and one["attestation"]["tpm"]["endorsementKey"] == keys[number]
+        )
     # Whoever comes last has his way, and leaves the rest alone.
     assert "failed" not in counted(run(first)[1])
-    assert {service.enrollment(f"unit-{number}")["deviceId"] for number in (250, 499)} == {"a"}
-    assert service.enrollment("unit-500")["deviceId"] == "b"
+    assert {service.enrollment(f"unit-{number}")["deviceId"] for number in (250, 499)} == {"a-250", "a-499"}
+    assert service.enrollment("unit-500")["deviceId"] == "b-500"
 
 
 def test_a_share_of_the_quota_leaves_the_rest_to_the_devices(dps, service, records):
@@ -290,7 +302,7 @@ def test_a_share_of_the_quota_leaves_the_rest_to_the_devices(dps, service, recor
     dps.settings(throttle=True, operations_per_window=40, window_seconds=2.0)
     dps.control("DELETE", "quotas")
     service.pacer = Pacer(0.5)
-    index = Index(ListSource(records(900)))
+    index = Index(InMemory(records(900)))
     plan = make_plan(service, index, Options())
     ended = threading.Event()
     answers = []

@@ -11,7 +11,9 @@ import json
 
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.errors import DpsError
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.manifest import FileSource, Index, ListSource
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.manifest import Index
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.lists.reader import InMemory
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.lists.source import FileSource
 
 
 @pytest.fixture
@@ -64,12 +66,12 @@ def test_csv_says_the_same(tmp_path, records):
                     json.dumps(record["initial_twin"], indent=1),
                     "; ".join(record.get("iot_hubs", [])),
                     "TRUE" if record.get("iot_edge") else "",
-                    "SN 1",
+                    f"SN {record['registration_id']}",
                 ]
             )
     index = Index(FileSource(str(path)))
     assert index.problems == []
-    from_list = Index(ListSource(records))
+    from_list = Index(InMemory(records))
     assert [index.wanted(number) for number in index.numbers()] == [
         from_list.wanted(number) for number in from_list.numbers()
     ]
@@ -108,7 +110,7 @@ def test_a_truncated_file_is_told_as_such(tmp_path, records):
 def test_duplicates_are_refused_both(tmp_path, records, as_file):
     records[4]["registration_id"] = "UNIT-1"
     records[5]["endorsement_key"] = records[0]["endorsement_key"]
-    source = ListSource(records)
+    source = InMemory(records)
     if as_file:
         source = write(tmp_path / "m.jsonl", [json.dumps(record) for record in records])
     index = Index(source)
@@ -126,17 +128,17 @@ def test_duplicates_are_refused_both(tmp_path, records, as_file):
 
 def test_a_bad_record_still_spoils_its_double(records):
     records[1].update(registration_id="unit-0", colour="red")
-    assert wanted_ids(Index(ListSource(records))) == ["unit-2", "unit-3", "unit-4", "unit-5"]
+    assert wanted_ids(Index(InMemory(records))) == ["unit-2", "unit-3", "unit-4", "unit-5"]
 
 
 def test_three_of_a_kind_are_all_refused(records):
     for record in records[:3]:
         record["registration_id"] = "same"
-    assert wanted_ids(Index(ListSource(records))) == ["unit-3", "unit-4", "unit-5"]
+    assert wanted_ids(Index(InMemory(records))) == ["unit-3", "unit-4", "unit-5"]
 
 
 def test_the_same_record_twice_is_told_once_for_each(records):
-    index = Index(ListSource([*records, records[0]]))
+    index = Index(InMemory([*records, records[0]]))
     assert sorted(told(index)) == [(1, "unit-0", "registration_id"), (7, "unit-0", "registration_id")]
 
 
