@@ -326,7 +326,7 @@ def test_a_byte_order_mark_and_the_line_ends_of_other_systems_are_no_obstacle(ta
         (
             "SERIAL,N",
             {},
-            "has no column endorsement_key or endorsement_key_certificate. Its columns are SERIAL, N (by the delimiter comma).",
+            "has no column endorsement_key or endorsement_key_certificate. Its columns are SERIAL, N (by the",
         ),
         ("KEY;N", {}, "Its columns are KEY, N (by the delimiter semicolon)."),
         ("EK,EK", {"endorsement_key": "EK"}, "has more than one column endorsement_key."),
