@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -44,6 +45,12 @@ def make_verifier(module: AnsibleModule) -> Verifier:
             tolerated=params["ek_certificate_tolerated"],
         )
     )
+
+
+def warn_of_notes(module: AnsibleModule, notes: Iterable[str]) -> None:
+    """Tells what is news of a whole run, of its roots and of its makers, and not of a unit."""
+    for note in notes:
+        module.warn(note)
 
 
 def run(module: AnsibleModule, function: Callable[[], dict[str, Any]]) -> None:

@@ -151,7 +151,7 @@ from ..module_utils.ledger.judgement import LIST_POLICIES, Step
 from ..module_utils.ledger_module import ledger_option, now, run
 from ..module_utils.record import STEPS
 from ..module_utils.trust.policy import POLICIES, CertificatePolicy
-from ..module_utils.trust_module import certificate_options, make_verifier
+from ..module_utils.trust_module import certificate_options, make_verifier, warn_of_notes
 
 
 def certificate_policy(module):
@@ -176,16 +176,18 @@ def take(connection, module):
         return {"failed": True, "msg": f"{len(nameless)} of {len(params['records'])} records have no host."}
     if module.check_mode and params["planned_ek_list"]:
         take_in_planned(connection, params["planned_ek_list"], at=now())
+    policy = certificate_policy(module)
     step = Step(
         connection,
         step=params["step"],
         station=params["station"],
         at=now(),
         list_policy=params["ek_list_policy"],
-        certificates=certificate_policy(module),
+        certificates=policy,
     )
     verdicts = step.take(params["records"])
     warn_of_remarks(module, verdicts)
+    warn_of_notes(module, policy.notes)
     changed = {host: verdict for host, verdict in verdicts.items() if verdict.changed}
     result = {"changed": bool(changed), "verdicts": {host: one.as_result() for host, one in verdicts.items()}}
     if module._diff:

@@ -219,7 +219,7 @@ certificates:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.trust.verification import read_candidate
-from ..module_utils.trust_module import certificate_options, make_verifier, run
+from ..module_utils.trust_module import certificate_options, make_verifier, run, warn_of_notes
 
 
 def verify(module):
@@ -234,6 +234,7 @@ def verify(module):
             chain = [*chain, *beside]
         verdict = verifier.verify(certificate, chain=chain, endorsement_key=one["endorsement_key"])
         found.append({"name": name, **verdict.as_result()})
+    warn_of_notes(module, verifier.notes)
     return {"changed": False, "trusted": all(one["trusted"] for one in found), "certificates": found}
 
 

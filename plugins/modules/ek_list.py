@@ -205,7 +205,7 @@ from ..module_utils.lists.source import FORMATS
 from ..module_utils.trust.findings import TrustError
 from ..module_utils.trust.list_signature import SUMS, check_signature, signed_sums
 from ..module_utils.trust.listing import CertificateReader
-from ..module_utils.trust_module import certificate_options, make_verifier
+from ..module_utils.trust_module import certificate_options, make_verifier, warn_of_notes
 
 
 def signed_by(params):
@@ -246,6 +246,8 @@ def take_in(connection, module):
         raise DpsError(f"The list {params['src']} is empty.", hint="Was it cut short on its way?")
     if intake.problems:
         return refusal(intake.problems, total=intake.total, word=source.word, name=params["src"])
+    if verifier:
+        warn_of_notes(module, verifier.notes)
     if intake.remarks:
         first = intake.remarks[0].told(source.word)
         module.warn(f"There are remarks on certificates of {params['src']}. The first is on {first}. See remarks.")

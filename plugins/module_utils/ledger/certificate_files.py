@@ -11,19 +11,21 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from ..dps.errors import DpsError
 from ..lists.reader import Read
 from ..lists.tool_output import is_tool_output, keys_in
 from ..outside.files import FileError, read_file
-from ..trust.certificate import CertificateError
+from ..trust.certificate import CertificateError, read_certificate
+from ..trust.encodings import certificates_of
 from ..trust.list_signature import SUMS, sha256
-from ..trust.store import CERTIFICATE_SUFFIXES, encoded_in
+from ..trust.store import CERTIFICATE_SUFFIXES
 
 # What may lie beside the certificates. Anything else in the directory is taken for one, whatever its name is.
 _BESIDE = (SUMS, "README")
-# A file has a certificate and its chain; one file with the certificates of a whole shipment has no more.
-_MOST_BYTES = 1 << 26
+# A file has a certificate and its chain, or the certificates of a whole shipment; larger ones come in several files.
+_MOST_BYTES = 16 << 20
 # The algorithm right behind the head of the sequence; in a certificate there stands its own content.
 _SUBJECT_PUBLIC_KEY_INFO = bytes.fromhex("300d06092a864886f70d010101")
 _PUBLIC_KEY = re.compile(rb"-----BEGIN (?:RSA )?PUBLIC KEY-----")
@@ -101,13 +103,16 @@ class CertificateFiles:
                 yield Read(0, self._next(called), record, reasons)
             return
         try:
-            encoded = encoded_in(content)
+            encoded = certificates_of(content, most=_MOST_BYTES)
         except CertificateError as error:
             yield self._told(name, str(error))
             return
-        for number, data in enumerate(encoded, start=1):
-            called = f"{name} ({number})" if len(encoded) > 1 else name
-            record = {"endorsement_key_certificate": base64.b64encode(data).decode("ascii")}
+        certificates, authorities = _parted(encoded)
+        for number, data in enumerate(certificates, start=1):
+            called = f"{name} ({number})" if len(certificates) > 1 else name
+            record: dict[str, Any] = {"endorsement_key_certificate": _text(data)}
+            if authorities:
+                record["endorsement_key_certificate_chain"] = [_text(one) for one in authorities]
             yield Read(0, self._next(called), record, [])
 
     def _told(self, name: str, reason: str) -> Read:
@@ -125,3 +130,22 @@ def _has_keys(content: bytes) -> bool:
     if b"-----BEGIN" in content:
         return _PUBLIC_KEY.search(content) is not None and b"-----BEGIN CERTIFICATE-----" not in content
     return is_tool_output(content[:4096])
+
+
+def _parted(encoded: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """(Certificates of TPMs, the authorities' that lie with them in one file and belong to each)."""
+    parts: tuple[list[bytes], list[bytes]] = ([], [])
+    for data in encoded:
+        parts[_is_authority(data)].append(data)
+    return parts if parts[0] else (encoded, [])
+
+
+def _is_authority(data: bytes) -> bool:
+    try:
+        return read_certificate(data).is_ca
+    except CertificateError:
+        return False
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

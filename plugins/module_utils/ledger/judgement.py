@@ -12,6 +12,7 @@ from typing import Any
 
 from ..places import places_left, with_place, without_places
 from ..record import VERIFIED, called, has_another_tpm, merged, outcome_state, with_step, without_tpm
+from ..trust.makers import is_software
 from ..trust.policy import CertificatePolicy, Judged
 from .devices import Devices, identity, twins
 from .ek_list import ListedKeys
@@ -244,7 +245,8 @@ class Step:
 
     @staticmethod
     def _software_tpm(said: Mapping[str, Any], judged: Judged) -> list[str]:
-        reported = said.get("tpm_type") == "software"
+        chip = (str(said.get(name) or "") for name in ("tpm_manufacturer", "tpm_model"))
+        reported = said.get("tpm_type") == "software" or is_software(next(chip), "", next(chip))
         if not (reported or judged.software) or "software_tpm" in (said.get("exceptions") or ()):
             return []
         whence = "" if reported else ", says its endorsement key certificate"

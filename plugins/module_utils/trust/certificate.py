@@ -11,18 +11,25 @@ RFC 5280, 4.1 and 4.2.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import warnings
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from ..tpm import der
 from .keys import PublicKey, read_public_key
-from .names import Name, object_identifier, printable, read_name
+from .limits import (
+    MAXIMAL_CERTIFICATE_BYTES,
+    MAXIMAL_KEY_IDENTIFIER_BYTES,
+    MAXIMAL_KEY_USAGE_BYTES,
+    MAXIMAL_NUMBER_BYTES,
+    MAXIMAL_SERIAL_BYTES,
+    MAXIMAL_TOLD,
+    shortened,
+)
+from .names import Name, object_identifier, read_name
 
 BASIC_CONSTRAINTS = "2.5.29.19"
 KEY_USAGE = "2.5.29.15"
@@ -36,13 +43,12 @@ CERTIFICATE_POLICIES = "2.5.29.32"
 CRL_DISTRIBUTION_POINTS = "2.5.29.31"
 
 # Bits of keyUsage, counted from the first.
-KEY_ENCIPHERMENT, KEY_AGREEMENT, KEY_CERT_SIGN, CRL_SIGN = 2, 4, 5, 6
+DIGITAL_SIGNATURE, KEY_ENCIPHERMENT, KEY_AGREEMENT, KEY_CERT_SIGN, CRL_SIGN = 0, 2, 4, 5, 6
 
 _CA_ISSUERS = "1.3.6.1.5.5.7.48.2"
 _BOOLEAN, _OCTET_STRING, _UTC_TIME, _GENERALIZED_TIME = 0x01, 0x04, 0x17, 0x18
 # Tags of a uniformResourceIdentifier and of the keyIdentifier in an authorityKeyIdentifier.
 _URI, _KEY_IDENTIFIER = 0x86, 0x80
-_PEM_BEGIN, _PEM_END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
 class CertificateError(ValueError):
@@ -86,7 +92,7 @@ class Certificate:
     authority_key_identifier: bytes | None
     issuer_urls: tuple[str, ...]
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """The fingerprint, in hexadecimal."""
         return hashlib.sha256(self.data).hexdigest()
@@ -101,36 +107,18 @@ class Certificate:
         return self.key_usage is None or bit in self.key_usage
 
 
-def decode_certificate(text: object) -> bytes:
-    """The DER of a certificate in *text*: DER in base64, or PEM. It may come from a device, so it may be anything."""
-    if not isinstance(text, str):
-        raise CertificateError("is not text")
-    _before, begin, after = text.partition(_PEM_BEGIN)
-    body, end, _after = after.partition(_PEM_END)
-    if begin and not end:
-        raise CertificateError("is PEM that was cut short")
-    try:
-        data = base64.b64decode("".join((body if begin else text).split()), validate=True)
-    except (binascii.Error, ValueError):
-        raise CertificateError("is neither base64 of DER nor PEM") from None
-    if not data:
-        raise CertificateError("is empty")
-    return data
-
-
-def split_pem(text: str) -> list[str]:
-    """The PEM certificates in *text*, in their order; whatever stands between them is passed over."""
-    parts = text.split(_PEM_BEGIN)[1:]
-    return [_PEM_BEGIN + part for part in parts]
-
-
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def read_certificate(data: bytes) -> Certificate:
     """The certificate in *data*, which may be padded as an NV index is. CertificateError where it is none."""
     try:
-        return _read(der.trimmed(data))
-    except (der.DerError, IndexError, ValueError, OverflowError) as error:
-        raise CertificateError(f"is no X.509 certificate ({error or 'a part is missing'})") from None
+        written = der.trimmed(data)
+        if len(written) > MAXIMAL_CERTIFICATE_BYTES:
+            raise der.DerError(f"it has {len(written)} bytes, and {MAXIMAL_CERTIFICATE_BYTES} are looked at")
+        return _read(written)
+    except der.DerError as error:
+        raise CertificateError(f"is no X.509 certificate ({shortened(error)})") from None
+    except (IndexError, ValueError, OverflowError):
+        raise CertificateError("is no X.509 certificate (a part of it is missing or damaged)") from None
 
 
 def strict_complaint(data: bytes) -> str | None:
@@ -154,8 +142,8 @@ def strict_complaint(data: bytes) -> str | None:
             # These are parsed when they are asked for.
             _parts = strict.subject, strict.issuer, strict.extensions, strict.not_valid_after_utc
         except complaints as error:
-            return " ".join(str(error).split()) or type(error).__name__
-    return str(caught[0].message) if caught else None
+            return shortened(" ".join(str(error).split())) or type(error).__name__
+    return shortened(caught[0].message) if caught else None
 
 
 def _read(data: bytes) -> Certificate:
@@ -166,8 +154,10 @@ def _read(data: bytes) -> Certificate:
     fields = der.elements(tbs.content)
     version = 1
     if fields[0].tag == der.EXPLICIT_0:
-        version = int.from_bytes(der.element(fields.pop(0).content).content, "big") + 1
+        version = small_number(der.element(fields.pop(0).content)) + 1
     serial, inner_algorithm, issuer, validity, subject, key, *others = fields
+    if len(serial.content) > MAXIMAL_SERIAL_BYTES:
+        raise der.DerError(f"its serial number has {len(serial.content)} bytes")
     # What is outside of the signed part could be exchanged.
     if inner_algorithm.content != algorithm.content:
         raise der.DerError("it names two signature algorithms")
@@ -175,7 +165,7 @@ def _read(data: bytes) -> Certificate:
     listed = [one for field in others if field.tag == 0xA3 for one in der.elements(der.element(field.content).content)]
     extensions, repeated = read_extensions(listed)
     constraints = _parts(extensions, BASIC_CONSTRAINTS)
-    limits = [int.from_bytes(one.content, "big") for one in constraints if one.tag == der.INTEGER]
+    limits = [small_number(one) for one in constraints if one.tag == der.INTEGER]
     authority = [one.content for one in _parts(extensions, AUTHORITY_KEY_IDENTIFIER) if one.tag == _KEY_IDENTIFIER]
     return Certificate(
         data=data,
@@ -196,7 +186,7 @@ def _read(data: bytes) -> Certificate:
         key_usage=_key_usage(extensions),
         extended_key_usage=tuple(object_identifier(one) for one in _parts(extensions, EXTENDED_KEY_USAGE)),
         key_identifier=_key_identifier(extensions),
-        authority_key_identifier=authority[0] if authority else None,
+        authority_key_identifier=_identifier(authority[0]) if authority else None,
         issuer_urls=_issuer_urls(extensions),
     )
 
@@ -212,12 +202,27 @@ def _key_usage(extensions: dict[str, Extension]) -> frozenset[int] | None:
     if bits.tag != der.BIT_STRING:
         raise der.DerError("its keyUsage is no bit string")
     octets = bits.content[1:]
+    if len(octets) > MAXIMAL_KEY_USAGE_BYTES:
+        raise der.DerError(f"its keyUsage has {len(octets)} bytes, for nine bits")
     return frozenset(at for at in range(8 * len(octets)) if octets[at // 8] & 0x80 >> at % 8)
 
 
 def _key_identifier(extensions: dict[str, Extension]) -> bytes | None:
     extension = extensions.get(SUBJECT_KEY_IDENTIFIER)
-    return der.element(extension.value).content if extension else None
+    return _identifier(der.element(extension.value).content) if extension else None
+
+
+def _identifier(octets: bytes) -> bytes:
+    if len(octets) > MAXIMAL_KEY_IDENTIFIER_BYTES:
+        raise der.DerError(f"a key identifier in it has {len(octets)} bytes")
+    return octets
+
+
+def small_number(one: der.Element) -> int:
+    """An INTEGER that counts something."""
+    if len(one.content) > MAXIMAL_NUMBER_BYTES:
+        raise der.DerError(f"a number in it has {len(one.content)} bytes")
+    return int.from_bytes(one.content, "big")
 
 
 def _issuer_urls(extensions: dict[str, Extension]) -> tuple[str, ...]:
@@ -225,8 +230,8 @@ def _issuer_urls(extensions: dict[str, Extension]) -> tuple[str, ...]:
     for access in _parts(extensions, AUTHORITY_INFORMATION_ACCESS):
         method, location = der.elements(access.content)
         if object_identifier(method) == _CA_ISSUERS and location.tag == _URI:
-            urls.append(printable(location.content.decode("latin-1")))
-    return tuple(urls)
+            urls.append(shortened(location.content.decode("latin-1")))
+    return tuple(urls[:MAXIMAL_TOLD])
 
 
 def read_extensions(listed: list[der.Element]) -> tuple[dict[str, Extension], tuple[str, ...]]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Union
 
 from ..tpm import der
+from .limits import MAXIMAL_EXPONENT_BITS, MAXIMAL_RSA_BITS
 from .names import object_identifier
 
 _RSA_ENCRYPTION, _RSAES_OAEP, _EC_PUBLIC_KEY = "1.2.840.113549.1.1.1", "1.2.840.113549.1.1.7", "1.2.840.10045.2.1"
@@ -96,7 +97,13 @@ def read_public_key(info: der.Element) -> PublicKey:
         numbers = der.rsa_key(bits.content[1:])
         if numbers is None:
             raise der.DerError("has no RSA key where it says so")
-        return RsaKey(*numbers)
+        key = RsaKey(*numbers)
+        if key.bits > MAXIMAL_RSA_BITS or key.exponent.bit_length() > MAXIMAL_EXPONENT_BITS:
+            raise der.DerError(
+                f"has an RSA key of {key.bits} bits with an exponent of {key.exponent.bit_length()} bits: keys of up "
+                f"to {MAXIMAL_RSA_BITS} and {MAXIMAL_EXPONENT_BITS} bits are looked at"
+            )
+        return key
     if kind != _EC_PUBLIC_KEY:
         return UnknownKey(kind)
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -112,13 +119,18 @@ def read_public_key(info: der.Element) -> PublicKey:
     return EccKey(_CURVES[curve], point.x, point.y)
 
 
+def weakness(algorithm: der.Element) -> str | None:
+    """Why a signature of *algorithm* proves nothing, whoever made it; None where it may."""
+    digest = _WEAK_SIGNATURES.get(object_identifier(der.elements(algorithm.content)[0]))
+    return f"is signed with {digest}, which anybody with means can forge" if digest else None
+
+
 def is_signed_by(key: PublicKey, algorithm: der.Element, signature: bytes, data: bytes) -> bool:
     """Whether *signature* over *data* was made with *key*. SignatureUnknownError where that cannot be told."""
     name = object_identifier(der.elements(algorithm.content)[0])
-    if name in _WEAK_SIGNATURES:
-        raise SignatureUnknownError(
-            "weak_signature", f"is signed with {_WEAK_SIGNATURES[name]}, which anybody with means can forge"
-        )
+    weak = weakness(algorithm)
+    if weak:
+        raise SignatureUnknownError("weak_signature", weak)
     if name not in _SIGNATURES:
         raise SignatureUnknownError("unknown_algorithm", f"is signed with an algorithm that is not known here ({name})")
     from cryptography.exceptions import InvalidSignature

@@ -10,11 +10,12 @@ import base64
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from .certificate import Certificate, CertificateError, decode_certificate, read_certificate
+from .certificate import Certificate, CertificateError
+from .encodings import decode_certificates
 from .public_area import PublicAreaError, decode_public, endorsement_key_for, key_of
-from .verification import Verifier
+from .verification import Verifier, sort_out
 
-_FIELD = "endorsement_key_certificate"
+_FIELD, _CHAIN = "endorsement_key_certificate", "endorsement_key_certificate_chain"
 
 
 class ListedCertificate(NamedTuple):
@@ -41,19 +42,23 @@ class CertificateReader:
         if not text:
             return ListedCertificate(record, [], [])
         try:
-            certificate = read_certificate(decode_certificate(text))
+            _data, certificate, beside = sort_out(decode_certificates(text))
         except CertificateError as error:
             return ListedCertificate(record, [(_FIELD, str(error))], [])
-        record = {**record, _FIELD: base64.b64encode(certificate.data).decode("ascii")}
+        record = {**record, _FIELD: _text(certificate.data)}
+        if beside:
+            record[_CHAIN] = [*_listed(record.get(_CHAIN)), *(_text(one.data) for one in beside)]
         if not record.get("endorsement_key"):
             try:
                 key = endorsement_key_for(certificate.key)
             except PublicAreaError as error:
                 return ListedCertificate(record, [], [(_FIELD, f"is passed over: it {error}")], passed_over=True)
-            record = {**record, "endorsement_key": base64.b64encode(key).decode("ascii")}
+            record = {**record, "endorsement_key": _text(key)}
         if self._verifier is None:
             return ListedCertificate(record, self._mismatch(certificate, record), [])
-        verdict = self._verifier.verify(record[_FIELD], endorsement_key=record["endorsement_key"])
+        verdict = self._verifier.verify(
+            record[_FIELD], chain=record.get(_CHAIN) or (), endorsement_key=record["endorsement_key"]
+        )
         return ListedCertificate(
             record,
             [(_FIELD, one.message) for one in verdict.problems],
@@ -69,3 +74,12 @@ class CertificateReader:
             # What is wrong with the key is told of the key.
             return []
         return [(_FIELD, "is about another key than the endorsement key beside it")]
+
+
+def _listed(chain: object) -> list[Any]:
+    # What is no list is told when it is verified.
+    return list(chain) if isinstance(chain, (list, tuple)) else []
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

@@ -9,6 +9,8 @@ TCG TPM Vendor ID Registry 1.08, tables 2 (TPM_PT_MANUFACTURER) and 3 (simulator
 
 from __future__ import annotations
 
+from .certificate import Certificate
+
 _MAKERS = {
     "AMD": "AMD",
     "ANT": "Ant Group",
@@ -41,11 +43,38 @@ _MAKERS = {
     "TXN": "Texas Instruments",
     "WEC": "Winbond",
 }
+# Makers of virtual TPMs that the registry does not have, as they write themselves.
+_UNREGISTERED = {"AMZN": "Amazon", "CROS": "Google", "VMW": "VMware"}
+_NAMES = {**_MAKERS, **_UNREGISTERED}
+# Names of directories in Microsoft's package of trusted TPM roots, and of firms, that are neither IDs nor the names
+# above. NSING is Nations' name outside of China; its roots lie with those of Nations.
+_ALSO_CALLED = {
+    "qc": {"QCOM"},
+    "nationz": {"NTZ", "NSG"},
+    "nations": {"NTZ", "NSG"},
+    "aws": {"AMZN"},
+    "stm": {"STM"},
+    "chromeos": {"CROS"},
+}
+# Roots of one maker that lie in another one's directory there: words in the root's name, the directory's vendor ID, and
+# whose TPMs they vouch for as well. AMD's processors have Microsoft's Pluton.
+_GUESTS = (("pluton", "AMD", "MSFT"),)
 # swtpm's certificates carry IBM's number as a PCI vendor in the place of the four letters.
 _SWTPM_MANUFACTURER = "00001014"
 _SIMULATORS = tuple(f"{word}{number}" for word in ("SIM", "TST") for number in range(8))
-# As in what a TPM says of itself: swtpm and IBM's simulator, and Microsoft's simulator.
+# As in what a TPM says of itself: swtpm, libtpms and IBM's simulator; Microsoft's, which is in Hyper-V and Azure too.
 _SOFTWARE_MODELS = ("SWTPM", "XCG")
+# Anywhere in a model's name, or in the name of who certifies it: the virtual TPMs of Google, VMware, Amazon, Microsoft.
+_VIRTUAL = ("VTPM", "VIRTUALTPM", "NITROTPM", "HYPERV", "VMWARE", "LIBTPMS", "QEMU", "SIMULATOR")
+# Who makes nothing but virtual TPMs.
+_VIRTUAL_MAKERS = ("AMZN", "VMW")
+# How makers write every certificate of theirs, though a strict parser refuses it: words of its complaint. Nuvoton has
+# the parts of a name in an order of its own, Intel values that DER leaves out, Google long names.
+_HABITS = {
+    "GOOG": ("length must be",),
+    "INTC": ("EncodedDefault",),
+    "NTC": ("SetOrdering",),
+}
 # So many letters of a maker's name are enough to know it by.
 _NAME_BEGINNING = 4
 
@@ -68,29 +97,58 @@ def maker_name(vendor: str | None) -> str | None:
     """The maker's name; None where the registry has none for *vendor*."""
     if vendor in _SIMULATORS:
         return "simulator"
-    return _MAKERS.get(vendor or "")
+    return _NAMES.get(vendor or "")
 
 
-def vendor_named(text: str) -> str | None:
-    """The vendor ID that *text*, the name of a directory, stands for: an ID, or a maker's name in short or in full."""
-    if text.upper() in _MAKERS:
-        return text.upper()
-    found = [vendor for vendor, name in _MAKERS.items() if _begins_alike(_letters(text), _letters(name))]
-    return found[0] if len(found) == 1 else None
+def vendors_named(text: str) -> frozenset[str]:
+    """The vendor IDs that *text*, the name of a directory, stands for: by ID, or by a maker's name in short or in full.
+
+    None where it stands for nobody, or where nobody can say for whom.
+    """
+    words = ["".join(filter(str.isalnum, word)) for word in text.lower().replace("_", " ").replace("-", " ").split()]
+    for size in range(len(words), 0, -1):
+        also = _ALSO_CALLED.get("".join(words[:size]))
+        if also:
+            return frozenset(also)
+    if text.upper() in _NAMES:
+        return frozenset({text.upper()})
+    found = [vendor for vendor, name in _NAMES.items() if _is_called(words, _letters(name))]
+    return frozenset(found) if len(found) == 1 else frozenset()
 
 
-def is_software(vendor: str | None, manufacturer: str, model: str) -> bool:
-    """Whether a certificate is about a TPM made of software, by what its maker wrote into it."""
+def guests_of(vendors: frozenset[str], root: Certificate) -> frozenset[str]:
+    """For whose TPMs *root* vouches besides *vendors*, in whose directory it lies."""
+    name = str(root.subject).lower()
+    return frozenset(guest for word, host, guest in _GUESTS if host in vendors and word in name)
+
+
+def is_habit(vendor: str | None, complaint: str) -> bool:
+    """Whether all certificates of this maker are written as *complaint*, a strict parser's, says."""
+    return any(word in complaint for word in _HABITS.get(vendor or "", ()))
+
+
+def is_software(vendor: str | None, manufacturer: str, model: str, issuer: str = "") -> bool:
+    """Whether a TPM is made of software, by what its maker wrote into its certificate.
+
+    *issuer* is the name of who certified it. What a TPM says of itself, as *vendor* and *model*, is judged likewise.
+    """
     return (
-        vendor in _SIMULATORS
+        vendor in (*_SIMULATORS, *_VIRTUAL_MAKERS)
         or manufacturer.endswith(_SWTPM_MANUFACTURER)
-        or model.replace(" ", "").upper().startswith(_SOFTWARE_MODELS)
+        or _plain(model).startswith(_SOFTWARE_MODELS)
+        or any(word in text for word in _VIRTUAL for text in (_plain(model), _plain(issuer)))
     )
 
 
-def _begins_alike(one: str, other: str) -> bool:
-    size = min(len(one), len(other))
-    return size >= _NAME_BEGINNING and one[:size] == other[:size]
+def _is_called(words: list[str], name: str) -> bool:
+    """Whether *words* begin with the whole *name* of a maker, or are the beginning of it."""
+    whole = "".join(words)
+    begins = any("".join(words[:size]) == name for size in range(1, len(words) + 1))
+    return begins or (len(whole) >= _NAME_BEGINNING and name.startswith(whole))
+
+
+def _plain(text: str) -> str:
+    return text.replace(" ", "").replace("-", "").upper()
 
 
 def _letters(text: str) -> str:

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..outside.visible import visible
 from ..tpm import der
+from .limits import MAXIMAL_IDENTIFIER_BYTES, shortened
 
 _SHORT = {
     "2.5.4.3": "CN",
@@ -29,14 +31,19 @@ _ENCODINGS = {0x0C: "utf-8", 0x14: "latin-1", 0x1C: "utf-32-be", 0x1E: "utf-16-b
 _ASCII_STRINGS = (0x12, 0x13, 0x16, 0x1A)
 
 
+# What names are compared by: the attributes of each part, in any order.
+NameKey = tuple[frozenset[tuple[str, str]], ...]
+
+
 class Name(NamedTuple):
     """A name; *attributes* are (object identifier, value) in their order, *key* is equal for equal names."""
 
     attributes: tuple[tuple[str, str], ...]
-    key: tuple[frozenset[tuple[str, str]], ...]
+    key: NameKey
 
     def __str__(self) -> str:
-        return ", ".join(f"{_SHORT.get(kind, kind)}={value}" for kind, value in self.attributes) or "(empty name)"
+        told = ", ".join(f"{_SHORT.get(kind, kind)}={value}" for kind, value in self.attributes) or "(empty name)"
+        return shortened(told)
 
 
 def read_name(content: bytes) -> Name:
@@ -59,20 +66,17 @@ def text_of(value: der.Element) -> str:
     """The text of a string, without what could act on a terminal; hexadecimal where it is none."""
     encoding = "ascii" if value.tag in _ASCII_STRINGS else _ENCODINGS.get(value.tag)
     try:
-        return printable(value.content.decode(encoding)) if encoding else value.content.hex()
+        return visible(value.content.decode(encoding)) if encoding else value.content.hex()
     except UnicodeDecodeError:
         return value.content.hex()
-
-
-def printable(text: str) -> str:
-    """*text* with a question mark for each character that is none to look at."""
-    return "".join(one if one.isprintable() else "?" for one in text)
 
 
 def object_identifier(one: der.Element) -> str:
     """An OBJECT IDENTIFIER as numbers with dots (X.690, 8.19)."""
     if one.tag != 0x06 or not one.content or one.content[-1] & 0x80:
         raise der.DerError("is no object identifier")
+    if len(one.content) > MAXIMAL_IDENTIFIER_BYTES:
+        raise der.DerError(f"has an object identifier of {len(one.content)} bytes, which nobody has given out")
     numbers: list[int] = []
     number = 0
     for octet in one.content:

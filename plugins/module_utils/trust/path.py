@@ -31,6 +31,8 @@ from .store import Store
 # No maker has as many authorities on top of each other, nor as many of one name.
 _MAXIMAL_LENGTH = 8
 _MAXIMAL_CHECKS = 200
+# What is learned of signatures. A fleet shares a few authorities; units that bring many cannot fill the memory.
+_MAXIMAL_KEPT = 10_000
 _ANY_PURPOSE = "2.5.29.37.0"
 _UNDERSTOOD = {BASIC_CONSTRAINTS, CERTIFICATE_POLICIES, EXTENDED_KEY_USAGE, KEY_USAGE}
 
@@ -42,11 +44,19 @@ class MissingIssuer:
     name: str
     key_identifier: str | None
     urls: tuple[str, ...]
+    on_the_chip: bool = False
 
     @property
     def told(self) -> str:
         """What to do about it."""
         key = f" with key identifier {self.key_identifier}" if self.key_identifier else ""
+        if self.on_the_chip:
+            # Authorities that are made for one TPM are published nowhere, so that nobody can add them to the roots.
+            return (
+                f"the certificate of {self.name}{key}, for which it names no address; TPMs with such certificates have "
+                "the chain in NV memory (index 0x01c00100 and following), which tpm_endorsement_key_info reads with "
+                "all_certificates and a maker's list can bring along (endorsement_key_certificate_chain)"
+            )
         where = f"; its maker publishes it at {' or '.join(self.urls)}" if self.urls else ""
         return f"add the certificate of {self.name}{key} to the roots{where}"
 
@@ -68,7 +78,7 @@ class PathFinder:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._signed: dict[tuple[bytes, bytes], bool | SignatureUnknownError] = {}
+        self._signed: dict[tuple[str, str], bool | SignatureUnknownError] = {}
 
     def find(self, certificate: Certificate, helpers: Iterable[Certificate], moments: Iterable[datetime]) -> Path:
         """The way from *certificate*, over *helpers* too, all of it valid at each of *moments*."""
@@ -83,6 +93,10 @@ class PathFinder:
         unique = {one.data: one for one in [*known, *fresh]}.values()
         return sorted(unique, key=lambda one: (not _identified(certificate, one), not self.is_root(one)))
 
+    def called(self, name: object) -> list[Certificate]:
+        """The authorities of the store whose subject has the key *name*."""
+        return self._store.called(name)
+
     def is_root(self, certificate: Certificate) -> bool:
         """Whether the way ends here."""
         return self._store.is_root(certificate)
@@ -91,8 +105,10 @@ class PathFinder:
         """Whether *issuer* signed *certificate*; SignatureUnknownError where that cannot be told."""
         if not certificate.is_ca:
             return _is_signed(certificate, issuer)
-        pair = (certificate.data, issuer.data)
+        pair = (certificate.sha256, issuer.sha256)
         if pair not in self._signed:
+            if len(self._signed) >= _MAXIMAL_KEPT:
+                self._signed.clear()
             try:
                 self._signed[pair] = _is_signed(certificate, issuer)
             except SignatureUnknownError as error:
@@ -137,7 +153,7 @@ class _Search:
         if problems:
             self._fail(way, problems[0])
         elif not deeper:
-            self._fail(way, *_missing(way))
+            self._fail(way, *_missing(way, self._helpers))
         return None
 
     def _problem_of(
@@ -191,10 +207,11 @@ def told(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _missing(way: tuple[Certificate, ...]) -> tuple[Finding, MissingIssuer]:
+def _missing(way: tuple[Certificate, ...], helpers: tuple[Certificate, ...]) -> tuple[Finding, MissingIssuer]:
     last = way[-1]
     identifier = last.authority_key_identifier
-    missing = MissingIssuer(str(last.issuer), identifier.hex() if identifier else None, last.issuer_urls)
+    on_the_chip = len(way) == 1 and not last.issuer_urls and not helpers
+    missing = MissingIssuer(str(last.issuer), identifier.hex() if identifier else None, last.issuer_urls, on_the_chip)
     by_way = f" by way of {', '.join(str(one.subject) for one in way[1:])}" if way[1:] else ""
     return Finding("issuer_missing", f"leads{by_way} to an issuer that is not there: {missing.told}"), missing
 

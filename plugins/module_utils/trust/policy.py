@@ -13,6 +13,7 @@ from .verification import Verdict, Verifier
 
 POLICIES = ("required", "preferred", "ignored")
 
+_CHAIN = "endorsement_key_certificate_chain"
 _ADVICE = "ask the TPM's maker for it, or take in the maker's list with its certificates (step 1)"
 
 
@@ -41,6 +42,11 @@ class CertificatePolicy:
         self._required = policy == "required"
         self._verifier = verifier if policy != "ignored" else None
 
+    @property
+    def notes(self) -> list[str]:
+        """What is to be told once of all that was judged."""
+        return self._verifier.notes if self._verifier else []
+
     def judge(self, record: Mapping[str, Any], entry: Mapping[str, Any] | None) -> Judged:
         """What is to be said of the device of *record*, whose key is on a list of its maker with *entry*.
 
@@ -53,7 +59,7 @@ class CertificatePolicy:
             return Judged(self._without(entry), [])
         verdict = self._verifier.verify(
             certificate,
-            chain=record.get("endorsement_key_certificate_chain") or (),
+            chain=_chain(record, entry),
             endorsement_key=record["endorsement_key"],
         )
         reasons = [f"its endorsement key certificate {one.message}" for one in verdict.problems]
@@ -67,6 +73,14 @@ class CertificatePolicy:
         if entry is None:
             return [f"it has no endorsement key certificate, and no list of its TPM's maker has its key; {_ADVICE}"]
         return []
+
+
+def _chain(record: Mapping[str, Any], entry: Mapping[str, Any] | None) -> object:
+    """What may help to reach a root: what the TPM brings along, and what its maker's list does."""
+    brought, listed = (one.get(_CHAIN) or () for one in (record, entry or {}))
+    if isinstance(brought, (list, tuple)) and isinstance(listed, (list, tuple)):
+        return [*brought, *listed]
+    return brought or listed
 
 
 def _certified(verdict: Verdict) -> dict[str, Any] | None:

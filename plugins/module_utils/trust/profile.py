@@ -10,12 +10,14 @@ TCG EK Credential Profile for TPM Family 2.0, 2.6, section 3.2; RFC 5280, 4.2, f
 from __future__ import annotations
 
 from dataclasses import dataclass
+from string import hexdigits
 from typing import Any
 
 from ..tpm import der
 from .certificate import (
     BASIC_CONSTRAINTS,
     CERTIFICATE_POLICIES,
+    DIGITAL_SIGNATURE,
     EXTENDED_KEY_USAGE,
     KEY_AGREEMENT,
     KEY_ENCIPHERMENT,
@@ -23,9 +25,11 @@ from .certificate import (
     SUBJECT_ALTERNATIVE_NAME,
     SUBJECT_DIRECTORY_ATTRIBUTES,
     Certificate,
+    small_number,
 )
 from .findings import Finding
-from .keys import RsaKey, UnknownKey
+from .keys import RsaKey, UnknownKey, weakness
+from .limits import listed, shortened
 from .makers import is_software, maker_name, vendor_id
 from .names import object_identifier, read_name, text_of
 
@@ -52,7 +56,8 @@ class CertifiedTpm:
     """What a certificate says of the TPM it is about; None where it does not.
 
     *manufacturer* is the vendor ID, *maker* the name that belongs to it. *firmware_version* is major and minor as in
-    TPM_PT_FIRMWARE_VERSION_1, or the text as it stands where it is none.
+    TPM_PT_FIRMWARE_VERSION_1, which makers write in eight hexadecimal digits or in four, or the text as it stands where
+    it is neither.
     """
 
     manufacturer: str | None
@@ -70,18 +75,21 @@ class CertifiedTpm:
 
 def check_extensions(certificate: Certificate, understood: set[str]) -> list[Finding]:
     """Findings about critical extensions that are not *understood*, and about those that stand twice."""
-    found = [
-        Finding(
-            "critical_extension",
-            f"has the critical extension {kind}, whose meaning is not known here, so that it must be refused",
+    strange = [kind for kind, one in certificate.extensions.items() if one.critical and kind not in understood]
+    found = []
+    if strange:
+        found.append(
+            Finding(
+                "critical_extension",
+                f"has the critical extension {listed(strange)}, whose meaning is not known here, so that it must be "
+                "refused",
+            )
         )
-        for kind, extension in certificate.extensions.items()
-        if extension.critical and kind not in understood
-    ]
-    found += [
-        Finding("repeated_extension", f"has the extension {kind} twice, and the two may say different things")
-        for kind in certificate.repeated
-    ]
+    if certificate.repeated:
+        kinds = listed(tuple(dict.fromkeys(certificate.repeated)))
+        found.append(
+            Finding("repeated_extension", f"has the extension {kinds} twice, and the two may say different things")
+        )
     return found
 
 
@@ -91,13 +99,16 @@ def check_profile(certificate: Certificate) -> tuple[list[Finding], CertifiedTpm
     if certificate.version != 3:
         found.append(Finding("version", f"is an X.509 certificate of version {certificate.version}, not of version 3"))
     if EK_CERTIFICATE not in certificate.extended_key_usage:
-        purposes = ", ".join(certificate.extended_key_usage) or "none"
+        purposes = listed(certificate.extended_key_usage) or "none"
         found.append(
             Finding(
                 "extended_key_usage",
                 f"is not for an endorsement key: its extended key usage lacks {EK_CERTIFICATE} and has {purposes}",
             )
         )
+    weak = weakness(certificate.signature_algorithm)
+    if weak:
+        found.append(Finding("weak_signature", weak))
     tpm, problems = _read_tpm(certificate)
     return found + problems, tpm
 
@@ -110,8 +121,13 @@ def _check_key(certificate: Certificate) -> list[Finding]:
     found = []
     if isinstance(key, RsaKey) and key.is_short:
         found.append(Finding("key", f"is about an RSA key of {key.bits} bits, which is too short"))
-    if needed not in (certificate.key_usage or ()):
-        found.append(Finding("key_usage", f"does not allow what an {key.kind} endorsement key does: {word} is missing"))
+    if certificate.key_usage is None:
+        found.append(Finding("key_usage", f"lacks keyUsage: {word} is missing, which it must say"))
+    elif needed not in certificate.key_usage:
+        signs = DIGITAL_SIGNATURE in certificate.key_usage
+        instead = "; this is a key that signs, such as an attestation key" if signs else ""
+        why = f"does not allow what an {key.kind} endorsement key does: {word} is missing{instead}"
+        found.append(Finding("key_usage", why))
     return found
 
 
@@ -159,7 +175,7 @@ def _read_tpm(certificate: Certificate) -> tuple[CertifiedTpm, list[Finding]]:
             model=model,
             firmware_version=_firmware(attributes.get(_TPM_VERSION)),
             specification=specification,
-            software=is_software(vendor, manufacturer, model or ""),
+            software=is_software(vendor, manufacturer, model or "", str(certificate.issuer)),
         ),
         problems,
     )
@@ -171,7 +187,7 @@ def _directory_name(certificate: Certificate) -> dict[str, str]:
         return {}
     names = der.elements(der.element(extension.value).content)
     return {
-        kind: value
+        kind: shortened(value)
         for one in names
         if one.tag == _DIRECTORY_NAME
         for kind, value in read_name(der.element(one.content).content).attributes
@@ -185,9 +201,9 @@ def _specification(certificate: Certificate) -> dict[str, Any] | None:
         if object_identifier(kind) == _TPM_SPECIFICATION:
             family, level, revision = der.elements(der.element(values.content).content)
             return {
-                "family": text_of(family),
-                "level": int.from_bytes(level.content, "big"),
-                "revision": int.from_bytes(revision.content, "big"),
+                "family": shortened(text_of(family)),
+                "level": small_number(level),
+                "revision": small_number(revision),
             }
     return None
 
@@ -196,10 +212,7 @@ def _firmware(version: str | None) -> str | None:
     if version is None:
         return None
     prefix, _colon, digits = version.partition(":")
-    if prefix.lower() != "id" or len(digits) != 8:
+    if prefix.lower() != "id" or len(digits) not in (4, 8) or not set(digits) <= set(hexdigits):
         return version
-    try:
-        number = int(digits, 16)
-    except ValueError:
-        return version
-    return f"{number >> 16}.{number & 0xFFFF}"
+    half = len(digits) // 2
+    return f"{int(digits[:half], 16)}.{int(digits[half:], 16)}"

@@ -10,18 +10,19 @@ import base64
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, time, timezone
-from pathlib import Path
 from typing import Any
 
+from ..outside.files import FileError, read_file
 from .certificate import (
     Certificate,
     CertificateError,
-    decode_certificate,
     read_certificate,
-    split_pem,
     strict_complaint,
 )
+from .encodings import certificates_of, decode_certificates
 from .findings import Finding, TrustError
+from .limits import MAXIMAL_CHAIN, MAXIMAL_FILE_BYTES
+from .makers import is_habit
 from .path import MissingIssuer, PathFinder, check_validity, told
 from .profile import TOLERABLE, CertifiedTpm, check_profile
 from .public_area import PublicAreaError, decode_public, key_of
@@ -96,8 +97,19 @@ class Verifier:
         self._rules = rules
         self._store = read_store(rules.roots)
         self._paths = PathFinder(self._store)
-        self._revocations = Revocations(read_revocation_lists(rules.crls), rules.now)
+        self._revocations = Revocations(read_revocation_lists(rules.crls), rules.now, self._paths)
+        self._habits: dict[str, str] = {}
         self._moments = (rules.now, *([rules.valid_at] if rules.valid_at else []))
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be told once: of what is trusted, and of how makers write all their certificates."""
+        habits = [
+            f"Certificates of {maker} are no strict DER, which is normal for this maker. They were read as they are: "
+            f"{complaint}."
+            for maker, complaint in self._habits.items()
+        ]
+        return [*self._store.notes(), *habits]
 
     def verify(self, certificate: object, *, chain: object = (), endorsement_key: object = None) -> Verdict:
         """The verdict on *certificate* (DER in base64, or PEM).
@@ -107,12 +119,11 @@ class Verifier:
         have sent anything in their place, which is told like any other fault.
         """
         try:
-            data = decode_certificate(certificate)
-            read = read_certificate(data)
+            data, read, beside = sort_out(decode_certificates(certificate))
         except CertificateError as error:
             return Verdict(problems=(Finding("unreadable", str(error)),))
         problems, tpm = check_profile(read)
-        remarks = self._remarks(read, data)
+        remarks = self._remarks(read, data, tpm)
         key_matches = None
         if endorsement_key is not None:
             key_matches, mismatch = _match(read, endorsement_key)
@@ -120,17 +131,19 @@ class Verifier:
         validity = check_validity(read, self._moments)
         problems += [validity] if validity else []
         helpers, unreadable = _helpers(chain)
+        helpers += beside
         remarks += unreadable
         path = self._paths.find(read, helpers, self._moments)
-        problems += [path.problem] if path.problem else []
+        # A weak signature is a fault of the certificate, which has been told.
+        problems += [path.problem] if path.problem and path.problem not in problems else []
         if not path.problem:
             problems += self._check_maker(path.certificates[-1], tpm)
-            revoked, unknown = self._revocations.check(path.certificates)
+            revoked, unknown = self._revocations.check(path.certificates, helpers)
             problems += revoked + (unknown if self._rules.crls_required else [])
             remarks += [] if self._rules.crls_required else unknown
         tolerated = [one for one in problems if one.code in self._rules.tolerated]
         return Verdict(
-            problems=tuple(one for one in problems if one not in tolerated),
+            problems=tuple(_with_advice(one) for one in problems if one not in tolerated),
             remarks=tuple(remarks + [Finding(one.code, f"{one.message} (tolerated)") for one in tolerated]),
             certificate=read,
             tpm=tpm,
@@ -139,10 +152,13 @@ class Verifier:
             key_matches=key_matches,
         )
 
-    def _remarks(self, certificate: Certificate, data: bytes) -> list[Finding]:
+    def _remarks(self, certificate: Certificate, data: bytes, tpm: CertifiedTpm) -> list[Finding]:
         remarks = []
         complaint = strict_complaint(certificate.data)
-        if complaint:
+        if complaint and is_habit(tpm.manufacturer, complaint):
+            # News of a maker and not of a unit: told once.
+            self._habits.setdefault(str(tpm.maker), complaint)
+        elif complaint:
             remarks.append(Finding("lenient", f"was read leniently, as a strict parser refuses it: {complaint}"))
         padding = data[len(certificate.data) :]
         if padding.strip(b"\x00\xff"):
@@ -151,10 +167,11 @@ class Verifier:
 
     def _check_maker(self, root: Certificate, tpm: CertifiedTpm) -> list[Finding]:
         bound = self._store.bound.get(root.sha256)
-        if bound is None or bound == tpm.manufacturer:
+        if bound is None or tpm.manufacturer in bound:
             return []
+        makers = " and ".join(sorted(bound))
         return [
-            Finding("maker", f"is about a TPM of {tpm.told}, and the root {root.subject} is trusted for {bound} only")
+            Finding("maker", f"is about a TPM of {tpm.told}, and the root {root.subject} is trusted for {makers} only")
         ]
 
 
@@ -170,15 +187,58 @@ def parse_moment(text: str) -> datetime:
 
 
 def read_candidate(path: str) -> tuple[str, list[str]]:
-    """The certificate in a file and those that follow it there, each as base64 of DER or as PEM."""
+    """The certificate in a file and those that are with it there, each as base64 of DER.
+
+    What is no certificate is handed on as it is, so that it is told of like any other.
+    """
     try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise TrustError(f"The certificate {path} cannot be read: {error.strerror}.") from None
-    if b"-----BEGIN" not in content:
-        return base64.b64encode(content).decode("ascii"), []
-    first, *others = split_pem(content.decode("latin-1")) or [""]
-    return first, others
+        content = read_file(path, most=MAXIMAL_FILE_BYTES)
+    except FileError as error:
+        raise TrustError(f"The certificate {path} {error}.") from None
+    try:
+        first, _read, _beside = sort_out(encoded := certificates_of(content))
+    except CertificateError:
+        return _text(content), []
+    return _text(first), [_text(one) for one in encoded if one is not first]
+
+
+def sort_out(encoded: list[bytes]) -> tuple[bytes, Certificate, list[Certificate]]:
+    """(DER of the certificate that *encoded*, a bundle in any order, is about, the same read, the others).
+
+    That is the first that is no authority's. CertificateError where it, or one before it, cannot be read.
+    """
+    authorities: list[Certificate] = []
+    for place, data in enumerate(encoded):
+        read = read_certificate(data)
+        if not read.is_ca or place == len(encoded) - 1:
+            break
+        authorities.append(read)
+    if read.is_ca and authorities:
+        data, read, authorities = encoded[0], authorities[0], [*authorities[1:], read]
+    after = [one for one in map(_readable, encoded[place + 1 : place + 1 + MAXIMAL_CHAIN]) if one]
+    return data, read, [*authorities[:MAXIMAL_CHAIN], *after]
+
+
+def _readable(data: bytes) -> Certificate | None:
+    try:
+        return read_certificate(data)
+    except CertificateError:
+        return None
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _with_advice(problem: Finding) -> Finding:
+    """*problem* with what a line can do where its maker's certificates are so."""
+    if problem.code not in TOLERABLE:
+        return problem
+    return Finding(
+        problem.code,
+        f"{problem.message}; where a maker's genuine certificates are so, tpmfleet_ek_certificate_tolerated: "
+        f"[{problem.code}] lets them pass",
+    )
 
 
 def _match(certificate: Certificate, endorsement_key: object) -> tuple[bool, list[Finding]]:
@@ -194,12 +254,18 @@ def _match(certificate: Certificate, endorsement_key: object) -> tuple[bool, lis
 def _helpers(chain: object) -> tuple[list[Certificate], list[Finding]]:
     if not isinstance(chain, (list, tuple)):
         return [], [Finding("chain", "comes with a chain that is no list")]
-    found, remarks = [], []
-    for place, one in enumerate(chain, start=1):
+    found: list[Certificate] = []
+    remarks: list[Finding] = []
+    for place, one in enumerate(chain[:MAXIMAL_CHAIN], start=1):
+        if len(found) > MAXIMAL_CHAIN:
+            break
         try:
-            found.append(read_certificate(decode_certificate(one)))
+            found += [read_certificate(data) for data in decode_certificates(one)[:MAXIMAL_CHAIN]]
         except CertificateError as error:
             remarks.append(Finding("chain", f"comes with a chain whose certificate {place} {error}"))
+    if len(chain) > MAXIMAL_CHAIN or len(found) > MAXIMAL_CHAIN:
+        most = f"comes with a chain of more than {MAXIMAL_CHAIN} certificates, of which the first were looked at"
+        return found[:MAXIMAL_CHAIN], [Finding("chain", most)]
     return found, remarks
 
 

@@ -112,7 +112,7 @@ def scope(url=None, **flags):
 SCOPES = {
     "for users": (scope(only_contains_user_certs=True), True),
     "for authorities": (scope(only_contains_ca_certs=True), False),
-    "of many issuers": (scope(indirect_crl=True), False),
+    "of many issuers, among them its own": (scope(indirect_crl=True), True),
     "its part": (scope(POINT), True),
     "another part": (scope("http://crl.example/part-2.crl"), False),
     "only changes": (x509.DeltaCRLIndicator(1), False),
