@@ -110,10 +110,10 @@ class CertificateFiles:
         certificates, authorities = _parted(encoded)
         for number, data in enumerate(certificates, start=1):
             called = f"{name} ({number})" if len(certificates) > 1 else name
-            record: dict[str, Any] = {"endorsement_key_certificate": _text(data)}
+            certified: dict[str, Any] = {"endorsement_key_certificate": _text(data)}
             if authorities:
-                record["endorsement_key_certificate_chain"] = [_text(one) for one in authorities]
-            yield Read(0, self._next(called), record, [])
+                certified["endorsement_key_certificate_chain"] = [_text(one) for one in authorities]
+            yield Read(0, self._next(called), certified, [])
 
     def _told(self, name: str, reason: str) -> Read:
         return Read(0, self._next(name), None, [("", reason)])
