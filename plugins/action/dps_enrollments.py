@@ -17,26 +17,26 @@ import threading
 import time
 from collections.abc import Iterator
 
-from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible.utils.display import Display
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.progress import read_progress, told
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_action import StationAction
 
 DEFAULT_INTERVAL = 10
 
 
-class ActionModule(NormalAction):
+class ActionModule(StationAction):
     """The module as any other runs, with its progress followed."""
 
-    def run(self, tmp=None, task_vars=None):
+    def work(self, tmp, task_vars):
         """Runs the module."""
         interval = self._interval()
         if interval is None or not self._is_here():
-            return super().run(tmp, task_vars)
+            return super().work(tmp, task_vars)
         with tempfile.TemporaryDirectory(prefix="dps_enrollments-") as directory:
             path = os.path.expanduser(self._task.args.get("progress_file") or os.path.join(directory, "progress.json"))
             self._task.args = {**self._task.args, "progress_file": path}
             with following(path, interval, Display().display):
-                return super().run(tmp, task_vars)
+                return super().work(tmp, task_vars)
 
     def _interval(self) -> int | None:
         """Seconds between two lines; None for no lines, also where the module will refuse the option."""

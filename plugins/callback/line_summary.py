@@ -40,7 +40,7 @@ options:
         C(how),
         C(reason)), C(mend) (C(variable), C(units), C(task), C(play), C(reason)), C(again) (C(units), C(task), C(play),
         C(reason)), C(files) and C(next).
-    type: path
+    type: str
     env:
       - name: TPMFLEET_SUMMARY_FILE
     ini:
@@ -196,6 +196,8 @@ class CallbackModule(CallbackBase):
         written = data.get("files_written")
         if is_of_station(action) and isinstance(written, list):
             self._files.update(dict.fromkeys(str(path) for path in written))
+        elif action == "ansible.builtin.copy" and task.delegate_to == STATION and data.get("changed"):
+            self._files.setdefault(str(data.get("dest")))
         said = data.get("msg")
         if action == "ansible.builtin.debug" and task.run_once and isinstance(said, list):
             self._next = [line.removeprefix(NEXT) for line in map(str, said) if line.startswith(NEXT)]
@@ -236,7 +238,7 @@ class CallbackModule(CallbackBase):
         path = self.get_option("summary_file")
         if not path:
             return
-        path = from_here(path, "summary_file")
+        path = from_here(os.path.expanduser(path), "summary_file")
         temporary = f"{path}.new"
         try:
             with open(temporary, "w", encoding="utf-8") as file:

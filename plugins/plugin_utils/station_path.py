@@ -12,6 +12,10 @@ stand where the command was given; actions, filters and callbacks run in these.
 from __future__ import annotations
 
 import os
+import re
+
+# A relative file: an absolute one has a fourth slash.
+_SQLITE = re.compile(r"(?P<kind>sqlite(\+\w+)?:///)(?P<file>(?!/|:memory:|file:).+)")
 
 
 def from_here(path: object, name: str = "path") -> str:
@@ -27,6 +31,9 @@ def from_here(path: object, name: str = "path") -> str:
     return text if text.startswith(("~", "$")) else os.path.abspath(text)
 
 
-def is_url(text: str) -> bool:
-    """Whether a ledger is named by its SQLAlchemy URL and not by a path."""
-    return "://" in text
+def ledger_from_here(ledger: object, name: str) -> str:
+    """*ledger*, a path or an SQLAlchemy URL, with the path of an SQLite file absolute. ValueError as of a path."""
+    found = _SQLITE.fullmatch(str(ledger)) if isinstance(ledger, str) else None
+    if found:
+        return found["kind"] + from_here(found["file"], name)
+    return ledger if isinstance(ledger, str) and "://" in ledger else from_here(ledger, name)

@@ -102,7 +102,7 @@ def test_asynchronously_it_runs_as_any_other(dps, play):
 )
 def test_only_what_runs_here_is_followed(monkeypatch, transport, asynchronous, become_user, arguments, followed):
     ran = []
-    monkeypatch.setattr(action.NormalAction, "run", lambda self, tmp, task_vars: ran.append(self._task.args) or {})
+    monkeypatch.setattr(action.StationAction, "work", lambda self, tmp, task_vars: ran.append(self._task.args) or {})
     become = become_user and SimpleNamespace(get_option=lambda _name, playcontext: become_user)
     one = object.__new__(action.ActionModule)
     one._task = SimpleNamespace(args=dict(arguments), async_val=asynchronous)
@@ -116,7 +116,7 @@ def test_only_what_runs_here_is_followed(monkeypatch, transport, asynchronous, b
 def test_a_file_of_the_users_own_is_followed(monkeypatch, tmp_path):
     path = tmp_path / "own.json"
     ran = []
-    monkeypatch.setattr(action.NormalAction, "run", lambda self, tmp, task_vars: ran.append(self._task.args) or {})
+    monkeypatch.setattr(action.StationAction, "work", lambda self, tmp, task_vars: ran.append(self._task.args) or {})
     one = object.__new__(action.ActionModule)
     one._task = SimpleNamespace(args={"progress_file": str(path)}, async_val=0)
     one._connection = SimpleNamespace(transport="local", become=None)

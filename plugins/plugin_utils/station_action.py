@@ -1,0 +1,99 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Tasks of the modules that run on the station: relative paths begin where the command was given, files are named."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ansible.plugins.action.normal import ActionModule as NormalAction
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import SETUP, failure
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_path import from_here, ledger_from_here
+
+# The options of the station's modules that name a file.
+PATH_OPTIONS = frozenset(
+    (
+        "allowed_signers",
+        "approved_plan",
+        "ca_file",
+        "manifest",
+        "path",
+        "plan_file",
+        "plan_summary",
+        "progress_file",
+        "signature",
+        "src",
+        "x509_certificate_path",
+    )
+)
+# Those that are lists of paths.
+PATH_LISTS = frozenset(("ek_certificate_crls", "ek_certificate_roots"))
+# Those whose entries have such options.
+OPTIONS_WITH_PATHS = frozenset(("certificates",))
+LEDGER = "ledger"
+
+
+class StationAction(NormalAction):
+    """The module of the task's name, on this machine or where the task is delegated to."""
+
+    def run(self, tmp=None, task_vars=None):
+        """Runs the task; ``files_written`` in its result are the files of its options that are not as they were."""
+        here = self._connection.transport == "local"
+        try:
+            self._task.args = _placed(self._task.args, here)
+        except ValueError as error:
+            # Its first word is the option.
+            return {"failed": True, "changed": False, "msg": str(error), **failure(SETUP, str(error).split()[0])}
+        named = sorted(_files_in(self._task.args)) if here else []
+        before = {path: _trace(path) for path in named}
+        result = self.work(tmp, task_vars)
+        result["files_written"] = [path for path in named if _trace(path) not in (None, before[path])]
+        if not result["files_written"]:
+            del result["files_written"]
+        return result
+
+    def work(self, tmp, task_vars) -> dict:
+        """The result of the module."""
+        return super().run(tmp, task_vars)
+
+
+def _placed(arguments: dict[str, Any], here: bool) -> dict[str, Any]:
+    """*arguments* with absolute paths, where the task runs *here*. ValueError where a path is empty."""
+    placed = dict(arguments)
+    for name, value in arguments.items():
+        if value is None:
+            continue
+        if name == LEDGER:
+            place = ledger_from_here(value, name)
+        elif name in PATH_OPTIONS:
+            place = from_here(value, name)
+        elif name in PATH_LISTS:
+            # A string is several paths with commas between them, as everywhere in Ansible.
+            place = [from_here(one, name) for one in (value.split(",") if isinstance(value, str) else value)]
+        elif name in OPTIONS_WITH_PATHS and isinstance(value, list):
+            place = [_placed(one, here) if isinstance(one, dict) else one for one in value]
+        else:
+            continue
+        placed[name] = place if here else value
+    return placed
+
+
+def _files_in(arguments: dict[str, Any]) -> set[str]:
+    """The files that placed *arguments* name one by one."""
+    named = {str(value) for name, value in arguments.items() if name in PATH_OPTIONS and isinstance(value, str)}
+    ledger = arguments.get(LEDGER)
+    if ledger and "://" not in str(ledger):
+        named.add(str(ledger))
+    return {os.path.expanduser(path) for path in named}
+
+
+def _trace(path: str) -> tuple[int, ...] | None:
+    """What changes with each writing of the file at *path*; None where there is no file."""
+    try:
+        state = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return None if not os.path.isfile(path) else (state.st_ino, state.st_mtime_ns, state.st_size)
