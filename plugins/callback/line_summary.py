@@ -73,6 +73,7 @@ import os
 from dataclasses import dataclass, field
 
 from ansible import constants as C
+from ansible import context
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import AGAIN, UNIT
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
@@ -231,7 +232,7 @@ class CallbackModule(CallbackBase):
             "mend": _grouped([(stop, hosts) for stop, hosts in others if stop.failure.kind != AGAIN]),
             "again": _grouped([(stop, hosts) for stop, hosts in others if stop.failure.kind == AGAIN]),
             "files": list(self._files),
-            "next": self._next if passed and not (bad or batches) else [],
+            "next": self._next if passed and not (bad or batches or context.CLIARGS.get("check")) else [],
         }
 
     def _write(self, summary: dict) -> None:

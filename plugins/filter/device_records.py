@@ -154,8 +154,10 @@ def _ownership_fields(result: dict, variables: dict) -> dict:
         "ownership": {
             "profile": variables.get("tpmfleet_ownership_profile", "fleet"),
             "key_version": int(variables.get("tpmfleet_key_version", 1)),
-            **{flag: bool(hierarchies.get(flag)) for flag in
-               ("owner_auth_set", "lockout_auth_set", "endorsement_auth_set")},
+            **{
+                flag: bool(hierarchies.get(flag))
+                for flag in ("owner_auth_set", "lockout_auth_set", "endorsement_auth_set")
+            },
         },
     }
 

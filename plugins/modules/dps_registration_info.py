@@ -38,6 +38,16 @@ options:
     description: How long to wait, in seconds.
     type: int
     default: 300
+  progress_interval:
+    description:
+      - Where the task runs on the controller, a line tells every so many seconds how many devices are assigned, and
+        which the service has never heard of, since nobody has switched them on. V(0) tells nothing.
+    type: int
+    default: 10
+  progress_file:
+    description:
+      - A file that is kept at the state of the wait, for a program, one JSON object. Its directory has to be there.
+    type: path
 seealso:
   - module: tpmfleet.azure_dps.dps_registration
   - module: tpmfleet.azure_dps.dps_enrollment_info
@@ -133,6 +143,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.dps.connection import connection_options, run
 from ..module_utils.dps.enrollment import checked_ids, registration_result
+from ..module_utils.dps.progress import Progress
 from ..module_utils.dps.watch import watch
 
 
@@ -140,7 +151,7 @@ def read(service, params):
     """The result of the module."""
     wanted = checked_ids(params["registration_ids"])
     seconds = params["wait_timeout"] if params["wait_for"] else 0
-    states, waiting = watch(service, wanted, seconds)
+    states, waiting = watch(service, wanted, seconds, Progress(params["progress_file"]))
     return {
         "registrations": [registration_result(states[one], one) for one in wanted],
         "timed_out": bool(params["wait_for"] and waiting),
@@ -160,6 +171,8 @@ def main():
             },
             "wait_for": {"type": "str", "choices": ["assigned"]},
             "wait_timeout": {"type": "int", "default": 300},
+            "progress_interval": {"type": "int", "default": 10},
+            "progress_file": {"type": "path"},
         },
         supports_check_mode=True,
     )

@@ -4,8 +4,9 @@
 
 """How far a run is, in a file: written by the module while it works, read by whoever watches.
 
-One JSON object: ``phase`` (read, compare, apply), ``done``, ``total`` (null where it is not known), ``failed``, and
-``since`` (when the phase began, seconds since the epoch).
+One JSON object: ``phase`` (read, compare, apply, wait), ``done``, ``total`` (null where it is not known), ``failed``,
+and ``since`` (when the phase began, seconds since the epoch); with ``wait``, ``silent`` are the devices that the
+service has never heard of.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ import os
 import time
 from typing import Any
 
+from ..outside.visible import visible
 from .errors import DpsError
 
 _WRITE_SECONDS = 0.5
+# So many devices are named in a line.
+_NAMED = 3
 _WORDS = {"read": "read", "compare": "compared", "apply": "applied"}
 
 
@@ -47,6 +51,11 @@ class Progress:
         if time.monotonic() - self._written >= _WRITE_SECONDS:
             self._write()
 
+    def waiting(self, done: int, failed: int, silent: list[str]) -> None:
+        """Of the devices that are waited for, *done* are assigned, *failed* were refused, and *silent* never called."""
+        self._state.update(done=done, failed=failed, silent=silent)
+        self._write()
+
     def _write(self) -> None:
         if self._path is None:
             return
@@ -70,6 +79,8 @@ def read_progress(path: str) -> dict[str, Any] | None:
 
 def told(state: dict[str, Any], now: float) -> str:
     """*state* as a line for people: the count, the rate since the phase began, and the time that is left at it."""
+    if state["phase"] == "wait":
+        return _told_of_devices(state, now)
     done, total, seconds = state["done"], state["total"], max(now - state["since"], 0.001)
     rate = done / seconds
     parts = [f"{_WORDS[state['phase']]} {done:,}" + ("" if total is None else f" of {total:,}")]
@@ -79,6 +90,17 @@ def told(state: dict[str, Any], now: float) -> str:
             parts.append(f"{_duration((total - done) / rate)} left")
     if state["failed"]:
         parts.append(f"{state['failed']:,} refused")
+    return ", ".join(parts)
+
+
+def _told_of_devices(state: dict[str, Any], now: float) -> str:
+    silent = state.get("silent") or []
+    parts = [f"{state['done']:,} of {state['total']:,} assigned after {_duration(now - state['since'])}"]
+    if state["failed"]:
+        parts.append(f"{state['failed']:,} refused so far")
+    if silent:
+        names = ", ".join(visible(one) for one in silent[:_NAMED]) + (", …" if len(silent) > _NAMED else "")
+        parts.append(f"{len(silent):,} never called the service ({names}): are they switched on and on the network?")
     return ", ".join(parts)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from .apply import in_threads
 from .pacing import DOCUMENTED_OPERATIONS
+from .progress import Progress
 from .service import Service
 
 # A device in one of these does not change by waiting.
@@ -20,7 +21,9 @@ LONGEST_PAUSE = 15.0
 _CONCURRENCY = 8
 
 
-def watch(service: Service, registration_ids: list[str], seconds: float) -> tuple[dict[str, Any], list[str]]:
+def watch(
+    service: Service, registration_ids: list[str], seconds: float, progress: Progress
+) -> tuple[dict[str, Any], list[str]]:
     """Asks until all are settled or *seconds* have passed; at least once.
 
     Returns (registration ID to the state as the service has it or None, the IDs that are not settled). Rounds come at
@@ -30,10 +33,14 @@ def watch(service: Service, registration_ids: list[str], seconds: float) -> tupl
     states: dict[str, Any] = {}
     waiting = list(registration_ids)
     pause = FIRST_PAUSE
+    progress.begin("wait", len(registration_ids))
     while True:
         begun = time.monotonic()
         states.update(in_threads(lambda one: (one, service.registration(one)), iter(waiting), _CONCURRENCY))
         waiting = [one for one in waiting if (states[one] or {}).get("status") not in SETTLED]
+        heard = [(states[one] or {}).get("status") for one in registration_ids]
+        silent = [one for one in waiting if not states[one]]
+        progress.waiting(heard.count("assigned"), heard.count("failed"), silent)
         costs = len(waiting) * 60 / (DOCUMENTED_OPERATIONS / 2)
         rest = max(pause, begun + costs - time.monotonic())
         left = until - time.monotonic()

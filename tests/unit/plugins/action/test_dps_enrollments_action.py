@@ -16,7 +16,8 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from ansible_collections.tpmfleet.azure_dps.plugins.action import dps_enrollments as action
+from ansible_collections.tpmfleet.azure_dps.plugins.action.dps_enrollments import ActionModule
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_action import StationAction
 
 ANSIBLE_PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 
@@ -102,10 +103,10 @@ def test_asynchronously_it_runs_as_any_other(dps, play):
 )
 def test_only_what_runs_here_is_followed(monkeypatch, transport, asynchronous, become_user, arguments, followed):
     ran = []
-    monkeypatch.setattr(action.StationAction, "work", lambda self, tmp, task_vars: ran.append(self._task.args) or {})
+    monkeypatch.setattr(StationAction, "work", lambda self, tmp, task_vars: ran.append(self._task.args) or {})
     become = become_user and SimpleNamespace(get_option=lambda _name, playcontext: become_user)
-    one = object.__new__(action.ActionModule)
-    one._task = SimpleNamespace(args=dict(arguments), async_val=asynchronous)
+    one = object.__new__(ActionModule)
+    one._task = SimpleNamespace(action="dps_enrollments", args=dict(arguments), async_val=asynchronous)
     one._connection = SimpleNamespace(transport=transport, become=become)
     one._play_context = None
     assert one.run(None, {}) == {}
@@ -116,9 +117,9 @@ def test_only_what_runs_here_is_followed(monkeypatch, transport, asynchronous, b
 def test_a_file_of_the_users_own_is_followed(monkeypatch, tmp_path):
     path = tmp_path / "own.json"
     ran = []
-    monkeypatch.setattr(action.StationAction, "work", lambda self, tmp, task_vars: ran.append(self._task.args) or {})
-    one = object.__new__(action.ActionModule)
-    one._task = SimpleNamespace(args={"progress_file": str(path)}, async_val=0)
+    monkeypatch.setattr(StationAction, "work", lambda self, tmp, task_vars: ran.append(self._task.args) or {})
+    one = object.__new__(ActionModule)
+    one._task = SimpleNamespace(action="dps_enrollments", args={"progress_file": str(path)}, async_val=0)
     one._connection = SimpleNamespace(transport="local", become=None)
     one._play_context = None
     one.run(None, {})

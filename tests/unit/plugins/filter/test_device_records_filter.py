@@ -9,7 +9,6 @@ from __future__ import annotations
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.filter.activation_records import activation_records
 from ansible_collections.tpmfleet.azure_dps.plugins.filter.device_records import device_records
-from ansible_collections.tpmfleet.azure_dps.plugins.filter.step_summary import step_summary
 
 READ = {
     "changed": False,
@@ -214,20 +213,3 @@ def test_a_device_that_a_run_waits_for_is_planned(status):
 
 def test_a_disabled_device_is_not_waited_for():
     assert activation_records([KNOWN], [state("disabled")], planned=True) == []
-
-
-# step_summary
-
-
-def test_a_summary_has_a_line_a_device():
-    verdicts = {
-        "slot1": {"accepted": True, "reasons": [], "state": "done", "outcome": {"ownership": "done", "x": "verified"}},
-        "slot2": {"accepted": True, "reasons": [], "state": "verified", "outcome": {}},
-        "slot3": {"accepted": False, "reasons": ["its key is lost", "it is wet"], "state": "stopped", "outcome": {}},
-    }
-    assert step_summary(verdicts, "warehouse") == [
-        "slot1: ownership done, x verified",
-        "slot2: warehouse verified",
-        "slot3: STOPPED, its key is lost; it is wet",
-    ]
-    assert step_summary({}, "warehouse") == []

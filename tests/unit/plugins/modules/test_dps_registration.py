@@ -13,6 +13,7 @@ import time
 
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps import watch as watching
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.progress import Progress
 
 ASSIGNED = {
     "registrationId": "unit-1",
@@ -60,7 +61,7 @@ def test_waiting_ends_when_all_are_assigned_and_asks_only_for_the_rest(clock):
         "b": [None, {"status": "failed", "errorCode": 400209}, {"status": "assigning"}, ASSIGNED],
         "c": [{"status": "disabled"}],
     }
-    states, waiting = watching.watch(service, ["a", "b", "c"], 300)
+    states, waiting = watching.watch(service, ["a", "b", "c"], 300, Progress(None))
     assert waiting == [] and states["b"] == ASSIGNED
     assert sorted(service.asked) == ["a", "b", "b", "b", "b", "c"]
     assert clock[0] < 10
@@ -69,27 +70,27 @@ def test_waiting_ends_when_all_are_assigned_and_asks_only_for_the_rest(clock):
 def test_waiting_ends_in_time_and_says_for_whom(clock):
     service = Registrations()
     service.states = {"a": [ASSIGNED]}
-    _states, waiting = watching.watch(service, ["a", "b"], 300)
+    _states, waiting = watching.watch(service, ["a", "b"], 300, Progress(None))
     assert waiting == ["b"] and clock[0] == pytest.approx(300)
     assert len(service.asked) < 40
 
 
 def test_a_large_batch_takes_half_of_the_quota(clock):
     service = Registrations()
-    watching.watch(service, [f"unit-{number}" for number in range(2000)], 600)
+    watching.watch(service, [f"unit-{number}" for number in range(2000)], 600, Progress(None))
     # The first and the last look come when they are wanted.
     assert len(service.asked) <= 2 * 2000 + 500 * 10
 
 
 def test_without_waiting_each_is_asked_once(clock):
     service = Registrations()
-    watching.watch(service, ["a", "b"], 0)
+    watching.watch(service, ["a", "b"], 0, Progress(None))
     assert sorted(service.asked) == ["a", "b"] and clock[0] == 0
 
 
 def test_none_is_no_call(clock):
     service = Registrations()
-    assert watching.watch(service, [], 300) == ({}, [])
+    assert watching.watch(service, [], 300, Progress(None)) == ({}, [])
 
 
 def test_what_is_not_there_is_a_value(dps, run_module):

@@ -19,6 +19,13 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.progress im
         ({"phase": "compare", "done": 0, "total": 9}, 5, "compared 0 of 9"),
         ({"phase": "apply", "done": 250, "total": 1000}, 100, "applied 250 of 1,000, 2 a second, 5 min 00 s left"),
         ({"phase": "apply", "done": 10, "total": 1000}, 60, "applied 10 of 1,000, 10 a minute, 1 h 39 min left"),
+        ({"phase": "wait", "done": 3, "total": 3, "silent": []}, 20, "3 of 3 assigned after 20 s"),
+        (
+            {"phase": "wait", "done": 3, "total": 8, "failed": 1, "silent": ["a", "b\x1b", "c", "d"]},
+            20,
+            "3 of 8 assigned after 20 s, 1 refused so far, 4 never called the service (a, b\\x1b, c, …): are they "
+            "switched on and on the network?",
+        ),
         ({"phase": "apply", "done": 9, "total": 9, "failed": 1}, 3, "applied 9 of 9, 3 a second, 0 s left, 1 refused"),
     ],
 )

@@ -1,0 +1,74 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Tasks that take long enough for somebody to wonder: they say how far they are while they run.
+
+The module writes its progress to a file; here the file is followed, which takes that both are on one machine. Anywhere
+else, and where there is nobody to tell, the module runs as any other does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+
+from ansible.utils.display import Display
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.progress import read_progress, told
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_action import StationAction
+
+DEFAULT_INTERVAL = 10
+
+
+class FollowedAction(StationAction):
+    """The module as any other runs, with its progress followed."""
+
+    def work(self, tmp, task_vars):
+        """Runs the module."""
+        interval = self._interval()
+        if interval is None or not self._is_here():
+            return super().work(tmp, task_vars)
+        with tempfile.TemporaryDirectory(prefix="tpmfleet-progress-") as directory:
+            path = os.path.expanduser(self._task.args.get("progress_file") or os.path.join(directory, "progress.json"))
+            self._task.args = {**self._task.args, "progress_file": path}
+            with following(path, interval, self._task.action.rpartition(".")[2], Display().display):
+                return super().work(tmp, task_vars)
+
+    def _interval(self) -> int | None:
+        """Seconds between two lines; None for no lines, also where the module will refuse the option."""
+        try:
+            interval = int(self._task.args.get("progress_interval", DEFAULT_INTERVAL))
+        except (TypeError, ValueError):
+            return None
+        return interval if interval > 0 else None
+
+    def _is_here(self) -> bool:
+        """Whether the module will run on this machine, at once, as a user who may write what we read."""
+        become = self._connection.become
+        stranger = become is not None and become.get_option("become_user", playcontext=self._play_context) != "root"
+        return self._connection.transport == "local" and not self._task.async_val and not stranger
+
+
+@contextlib.contextmanager
+def following(path: str, interval: float, name: str, display) -> Iterator[None]:
+    """Tells *display*, every *interval* seconds, what the file at *path* says of *name*, while the context lasts."""
+    ended = threading.Event()
+
+    def follow() -> None:
+        while not ended.wait(interval):
+            state = read_progress(path)
+            if state is not None:
+                # On the error output, where it disturbs nobody who reads results.
+                display(f"{name}: {told(state, time.time())}", stderr=True)
+
+    follower = threading.Thread(target=follow, name="progress", daemon=True)
+    follower.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        follower.join()
