@@ -12,7 +12,7 @@ import io
 import zipfile
 from pathlib import Path
 
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.secret_action import SecretAction
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction
 
 COLLECTION = Path(__file__).resolve().parents[2]
 FILES = COLLECTION / "roles" / "dps_client" / "files"
@@ -50,10 +50,11 @@ def read_units() -> dict[str, str]:
     return {path.name: path.read_text() for path in sorted((FILES / "units").iterdir())}
 
 
-class ActionModule(SecretAction):
+class ActionModule(DeviceAction):
     """Adds the program and its units to the arguments."""
 
-    SECRET_OPTIONS = ("endorsement_auth",)
+    MODULE = "dps_client"
+    SECRET_OPTIONS = ("endorsement_auth", "owner_auth", "proxy_auth", "program")
 
     def work(self, task_vars):
         """Runs the module on the device."""
@@ -62,6 +63,4 @@ class ActionModule(SecretAction):
             interpreter = arguments.get("interpreter") or "/usr/bin/python3"
             arguments["program"] = base64.b64encode(build_program(interpreter)).decode()
         arguments["units"] = read_units()
-        return self._execute_module(
-            module_name="tpmfleet.azure_dps.dps_client", module_args=arguments, task_vars=task_vars
-        )
+        return self.run_module(self.MODULE, arguments, task_vars)

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.secret_action import SecretAction
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction
 
 
-class ActionModule(SecretAction):
+class ActionModule(DeviceAction):
     """The module, off the disks."""
 
+    MODULE = "tpm_endorsement_key_info"
     SECRET_OPTIONS = ("endorsement_auth",)

@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.ownership_wish import HIERARCHIES
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.secret_action import SecretAction
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction
 
 
-class ActionModule(SecretAction):
+class ActionModule(DeviceAction):
     """The module, off the disks."""
 
+    MODULE = "tpm_ownership"
     SECRET_OPTIONS = tuple(f"{age}{one}_auth" for age in ("", "previous_") for one in HIERARCHIES)

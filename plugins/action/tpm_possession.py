@@ -9,16 +9,17 @@ from __future__ import annotations
 from ansible.errors import AnsibleActionFail
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.templates import decode_public
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.possession import PossessionError, Proof
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.secret_action import SecretAction
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction
 
 KEYS = ("endorsement_key", "storage_root_key")
-# Of what a device says about its failure, which may be made up.
-FAILURE = ("msg", "tpm_rc", "rc", "exception", "module_stdout", "module_stderr", "warnings")
 WHAT_TO_DO = "Take it off the line; if it is enrolled already, disable its enrollment."
 
 
-class ActionModule(SecretAction):
+class ActionModule(DeviceAction):
     """What a device says is taken for what it is worth: nothing of it but a right answer makes the task succeed."""
+
+    MODULE = "tpm_possession"
+    SECRET_OPTIONS = ("endorsement_auth", "challenge")
 
     def secret(self):
         """The challenge is one, whatever the options."""
@@ -34,13 +35,11 @@ class ActionModule(SecretAction):
             proof = _proof(arguments)
             if proof is not None:
                 arguments["challenge"] = proof.challenge.as_option()
-            said = self._execute_module(
-                module_name="tpmfleet.azure_dps.tpm_possession", module_args=arguments, task_vars=task_vars
-            )
+            said = self.run_module(self.MODULE, arguments, task_vars)
             if proof is not None and not said.get("failed"):
                 return self._judged(proof, said)
-            result = {name: said[name] for name in FAILURE if name in said}
-            return {**result, "failed": True, "changed": False, "msg": f"{device}: {said.get('msg')}"}
+            msg = f"{device}: " + said.get("msg", "").removeprefix(f"{device}: ")
+            return {**said, "failed": True, "changed": False, "msg": msg}
         except PossessionError as error:
             return {"failed": True, "changed": False, "msg": f"{device}: {error} {WHAT_TO_DO}"}
 

@@ -1,0 +1,15 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Runs the module of its name on the device, and takes of its answer what the module documents."""
+
+from __future__ import annotations
+
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction
+
+
+class ActionModule(DeviceAction):
+    """The module, behind the wall."""
+
+    MODULE = "dps_register"

@@ -1,0 +1,119 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A call that waits for a device, bounded in time and memory: one that never answers or never ends harms nobody else.
+
+A connection plugin reads all that a device sends before it returns, for as long as it sends. So the call is made under
+two limits of the operating system: an alarm, and a limit to the address space of this process, which is a fork that
+Ansible made for this one task. Both end the call where it is and leave the process as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+# What an honest device's answer needs is about 1 MB. Ansible itself needs some 100 MB for each process.
+MOST_MEMORY = 48 << 20
+
+
+class TooLateError(Exception):
+    """The call did not return in time."""
+
+
+class TooMuchError(Exception):
+    """What came did not fit into the memory."""
+
+
+class _ExpiredError(BaseException):
+    """Not an Exception: connection plugins take those for faults of the connection, and try again."""
+
+
+def bounded(function: Callable[[], Any], *, seconds: float, memory: int = MOST_MEMORY) -> Any:
+    """What *function* returns. TooLateError after *seconds*, TooMuchError where it takes more than *memory* bytes.
+
+    Processes that it started and that still run are ended then, as they are where anything else is raised.
+    """
+    before = _children()
+    failure: Exception
+    try:
+        with _memory(memory), _deadline(seconds):
+            return function()
+    except MemoryError:
+        failure = TooMuchError()
+    except _ExpiredError:
+        failure = TooLateError()
+    except BaseException:
+        _end(_children() - before)
+        raise
+    # Here and not above: as long as the error is handled, its traceback keeps what was read in memory.
+    _end(_children() - before)
+    raise failure
+
+
+@contextlib.contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    """Raises :class:`_ExpiredError` after *seconds*, unless an earlier alarm is set: the task's own timeout."""
+    left = signal.getitimer(signal.ITIMER_REAL)[0]
+    if 0 < left <= seconds or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    armed = True
+
+    def expired(_number: int, _frame: Any) -> None:
+        if armed:
+            raise _ExpiredError
+
+    started = time.monotonic()
+    handler = signal.signal(signal.SIGALRM, expired)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
+    try:
+        yield
+    finally:
+        # The alarm may come in here; then it is too late for it to mean anything.
+        armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        if left:
+            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - started), 0.001))
+
+
+@contextlib.contextmanager
+def _memory(most: int) -> Iterator[None]:
+    """Has what would take *most* more bytes than there are now raise MemoryError, where the system can tell (Linux)."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as sizes:
+            limit = int(sizes.read().split()[0]) * resource.getpagesize() + most
+    except OSError:
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limits = [one for one in (soft, hard, limit) if one != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min(limits), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _children() -> set[int]:
+    """The processes that this one has started and that are not reaped; none where the system does not tell."""
+    own = os.getpid()
+    try:
+        with open(f"/proc/{own}/task/{own}/children", encoding="ascii") as children:
+            return set(map(int, children.read().split()))
+    except OSError:
+        return set()
+
+
+def _end(processes: set[int]) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(process, signal.SIGKILL)

@@ -1,0 +1,229 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What an action asks of a device: the one way to run something there, and all that comes back of it.
+
+The wall between devices and Ansible. Ansible acts on what is in a result: facts become variables of the host, which
+decide what the next tasks do on the controller; ``add_host`` changes the inventory; warnings are printed as they are. A
+device is whatever answers at its address, so nothing of what it says passes but data that the module documents.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ansible import constants as C
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.files import told_size
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
+
+from .answer import MOST_BYTES, NoAnswerError, last_words, read_answer, shown_output
+from .bounded_call import MOST_MEMORY, TooLateError, TooMuchError, bounded
+from .returned import DIFFERENCES, RETURNED
+from .shape import Fields, Shape, ShapeError
+
+# Seconds that a TPM may take for one command, where neither the task nor the inventory says (tpmfleet_tpm_timeout), and
+# how much later than that a device has to have answered: a connection, a Python that starts, and a few quick commands.
+TPM_TIMEOUT = 300
+MARGIN = 60
+PULL_IT = "Take it off the line: what runs on it is not what this collection runs, or was tampered with."
+_INTERPRETER = re.compile(r"/[A-Za-z0-9_./+-]{1,250}")
+
+
+class _GivenUpError(AnsibleActionFail):
+    """The device took too long, or sent too much. Ansible's own helpers pass on what is an AnsibleError."""
+
+
+class DeviceAction(ActionBase):
+    """Does the task's :meth:`work`, by default the module of its name, and keeps its secrets off the disks.
+
+    A subclass names its module, and which options are secrets.
+    """
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+
+    MODULE = ""
+    SECRET_OPTIONS: tuple[str, ...] = ()
+
+    _shape = Fields({})
+    _difference: Shape | None = None
+    _host = "the device"
+    _end: float | None = None
+    _seconds: float = MARGIN
+    _gave_up: _GivenUpError | None = None
+
+    # For subclasses
+
+    def work(self, task_vars: dict[str, Any]) -> dict[str, Any]:
+        """The result of the task."""
+        return self.run_module(self.MODULE, self._task.args, task_vars)
+
+    def secret(self) -> str | None:
+        """What the task has that nobody else may read, for a message; None where it has nothing."""
+        return next((name for name in self.SECRET_OPTIONS if self._task.args.get(name) is not None), None)
+
+    def run_module(
+        self,
+        module: str,
+        arguments: dict[str, Any],
+        task_vars: dict[str, Any],
+        *,
+        shape: Fields | None = None,
+        seconds: float | None = None,
+    ) -> dict[str, Any]:
+        """What the *module* returned on the device, as far as it is of its *shape*, or a failed result.
+
+        A module of this collection is named without it, and has its shape in :mod:`.returned`. The result has besides
+        ``changed``, and where there are any ``warnings``, ``deprecations`` and, if the task shows them, a ``diff``. A
+        failed one has ``failed``, ``msg`` and what tells of the cause. The device is given up after *seconds*, by
+        default :meth:`patience`. AnsibleConnectionFailure where it cannot be reached.
+        """
+        self._host = visible(task_vars.get("inventory_hostname", "the device"), most=100)
+        own = "." not in module
+        self._shape = RETURNED[module] if shape is None else shape
+        self._difference = DIFFERENCES.get(module) if self._task.diff else None
+        self._seconds = self.patience(arguments, task_vars) if seconds is None else seconds
+        self._end = time.monotonic() + self._seconds
+        try:
+            said = self._execute_module(
+                module_name=f"tpmfleet.azure_dps.{module}" if own else module,
+                module_args=arguments,
+                task_vars=task_vars,
+            )
+        except _GivenUpError as error:
+            return {"failed": True, "changed": False, "msg": error.message}
+        except AnsibleConnectionFailure as error:
+            # It quotes the device.
+            unreachable = visible(error.message, most=1000)
+        else:
+            given = [one for name in self.SECRET_OPTIONS if isinstance(one := arguments.get(name), str) and one]
+            return _without(self._with_interpreter(said), given)
+        finally:
+            self._end = None
+        raise AnsibleConnectionFailure(unreachable)
+
+    def patience(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> float:
+        """Seconds within which the device has to answer: the longest that its TPM may take, and :data:`MARGIN`."""
+        given = arguments.get("timeout", task_vars.get("tpmfleet_tpm_timeout"))
+        with contextlib.suppress(AnsibleError, TypeError, ValueError, OverflowError):
+            given = min(max(int(self._templar.template(given)), 0), 86400)
+            return given + MARGIN
+        # What is wrong with the option, its module says.
+        return TPM_TIMEOUT + MARGIN
+
+    # What Ansible calls
+
+    def run(self, tmp=None, task_vars=None):
+        """Runs the task."""
+        result = super().run(tmp, task_vars)
+        secret = self.secret()
+        if secret is not None:
+            self._keep_off_disks(secret)
+        result.update(self.work(task_vars or {}))
+        return result
+
+    def _low_level_execute_command(self, *args, **kwargs):
+        """All that is done on a device comes through here, the connecting too."""
+        execute = super()._low_level_execute_command
+        said = self._bounded(lambda: execute(*args, **kwargs))
+        if max(len(said["stdout"]), len(said["stderr"])) > MOST_BYTES:
+            raise self._given_up(f"sent more than {told_size(MOST_BYTES)}, which are the most")
+        return said
+
+    def _transfer_file(self, local_path, remote_path):
+        """Where Ansible does not pipeline."""
+        transfer = super()._transfer_file
+        return self._bounded(lambda: transfer(local_path, remote_path))
+
+    def _parse_returned_data(self, res, *_profile):
+        """What a module printed, in place of Ansible's own reader."""
+        try:
+            said = read_answer(res.get("stdout") or "", self._shape, self._difference)
+        except ShapeError as error:
+            return self._failure(
+                f"what it returned for {self._task.action} is not what that returns: {error}. {PULL_IT}"
+            )
+        except NoAnswerError as error:
+            said = last_words(res)
+            words = f"{error} (exit code {int(res.get('rc') or 0)}{', last words: ' + said if said else ''})."
+            return {
+                **self._failure(f"{words} Look at its Python interpreter and its memory first."),
+                **shown_output(res),
+            }
+        if said.get("warnings"):
+            said["warnings"] = [f"{self._host}: {one}" for one in said["warnings"]]
+        return said
+
+    # Inside
+
+    def _bounded(self, function: Callable[[], Any]) -> Any:
+        """What *function* returns, which waits for the device; within the time that is left, and so much memory."""
+        if self._gave_up is not None:
+            # What is to be cleaned up there has to wait as well.
+            raise self._gave_up
+        seconds = MARGIN if self._end is None else max(self._end - time.monotonic(), 0.1)
+        try:
+            return bounded(function, seconds=seconds)
+        except TooLateError:
+            words = (
+                f"gave no answer within {self._seconds:g} s. Look whether it hangs, and power-cycle it; a TPM that is "
+                "only slow gets more time by tpmfleet_tpm_timeout"
+            )
+        except TooMuchError:
+            words = f"sent more than fits into {told_size(MOST_MEMORY)}, where {told_size(MOST_BYTES)} are the most"
+        raise self._given_up(words)
+
+    def _given_up(self, words: str) -> _GivenUpError:
+        pull = "" if "no answer" in words else f" {PULL_IT}"
+        self._gave_up = _GivenUpError(f"{self._host}: {words}.{pull}")
+        return self._gave_up
+
+    def _failure(self, words: str) -> dict[str, Any]:
+        return {"failed": True, "changed": False, "msg": f"{self._host}: {words}"}
+
+    def _with_interpreter(self, said: dict[str, Any]) -> dict[str, Any]:
+        """*said*, with the one fact that the controller made itself, where it is one."""
+        said.pop("ansible_facts", None)
+        name, found = self._discovered_interpreter_key, self._discovered_interpreter
+        if not name:
+            return said
+        if not (isinstance(found, str) and _INTERPRETER.fullmatch(found)):
+            return self._failure(f"said that its Python is '{visible(found, most=100)}'. {PULL_IT}")
+        # The facts of a task that runs once are those of all hosts.
+        return said if self._task.run_once else {**said, "ansible_facts": {name: found}}
+
+    def _keep_off_disks(self, secret: str) -> None:
+        """Has Ansible pipeline, as else the module and *secret* lie in files on both machines; fails if it cannot."""
+        if self._connection.has_pipelining and not self._is_pipelining_enabled("new"):
+            # A connection plugin without the option has another way of its own, or none.
+            with contextlib.suppress(AnsibleError, KeyError):
+                self._connection.set_option("pipelining", True)
+        if self._is_pipelining_enabled("new"):
+            return
+        if C.DEFAULT_KEEP_REMOTE_FILES:
+            reason, cure = "ANSIBLE_KEEP_REMOTE_FILES leaves modules on its disk", "Run without it."
+        elif not self._connection.has_pipelining:
+            reason = f"the connection plugin {self._connection.transport} cannot pipeline"
+            cure = "Use ansible.builtin.ssh."
+        else:
+            reason = f"the become method {self._play_context.become_method} cannot pipeline"
+            cure = "Use ansible.builtin.sudo, or log in as the user that may use the TPM."
+        raise AnsibleActionFail(f"{secret} would be written to a file on the device, since {reason}. {cure}")
+
+
+def _without(value: Any, secrets: list[str]) -> Any:
+    """*value* without the *secrets* that the device was sent: it may say them again where everybody reads."""
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, "********")
+        return value
+    if isinstance(value, dict):
+        return {name: _without(one, secrets) for name, one in value.items()}
+    return [_without(one, secrets) for one in value] if isinstance(value, list) else value

@@ -1,0 +1,177 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The results of what runs on a device, module by module: what each returns, and nothing that Ansible would act on.
+
+Each shape is that of the module's RETURN documentation, which tests/house holds it to; tpm_possession's is that of the
+answer that its action judges. A field that a module comes to return is written here, or it reaches nobody.
+"""
+
+from __future__ import annotations
+
+from .shape import (
+    Fields,
+    base64_of,
+    flag,
+    hexadecimal,
+    lines,
+    listed,
+    number,
+    one_of,
+    or_null,
+    real,
+    text,
+)
+
+_HANDLE = text(10, "0x[0-9a-f]{8}", of="a handle")
+_PUBLIC = base64_of(4096)
+_SHA256 = hexadecimal(64)
+# The hash algorithm in front of a hash of it, SHA-1 to SHA-512.
+_NAME = hexadecimal(132, least=44)
+_CERTIFICATE = base64_of(32 << 10)
+_REGISTRATION_ID = text(128, "[A-Za-z0-9._:-]+", of="a registration ID")
+_AUTHORIZATION = one_of("none", "given", "previous", "unproven")
+_AUTHORIZATIONS = Fields({one: _AUTHORIZATION for one in ("owner", "endorsement", "lockout")})
+_HIERARCHIES = Fields({f"{one}_auth_set": flag for one in ("owner", "endorsement", "lockout")})
+_DICTIONARY_ATTACK = Fields({one: number() for one in ("max_tries", "recovery_time", "lockout_recovery")})
+
+_TPM = Fields(
+    {
+        "manufacturer": text(32),
+        "model": text(128),
+        "firmware_version": text(64),
+        "tpm_type": one_of("hardware", "software"),
+    }
+)
+
+_ENDORSEMENT_KEY = Fields(
+    {
+        "public": _PUBLIC,
+        "sha256": _SHA256,
+        "registration_id": _REGISTRATION_ID,
+        "name": _NAME,
+        "template": one_of("tcg", "sdk", "other"),
+        "source": one_of("persistent", "template"),
+        "handle": or_null(_HANDLE),
+        "persisted": flag,
+        "certificate": or_null(_CERTIFICATE),
+        "certificate_nv_index": or_null(_HANDLE),
+        "certificate_matches": or_null(flag),
+    }
+)
+
+_STORAGE_ROOT_KEY = Fields({"public": _PUBLIC, "name": _NAME, "handle": or_null(_HANDLE), "persisted": flag})
+
+_OWNERSHIP_STATE = Fields(
+    {},
+    {
+        **{f"{one}_auth": _AUTHORIZATION for one in ("owner", "endorsement", "lockout")},
+        **_DICTIONARY_ATTACK.fields,
+        "persistent_keys": listed(_HANDLE, 256),
+        "recorded_key_version": or_null(number()),
+    },
+)
+
+_ASSIGNMENT = Fields(
+    {},
+    {
+        "assigned_at": or_null(real(1e12)),
+        **{
+            name: or_null(text(512))
+            for name in (
+                "assigned_hub",
+                "created",
+                "device_id",
+                "etag",
+                "global_endpoint",
+                "id_scope",
+                "last_updated",
+                "registration_id",
+                "substatus",
+            )
+        },
+    },
+)
+
+_FILE_DIFFERENCE = Fields(
+    {},
+    {
+        "before_header": text(512),
+        "after_header": text(512),
+        "before": lines(2000, longest=300),
+        "after": lines(2000, longest=300),
+    },
+)
+
+RETURNED: dict[str, Fields] = {
+    "tpm_info": Fields(
+        {
+            "tpm": _TPM,
+            "specification": Fields({"family": text(16), "revision": text(16), "year": number(9999)}),
+            "hierarchies": _HIERARCHIES,
+            "clear_disabled": flag,
+            "in_lockout": flag,
+            "lockout_counter": number(),
+            "dictionary_attack": _DICTIONARY_ATTACK,
+            "persistent_handles": listed(_HANDLE, 256),
+            "nv_indices": listed(_HANDLE, 1024),
+            "algorithms": listed(text(32), 128),
+        }
+    ),
+    "tpm_endorsement_key_info": Fields(
+        {"endorsement_key": _ENDORSEMENT_KEY, "tpm": _TPM},
+        {
+            "certificates": listed(
+                Fields({"nv_index": _HANDLE, "kind": one_of("endorsement", "chain"), "certificate": _CERTIFICATE}), 64
+            )
+        },
+    ),
+    "tpm_ownership": Fields(
+        {
+            "actions": listed(text(200), 64),
+            "hierarchies": _HIERARCHIES,
+            "authorizations": _AUTHORIZATIONS,
+            "authorizations_before": _AUTHORIZATIONS,
+            "recorded_key_version": or_null(number()),
+            "lockout_auth_proven": flag,
+            "dictionary_attack": or_null(_DICTIONARY_ATTACK),
+            "in_lockout": flag,
+            "endorsement_key": _ENDORSEMENT_KEY,
+            "storage_root_key": or_null(_STORAGE_ROOT_KEY),
+            "tpm": _TPM,
+        }
+    ),
+    "tpm_possession": Fields({"answer": or_null(text(1024)), "in_lockout": flag}),
+    "dps_client": Fields(
+        {
+            "changes": listed(
+                one_of(
+                    "user",
+                    "program",
+                    "configuration",
+                    "units",
+                    "enabled",
+                    "state_directory",
+                    "started",
+                    "restarted",
+                ),
+                8,
+            ),
+            "changed_settings": listed(text(64), 64),
+        },
+        {
+            "program_sha256": _SHA256,
+            "previous_program_sha256": text(64, "(?:[0-9a-f]{64})?", of="a SHA-256"),
+            "selftest": Fields({}, {"assigned": flag, "registration_id": _REGISTRATION_ID, "version": text(32)}),
+        },
+    ),
+    "dps_register": Fields({"assignment": or_null(_ASSIGNMENT)}),
+}
+
+# What a difference shows, with --diff.
+DIFFERENCES = {
+    "tpm_ownership": Fields({"before": _OWNERSHIP_STATE, "after": _OWNERSHIP_STATE}),
+    "dps_client": listed(_FILE_DIFFERENCE, 64),
+    "dps_register": Fields({"before": _ASSIGNMENT, "after": _ASSIGNMENT}),
+}
