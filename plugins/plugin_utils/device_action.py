@@ -27,6 +27,7 @@ from .answer import MOST_BYTES, NoAnswerError, last_words, read_answer, shown_ou
 from .bounded_call import MOST_MEMORY, TooLateError, TooMuchError, bounded
 from .returned import DIFFERENCES, RETURNED
 from .shape import Fields, Shape, ShapeError
+from .start_checks import facts_stay_facts
 
 # Seconds that a TPM may take for one command, where neither the task nor the inventory says (tpmfleet_tpm_timeout), and
 # how much later than that a device has to have answered: a connection, a Python that starts, and a few quick commands.
@@ -123,6 +124,8 @@ class DeviceAction(ActionBase):
     def run(self, tmp=None, task_vars=None):
         """Runs the task."""
         result = super().run(tmp, task_vars)
+        if self._task._role is not None and self._task._role._role_collection == "tpmfleet.azure_dps":
+            self._look_before(task_vars or {})
         secret = self.secret()
         if secret is not None:
             self._keep_off_disks(secret)
@@ -184,6 +187,12 @@ class DeviceAction(ActionBase):
         pull = "" if "no answer" in words else f" {PULL_IT}"
         self._gave_up = _GivenUpError(f"{self._host}: {words}.{pull}")
         return self._gave_up
+
+    def _look_before(self, task_vars: dict[str, Any]) -> None:
+        """A part of a step is used in a play of the user's own, or begins in the middle: nothing has looked before."""
+        wrong = list(facts_stay_facts(task_vars))
+        if wrong:
+            raise AnsibleActionFail(" ".join([*wrong, "Nothing was changed."]))
 
     def _failure(self, words: str) -> dict[str, Any]:
         return {"failed": True, "changed": False, "msg": f"{self._host}: {words}"}

@@ -1,0 +1,107 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What runs on devices is behind the wall: its results are held to its documentation, its secrets kept off disks."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.returned import DIFFERENCES, RETURNED
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.shape import Fields, ShapeError
+
+COLLECTION = Path(__file__).resolve().parents[2]
+MODULES = COLLECTION / "plugins" / "modules"
+# The action returns what it judged, and not what the device said.
+JUDGED = {"tpm_possession"}
+
+
+def assigned(module, name):
+    """The text that the source of *module* gives to *name*."""
+    for node in ast.parse((MODULES / f"{module}.py").read_text()).body:
+        if isinstance(node, ast.Assign) and node.targets[0].id == name:
+            return ast.literal_eval(node.value)
+    raise AssertionError(f"{module} has no {name}")
+
+
+def returned(module):
+    """The RETURN documentation of *module*."""
+    return yaml.safe_load(assigned(module, "RETURN"))
+
+
+def wrong_of(documented):
+    """A value that is not of the type that is *documented*."""
+    return ["a list"] if documented["type"] != "list" else "text"
+
+
+def hold(shape, documented, where):
+    """Asserts that the *shape* of an object has the fields that are *documented*, of their types."""
+    assert set(shape.fields) == set(documented), where
+    for name, field in documented.items():
+        place = f"{where}.{name}"
+        with pytest.raises(ShapeError):
+            shape.fields[name](wrong_of(field), place)
+        if field["returned"] == "success":
+            assert name in shape.required, f"{place} is documented as always there"
+        sample = field.get("sample")
+        if isinstance(sample, str) and sample.endswith("..."):
+            continue
+        if sample is not None and not (
+            isinstance(sample, dict) and any(str(v).endswith("...") for v in sample.values())
+        ):
+            assert shape.fields[name](sample, place) == sample, place
+        if "contains" in field and isinstance(shape.fields[name], Fields):
+            hold(shape.fields[name], field["contains"], place)
+
+
+@pytest.mark.parametrize("module", sorted(set(RETURNED) - JUDGED))
+def test_a_shape_is_the_documentation(module):
+    hold(RETURNED[module], returned(module), module)
+
+
+def on_devices():
+    """The modules of ours whose action is behind the wall, by their actions."""
+    found = {}
+    for path in sorted((COLLECTION / "plugins" / "action").glob("*.py")):
+        plugin = importlib.import_module(f"ansible_collections.tpmfleet.azure_dps.plugins.action.{path.stem}")
+        if issubclass(plugin.ActionModule, DeviceAction):
+            found[path.stem] = plugin.ActionModule
+    return found
+
+
+def test_every_module_of_a_device_is_behind_the_wall():
+    """What talks to a TPM, or to the client, runs where both are."""
+    talking = set()
+    for path in sorted(MODULES.glob("*.py")):
+        imported = {
+            node.module or "" for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)
+        }
+        if any("module_utils.tpm" in name or "module_utils.client_" in name for name in imported):
+            talking.add(path.stem)
+    assert talking
+    assert {action.MODULE for action in on_devices().values() if action.MODULE} == talking == set(RETURNED)
+    assert set(DIFFERENCES) <= talking
+
+
+def test_every_secret_that_travels_to_a_device_is_kept_off_disks():
+    """Every option that is marked no_log is one."""
+    secrets = {}
+    for action in on_devices().values():
+        source = ast.parse((MODULES / f"{action.MODULE}.py").read_text())
+        for node in ast.walk(source):
+            if isinstance(node, ast.Dict):
+                for key, value in zip(node.keys, node.values):
+                    if isinstance(value, ast.Dict) and any(
+                        getattr(name, "value", None) == "no_log" and getattr(said, "value", None) is True
+                        for name, said in zip(value.keys, value.values)
+                    ):
+                        secrets.setdefault(action.MODULE, set()).add(key.value)
+    assert {"dps_client", "tpm_ownership", "tpm_possession", "tpm_endorsement_key_info"} <= set(secrets)
+    for action in on_devices().values():
+        assert secrets.get(action.MODULE, set()) == set(action.SECRET_OPTIONS), action.MODULE

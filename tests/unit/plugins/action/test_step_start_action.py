@@ -1,0 +1,90 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A step does not start where Ansible would let a device change its settings, whoever configured that."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ANSIBLE_PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
+COLLECTION = Path(__file__).resolve().parents[4]
+ROLES = COLLECTION / "roles"
+CURE = "Set inject_facts_as_vars = false in [defaults] of ansible.cfg"
+
+
+@pytest.fixture
+def play(tmp_path):
+    """Runs one of our playbooks or a list of plays, from a directory of the user's; (exit code, what was printed)."""
+
+    def run(what, configuration, **environment):
+        (tmp_path / "ansible.cfg").write_text(configuration)
+        if not isinstance(what, str):
+            (tmp_path / "play.yml").write_text(yaml.safe_dump(what))
+            what = "play.yml"
+        own = {name: value for name, value in os.environ.items() if name != "ANSIBLE_CONFIG"}
+        done = subprocess.run(
+            [
+                str(ANSIBLE_PLAYBOOK),
+                "--inventory",
+                "unit1,unit2,",
+                what,
+                "-e",
+                f"tpmfleet_hosts=all tpmfleet_ledger={tmp_path}/ledger",
+            ],
+            cwd=tmp_path,
+            env={**own, "ANSIBLE_NOCOLOR": "1", **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+def own_play(*tasks):
+    """A play of the user's own."""
+    return [{"hosts": "all", "gather_facts": False, "tasks": list(tasks)}]
+
+
+def test_our_playbooks_and_a_play_of_the_users_own_refuse_injected_facts(play):
+    code, printed = play("tpmfleet.azure_dps.ek_intake", "[defaults]\n")
+    assert code == 2 and CURE in printed and printed.count("fatal: ") == 1, printed
+    role = own_play({"ansible.builtin.import_role": {"name": "tpmfleet.azure_dps.ek_intake"}})
+    code, printed = play(role, "[defaults]\ninject_facts_as_vars = true\n")
+    assert code == 2 and CURE in printed and "Nothing was changed." in printed, printed
+    code, printed = play(role, "[defaults]\n", ANSIBLE_INJECT_FACT_VARS="0")
+    assert code == 0 and "unit1" in printed, printed
+
+
+def test_a_part_of_a_step_refuses_them_too(play):
+    part = {"ansible.builtin.import_role": {"name": "tpmfleet.azure_dps.possession"}}
+    keys = {"possession_endorsement_key": "x", "possession_storage_root_key": "x"}
+    code, printed = play(own_play({**part, "vars": keys}), "[defaults]\n")
+    assert code == 2 and printed.count("fatal: ") == 2 and printed.count(CURE) >= 2, printed
+
+
+def test_our_configuration_does_not_inject_them(play):
+    code, printed = play(own_play({"tpmfleet.azure_dps.step_start": {}}), (COLLECTION / "ansible.cfg").read_text())
+    assert code == 0, printed
+
+
+@pytest.mark.parametrize("role", sorted(path.name for path in ROLES.iterdir()))
+def test_every_step_looks_before_it_does_anything(role):
+    """A step is what writes into the ledger or has a playbook of its own; in check mode and with tags too."""
+    tasks = yaml.safe_load((ROLES / role / "tasks" / "main.yml").read_text())
+    has_playbook = any(
+        f"tpmfleet.azure_dps.{role}\n" in path.read_text() for path in (COLLECTION / "playbooks").glob("*.yml")
+    )
+    looks = "tpmfleet.azure_dps.step_start" in tasks[0]
+    assert looks == (has_playbook and role != "lab")
+    if looks:
+        assert tasks[0]["run_once"] is True and "when" not in tasks[0]
