@@ -71,6 +71,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.dps.apply import in_threads
 from ..module_utils.dps.connection import CONCURRENCY, connection_options, run
 from ..module_utils.dps.enrollment import checked_ids, registration_result
+from ..module_utils.dps.errors import DpsError
 
 
 def remove(service, registration_ids, *, check_mode):
@@ -80,8 +81,13 @@ def remove(service, registration_ids, *, check_mode):
     def remove_one(registration_id):
         state = service.registration(registration_id)
         # By its ETag: a registration that the device makes meanwhile is not the one to remove.
+        if state is not None and not state.get("etag"):
+            raise DpsError(
+                f"Registration {registration_id}: the service gave no ETag for it, and nothing is removed blindly.",
+                hint="Run again; what was done so far stands.",
+            )
         if state is not None and not check_mode:
-            service.delete_registration(registration_id, etag=state.get("etag"))
+            service.delete_registration(registration_id, etag=state["etag"])
         return registration_id, state
 
     found = dict(in_threads(remove_one, iter(wanted), CONCURRENCY))

@@ -36,6 +36,7 @@ PAGE_SIZE = 1000
 REPLANS = 5
 # The number of a step that removes what no record lists.
 PRUNED = -1
+NO_ETAG = "the service gave no ETag for it, and nothing is overwritten or removed blindly"
 DONE = {"create": "created", "update": "updated", "delete": "deleted", "unchanged": "unchanged", "refuse": "failed"}
 
 
@@ -147,7 +148,7 @@ def _refusal(wanted: Wanted, actual: Mapping[str, Any], options: Options) -> str
     if options.etag and actual.get("etag") != options.etag:
         return "the enrollment is not the one with the given etag: it was changed since that was read"
     if not actual.get("etag"):
-        return "the service gave no ETag for it, and nothing is overwritten blindly"
+        return NO_ETAG
     key = wanted.fields.get("endorsement_key")
     held = normal(actual)["endorsement_key"]
     if key and held != key and not options.replace_key:
@@ -292,6 +293,8 @@ def _pruning(document: Mapping[str, Any], options: Options) -> Step | None:
     registration_id = document["registrationId"]
     if options.selector is not None and not options.selector.matches(registration_id, fields):
         return None
+    if not document.get("etag"):
+        return Step(PRUNED, registration_id, "refuse", reason=NO_ETAG)
     return _removal(PRUNED, registration_id, document, fields)
 
 
@@ -361,7 +364,7 @@ class _Executor:
                 raise
             # The call as a whole was refused for something in one of its records: each by itself tells which.
             return [self._alone(step) for step in batch]
-        refused = {str(one.get("registrationId") or "").lower(): one for one in errors}
+        refused = {one["registrationId"].lower(): one for one in errors}
         outcomes = []
         for step in batch:
             error_of = refused.pop(step.document["registrationId"].lower(), None)
@@ -369,11 +372,6 @@ class _Executor:
                 outcomes.append(Outcome(step, DONE[action]))
             else:
                 outcomes.append(self._settle(step, error_of, uncertain))
-        if refused:
-            raise DpsError(
-                f"The service refused {len(refused)} enrollments of a bulk operation without saying which ones.",
-                hint="Run again; what was done so far stands.",
-            )
         return outcomes
 
     def _settle(self, step: Step, error: Mapping[str, Any], uncertain: bool) -> Outcome:

@@ -14,20 +14,24 @@ import base64
 import binascii
 import hashlib
 import hmac
+import math
 import os
 import re
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
+from ..outside.visible import visible
 from .errors import DpsError
 
 try:
     import azure.identity as azure_identity
+
+    from .transport import BoundedTransport, host_of
 
     AZURE_IDENTITY_IMPORT_ERROR = None
 except ImportError:
@@ -37,6 +41,8 @@ except ImportError:
 CONNECTION_STRING_VARIABLE = "TPMFLEET_DPS_CONNECTION_STRING"
 ENTRA_SCOPE = "https://azure-devices-provisioning.net/.default"
 TOKEN_SECONDS = 3600
+# For a token from Entra ID, where the options do not say.
+_TOKEN_TIMEOUT, _TOKEN_BUDGET = 30, 300
 # A token that ends within this time is not used for another call.
 RENEW_SECONDS = 300
 # Later than any true expiry in seconds: one stock SDK writes milliseconds.
@@ -52,8 +58,11 @@ class Access:
 
     host: str
 
-    def authorization(self) -> str:
-        """The value of the Authorization header for a call made now. DpsError where there is none to be had."""
+    def authorization(self, *, within: float = math.inf) -> str:
+        """The value of the Authorization header for a call made now. DpsError where there is none to be had.
+
+        *within* is how many seconds it may take to get one.
+        """
         raise NotImplementedError
 
 
@@ -68,7 +77,7 @@ class SharedAccessKey(Access):
         self._token = ""
         self._expiry = 0.0
 
-    def authorization(self) -> str:
+    def authorization(self, *, within: float = math.inf) -> str:
         """A token with at least RENEW_SECONDS left."""
         with self._lock:
             if time.time() > self._expiry - RENEW_SECONDS:
@@ -85,11 +94,17 @@ class SharedAccessToken(Access):
         self.host = host or _checked_host(
             unquote(fields["sr"]).split("/", 1)[0], "sr (the host) of sas_token", "sas_token"
         )
-        expiry = int(fields["se"])
+        expiry = int(fields["se"][:18])
         self._expiry = expiry / 1000 if expiry >= _MILLISECONDS_FROM else float(expiry)
         self._token = token.strip()
+        if not _is_header_text(self._token):
+            raise DpsError(
+                "The SAS token is wrong: it has characters that no token has.",
+                hint="Ask for a new one, and copy the whole of it.",
+                option="sas_token",
+            )
 
-    def authorization(self) -> str:
+    def authorization(self, *, within: float = math.inf) -> str:
         """The token. DpsError once it has expired, with the time when it did."""
         if time.time() >= self._expiry:
             ended = datetime.fromtimestamp(self._expiry, timezone.utc).isoformat()
@@ -110,23 +125,58 @@ class EntraId(Access):
         self._lock = threading.Lock()
         self._token: Any = None
 
-    def authorization(self) -> str:
+    def authorization(self, *, within: float = math.inf) -> str:
         """A bearer token for the scope of the provisioning service."""
         with self._lock:
             if self._token is None or time.time() > self._token.expires_on - RENEW_SECONDS:
-                self._token = self._ask()
+                self._token = self._ask(within)
             return f"Bearer {self._token.token}"
 
-    def _ask(self) -> Any:
+    def _ask(self, within: float) -> Any:
         try:
+            if isinstance(self._credential, BoundedCredential):
+                return self._credential.get_token(ENTRA_SCOPE, within=within)
             return self._credential.get_token(ENTRA_SCOPE)
         except Exception as error:
-            # azure-identity's own words can be pages long; the first line says which credential failed and how.
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise DpsError(
-                f"Entra ID gave no token for {self.host}: {first}",
+                f"Entra ID gave no token for {self.host}: {in_one_line(error)}",
                 hint="Check tenant, client_id and secret, or log in with 'az login', or use connection_string.",
             ) from None
+
+
+class BoundedCredential:
+    """A credential of azure-identity over *transport*, which gives a token within *seconds* or none.
+
+    What azure-identity itself makes of an answer that is none of Entra ID's is an exception of any kind.
+    """
+
+    def __init__(self, make: Callable[[Any], Any], transport: Any, seconds: float) -> None:
+        self._transport = transport
+        self._credential = make(transport)
+        self._seconds = seconds
+        self._lock = threading.Lock()
+
+    def get_token(self, *scopes: str, within: float = math.inf, **options: Any) -> Any:
+        """A token that is one."""
+        with self._lock:
+            self._transport.until = time.monotonic() + min(self._seconds, within)
+            token = self._credential.get_token(*scopes, **options)
+        if not isinstance(token.token, str) or not token.token or not _is_header_text(token.token):
+            raise DpsError("The answer of Entra ID makes no sense: its token has characters that no token has.")
+        if isinstance(token.expires_on, bool) or not isinstance(token.expires_on, (int, float)):
+            raise DpsError("The answer of Entra ID makes no sense: its token does not say when it ends.")
+        return token
+
+
+def in_one_line(error: BaseException) -> str:
+    """azure-identity's words, which can be pages long: the first line says which credential failed and how."""
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return visible(first, most=500).rstrip(".")
+
+
+def _is_header_text(text: str) -> bool:
+    # More than any header of a server's own limit, and nothing that ends a header.
+    return len(text) <= 65536 and text.isascii() and text.isprintable()
 
 
 def sign(host: str, policy: str, key: bytes, expiry: int) -> str:
@@ -204,21 +254,36 @@ def entra_credential(options: Mapping[str, Any]) -> Any:
             "The Python package azure-identity, which Entra ID needs, is not installed.",
             hint="Install it where the task runs (python -m pip install azure-identity), or use connection_string.",
         )
+    secret, certificate = options.get("secret"), options.get("x509_certificate_path")
+    reached: dict[str, Any] = {}
+    hosts = None
+    authority = options.get("authority_host")
+    if authority:
+        reached.update(authority=authority, disable_instance_discovery=True)
+        if secret or certificate:
+            # The secret goes to the authority that was named, whoever it says is to have it.
+            hosts = [host_of(authority if "://" in authority else f"https://{authority}")]
+    transport = BoundedTransport(
+        ca_file=options.get("ca_file"), timeout=options.get("timeout") or _TOKEN_TIMEOUT, hosts=hosts
+    )
+    return BoundedCredential(
+        lambda transport: _credential(options, {**reached, "transport": transport}),
+        transport,
+        options.get("retry_budget") or options.get("operation_timeout") or _TOKEN_BUDGET,
+    )
+
+
+def _credential(options: Mapping[str, Any], reached: dict[str, Any]) -> Any:
     tenant, client_id, secret = (options.get(name) for name in ("tenant", "client_id", "secret"))
     certificate = options.get("x509_certificate_path")
     source = options.get("auth_source") or "auto"
-    reached: dict[str, Any] = {}
-    if options.get("authority_host"):
-        reached.update(authority=options["authority_host"], disable_instance_discovery=True)
-    if options.get("ca_file"):
-        reached["connection_verify"] = options["ca_file"]
     try:
         if source == "cli":
             return azure_identity.AzureCliCredential()
         if source == "env":
             return azure_identity.EnvironmentCredential(**reached)
         if source == "msi":
-            return azure_identity.ManagedIdentityCredential(client_id=client_id)
+            return azure_identity.ManagedIdentityCredential(client_id=client_id, transport=reached["transport"])
         if secret or certificate:
             if not tenant or not client_id:
                 raise DpsError("secret and x509_certificate_path need tenant and client_id.", hint="Add them.")

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .apply import in_threads
+from .apply import NO_ETAG, in_threads
 from .enrollment import Wanted, key_digest, normal, to_document, wanted_of
 from .errors import DpsError
 from .service import Service
@@ -105,6 +105,9 @@ class _Run:
             self._device.note = f"what is there attests by {kind} and not by TPM; it was left alone"
         elif self._key and held != self._key:
             self._device.note = f"what is there is of another TPM (EK {key_digest(held)}) and was left alone"
+        elif not actual.get("etag"):
+            self._device.failed = True
+            self._device.note = NO_ETAG
         else:
             self._note(actual)
             etag = self._disable(actual)
@@ -126,7 +129,9 @@ class _Run:
         etag = None
         if not self._check_mode:
             document = to_document(actual["registrationId"], {**fields, "provisioning_status": "disabled"}, actual)
-            etag = self._service.put_enrollment(document, etag=actual.get("etag")).get("etag")
+            etag = self._service.put_enrollment(document, etag=actual["etag"]).get("etag")
+            if not etag:
+                raise DpsError(f"Enrollment {self._registration_id} is disabled, and was not removed: {NO_ETAG}.")
         self._did(DISABLED)
         return etag
 

@@ -23,11 +23,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from ..outside.visible import visible
 from .endorsement_key import EndorsementKeyError, decode_endorsement_key, default_registration_id
 from .errors import DpsError
 
 REGISTRATION_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9\-._:]{0,126}[A-Za-z0-9\-])?")
 DEVICE_ID = re.compile(r"[A-Za-z0-9\-:.+%_#*?!(),=@;$']{1,128}")
+_LONGEST_WORDS = 1000
 PROVISIONING_STATUSES = ("enabled", "disabled")
 ALLOCATION_POLICIES = ("hashed", "geoLatency", "static", "custom")
 
@@ -253,7 +255,7 @@ def registration_result(state: Mapping[str, Any] | None, registration_id: Any) -
         words: str | None = "the service knows no registration: not enrolled, or never registered since it was enrolled"
         state = {"status": "not_found"}
     else:
-        words = state.get("errorMessage") or None
+        words = visible(state["errorMessage"], most=_LONGEST_WORDS) if state.get("errorMessage") else None
     return {
         "registration_id": state.get("registrationId") or registration_id,
         "status": state.get("status"),
@@ -399,8 +401,8 @@ def _canonical_key(text: Any) -> str | None:
     if not text:
         return None
     try:
-        return base64.b64encode(base64.b64decode(text)).decode()
-    except (binascii.Error, ValueError, TypeError):
+        return base64.b64encode(base64.b64decode("".join(text.split()), validate=True)).decode()
+    except (binascii.Error, ValueError, AttributeError):
         return str(text)
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..module.failure_kind import AGAIN, SETUP, failure
+from ..outside.visible import visible
 
+LONGEST_MESSAGE = 2000
 # Service documentation "Troubleshoot Device Provisioning Service"; errorCode is the status and three digits.
 _HINTS = {
     400: "Correct what the service names, or report it with the tracking ID.",
@@ -49,7 +51,7 @@ class DpsError(Exception):
         option: str | None = None,
         passing: bool | None = None,
     ) -> None:
-        self.message = message
+        self.message = visible(message, most=LONGEST_MESSAGE)
         self.status = status
         self.error_code = error_code
         self.tracking_id = tracking_id

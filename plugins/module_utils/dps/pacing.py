@@ -18,6 +18,7 @@ through than it allows. Evenly, so that what others are refused then is little: 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -68,18 +69,25 @@ class Pacer:
         self._proven: int | None = None
         self.refusals = 0
 
-    def wait(self, held: int = 1) -> None:
+    def wait(self, held: int = 1, patience: float = math.inf) -> float | None:
         """Returns when one more call, which holds so many enrollments, may be made.
 
-        Each is followed by :meth:`answered` or :meth:`refused` with the same number.
+        Each is followed by :meth:`answered` or :meth:`refused` with the same number. *patience* is how many seconds the
+        service may have us wait, which does not count waits for our own share; what is left of it is returned, None
+        where the service wants longer, and then no call may be made.
         """
         while True:
             with self._lock:
+                closed = self._closed_until - self._clock()
+                if closed >= patience:
+                    return None
                 pause = self._pause(held)
                 if pause <= 0:
                     self._in_flight.append(held)
-                    return
-            self._sleep(min(pause, 1.0))
+                    return patience
+            pause = min(pause, 1.0)
+            self._sleep(pause)
+            patience -= min(pause, max(closed, 0.0))
 
     def answered(self, held: int = 1) -> None:
         """The call was let through by the quota, or got no answer and may have been.

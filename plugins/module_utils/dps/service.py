@@ -5,35 +5,40 @@
 """The provisioning service's REST API: one method a call, retried where that is safe, refusals told in words.
 
 Source: REST reference "Device Provisioning Service", api-version 2021-10-01. Documents go in and out as the service
-has them; what they mean is in enrollment.py.
+has them, once they are known to be what was asked for (answers.py); what they mean is in enrollment.py. A call ends
+within its budget whatever the other side does (transport.py).
 """
 
 from __future__ import annotations
 
 import json
+import math
 import random
+import re
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
+from ..outside.visible import visible
+from . import answers
+from .answers import Unfit
 from .credentials import Access
-from .enrollment import same_document
+from .enrollment import normal, same_document
 from .errors import DpsError, innermost, is_certificate_fault, is_name_fault
 from .pacing import Pacer
 
 try:
-    import requests
     from azure.core.exceptions import AzureError, ServiceRequestError
     from azure.core.pipeline import Pipeline
     from azure.core.pipeline.policies import HeadersPolicy, UserAgentPolicy
-    from azure.core.pipeline.transport import RequestsTransport
     from azure.core.rest import HttpRequest
-    from requests.adapters import HTTPAdapter
+
+    from .transport import MOST_BYTES, BoundedTransport, OutOfTime, RefusedAnswer
 
     AZURE_CORE_IMPORT_ERROR = None
 except ImportError:
@@ -45,25 +50,36 @@ BULK_MOST = 10
 BULK_BYTES = 90_000
 DEFAULT_TIMEOUT = 30
 DEFAULT_RETRY_BUDGET = 300
+# Documented as the most that one service holds; some more for what is deleted and made again while it is read.
+MOST_ENROLLMENTS = 1_000_000
+_MOST_LISTED = MOST_ENROLLMENTS * 11 // 10
+# Pages in a row without anything new. An empty one with a continuation may come, but not for ever.
+_MOST_FRUITLESS_PAGES = 20
 _RETRIED = (408, 429, 500, 502, 503, 504)
 _LONGEST_BACKOFF = 30.0
+_LONGEST_WAIT = 1e9
+_LONGEST_REASON = 400
+_JSON_TYPE = re.compile(r"application/([a-z.\-]+\+)?json", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the service answered; *uncertain* where an earlier try of the call got no answer and may have been done."""
+    """What the service answered; *uncertain* where an earlier try of the call got no answer and may have been done.
 
-    status: int
+    *what* is what was called for, as the end of "Could not …".
+    """
+
     headers: Any
     body: Any
+    what: str
     uncertain: bool = False
 
 
 class Service:
     """One provisioning service. Safe for use by *connections* threads.
 
-    *timeout* is for one try in seconds, *retry_budget* for all tries of one call together with the waits that the
-    service asks for.
+    *timeout* is for one try in seconds, from its connection to its last byte, *retry_budget* for all tries of one call
+    together with the waits that the service asks for.
     """
 
     def __init__(
@@ -81,12 +97,8 @@ class Service:
         self._timeout = timeout
         self._retry_budget = retry_budget
         self.pacer = pacer or Pacer()
-        session = requests.Session()
-        session.mount("https://", HTTPAdapter(pool_connections=1, pool_maxsize=connections, max_retries=0))
         self._pipeline: Any = Pipeline(
-            transport=RequestsTransport(
-                session=session, connection_verify=ca_file or True, connection_timeout=timeout, read_timeout=timeout
-            ),
+            transport=BoundedTransport(ca_file=ca_file, timeout=timeout, connections=connections),
             policies=[
                 HeadersPolicy({"Accept": "application/json"}),
                 UserAgentPolicy(base_user_agent="tpmfleet.azure_dps"),
@@ -106,7 +118,8 @@ class Service:
 
     def enrollment(self, registration_id: str) -> dict[str, Any] | None:
         """One enrollment with its registration state, None where there is none."""
-        return self._found("GET", _enrollment_path(registration_id), f"read enrollment {registration_id}")
+        answer = self._found(_enrollment_path(registration_id), f"read enrollment {registration_id}")
+        return None if answer is None else self._fit(answer, answers.enrollment, registration_id)
 
     def put_enrollment(self, document: dict[str, Any], *, etag: str | None) -> dict[str, Any]:
         """Creates where *etag* is None (409 where there is one), else replaces the one with that ETag (else 412).
@@ -117,7 +130,7 @@ class Service:
         what = f"{'create' if etag is None else 'update'} enrollment {registration_id}"
         headers = {} if etag is None else {"If-Match": etag}
         try:
-            return self._call("PUT", _enrollment_path(registration_id), what, body=document, headers=headers).body
+            answer = self._call("PUT", _enrollment_path(registration_id), what, body=document, headers=headers)
         except DpsError as error:
             if not error.uncertain or error.status not in (409, 412):
                 raise
@@ -125,6 +138,10 @@ class Service:
             if found is None or not same_document(found, document):
                 raise
             return found
+        written = self._fit(answer, answers.enrollment, registration_id)
+        if normal(written)["endorsement_key"] != normal(document)["endorsement_key"]:
+            raise self._senseless(what, "is about another endorsement key than the one that was sent")
+        return written
 
     def delete_enrollment(self, registration_id: str, *, etag: str | None = None) -> bool:
         """Removes an enrollment, False where there was none. *etag* as in :meth:`put_enrollment`."""
@@ -139,27 +156,49 @@ class Service:
         what = f"{mode} {len(documents)} enrollments from {documents[0]['registrationId']} on"
         body = {"mode": mode, "enrollments": documents}
         answer = self._call("POST", "/enrollments", what, body=body, held=len(documents))
-        return (answer.body or {}).get("errors") or [], answer.uncertain
+        return self._fit(answer, answers.bulk_errors, [one["registrationId"] for one in documents]), answer.uncertain
 
     def pages(self, *, page_size: int = 1000) -> Iterator[list[dict[str, Any]]]:
-        """All enrollments, page by page, without their registration states (the service leaves those out)."""
-        continuation = None
+        """All enrollments, page by page, without their registration states (the service leaves those out).
+
+        None comes twice. DpsError where the list does not come to an end.
+        """
+        continuation: str | None = None
+        asked_with: set[int] = set()
+        listed: set[int] = set()
+        fruitless = 0
         while True:
             headers = {"x-ms-max-item-count": str(page_size)}
             if continuation:
                 headers["x-ms-continuation"] = continuation
             body = {"query": "SELECT * FROM enrollments"}
             answer = self._call("POST", "/enrollments/query", "list enrollments", body=body, headers=headers)
-            yield answer.body or []
-            continuation = answer.headers.get("x-ms-continuation")
-            if not continuation:
+            page = []
+            for document in self._fit(answer, answers.page):
+                # A hash, as a fleet's IDs take much more.
+                mark = hash(document["registrationId"].lower())
+                if mark not in listed:
+                    listed.add(mark)
+                    page.append(document)
+            yield page
+            try:
+                continuation = answers.continuation(answer.headers.get("x-ms-continuation"))
+            except Unfit as error:
+                raise self._senseless(answer.what, str(error)) from None
+            if continuation is None:
                 return
+            fruitless = 0 if page else fruitless + 1
+            mark = hash(continuation)
+            if mark in asked_with or fruitless > _MOST_FRUITLESS_PAGES or len(listed) > _MOST_LISTED:
+                raise self._senseless(answer.what, "has no end: it begins again, or goes on with nothing new")
+            asked_with.add(mark)
 
     # Registrations
 
     def registration(self, registration_id: str) -> dict[str, Any] | None:
         """One registration state, None where the service knows none."""
-        return self._found("GET", _registration_path(registration_id), f"read registration {registration_id}")
+        answer = self._found(_registration_path(registration_id), f"read registration {registration_id}")
+        return None if answer is None else self._fit(answer, answers.registration, registration_id)
 
     def delete_registration(self, registration_id: str, *, etag: str | None = None) -> bool:
         """Removes a registration, False where there was none."""
@@ -167,9 +206,9 @@ class Service:
 
     # Calls
 
-    def _found(self, method: str, path: str, what: str) -> dict[str, Any] | None:
+    def _found(self, path: str, what: str) -> Answer | None:
         try:
-            return self._call(method, path, what).body
+            return self._call("GET", path, what)
         except DpsError as error:
             # A 404 of something that is not the service's own is a wrong host.
             if error.status == 404 and error.error_code:
@@ -185,6 +224,21 @@ class Service:
                 return error.uncertain
             raise
         return True
+
+    def _fit(self, answer: Answer, check: Callable[..., Any], *asked: Any) -> Any:
+        """What *check* makes of an answer's body. DpsError where it is not about what was asked."""
+        try:
+            return check(answer.body, *asked)
+        except Unfit as error:
+            raise self._senseless(answer.what, str(error)) from None
+
+    def _senseless(self, what: str, why: str, *, status: int | None = None) -> DpsError:
+        return DpsError(
+            f"Could not {what}: the answer of {self.host} makes no sense, it {why}.",
+            status=status,
+            hint="Is the host that of the Device Provisioning Service, and no proxy in between? Nothing of the answer "
+            "was used; what was done so far stands.",
+        )
 
     def _call(
         self,
@@ -203,23 +257,33 @@ class Service:
         content = None if body is None else json.dumps(body, separators=(",", ":"))
         url = f"{self._base}{path}?api-version={API_VERSION}"
         uncertain = False
-        until = time.monotonic() + self._retry_budget
+        left: float | None = self._retry_budget
         attempt = 0
+        failure: DpsError | None = None
         while True:
+            left = self.pacer.wait(held, left)
+            if left is None:
+                raise _given_up(failure or self._closed(what), attempt, self._retry_budget)
             attempt += 1
-            self.pacer.wait(held)
             status, retry_after = None, None
+            begun = time.monotonic()
             try:
                 try:
-                    response = self._send(method, url, content, headers or {})
+                    response = self._send(method, url, content, headers or {}, left)
                     status = response.status_code
                 finally:
                     if status != 429:
                         self.pacer.answered(held)
-                if status < 300:
-                    return Answer(status, response.headers, _json(response), uncertain)
+                if 200 <= status < 300:
+                    return Answer(response.headers, self._json(what, response), what, uncertain)
                 retry_after = _retry_after(response.headers.get("Retry-After"))
                 failure = _refusal(what, self.host, response, uncertain)
+            except RefusedAnswer as error:
+                raise self._senseless(what, str(error)) from None
+            except OutOfTime as error:
+                raise _given_up(
+                    failure or self._unreachable(what, error, uncertain), attempt, self._retry_budget
+                ) from None
             except ServiceRequestError as error:
                 # Nothing was sent, so nothing was done.
                 failure = self._unreachable(what, error, uncertain)
@@ -228,7 +292,8 @@ class Service:
             except AzureError as error:
                 uncertain = True
                 failure = self._unreachable(what, error, uncertain)
-            backoff = random.uniform(0, min(_LONGEST_BACKOFF, 0.5 * 2**attempt))
+            left -= time.monotonic() - begun
+            backoff = random.uniform(0, min(_LONGEST_BACKOFF, 0.5 * 2 ** min(attempt, 10)))
             wait = backoff if retry_after is None else retry_after
             if status == 429:
                 self.pacer.refused(wait, held)
@@ -236,18 +301,34 @@ class Service:
                 uncertain = True
             if status is not None and status not in _RETRIED:
                 raise failure
-            if time.monotonic() + wait > until:
+            if wait >= left:
                 failure.uncertain = uncertain
                 raise _given_up(failure, attempt, self._retry_budget) from None
             if status != 429:
                 time.sleep(wait)
+                left -= wait
 
-    def _send(self, method: str, url: str, content: str | None, headers: dict[str, str]) -> Any:
-        sent = {"Authorization": self._access.authorization(), **headers}
+    def _send(self, method: str, url: str, content: str | None, headers: dict[str, str], left: float) -> Any:
+        until = time.monotonic() + left
+        sent = {"Authorization": self._access.authorization(within=left), **headers}
         if content is not None:
             sent["Content-Type"] = "application/json; charset=utf-8"
         request = HttpRequest(method, url, headers=sent, content=content)
-        return self._pipeline.run(request).http_response
+        return self._pipeline.run(request, until=until).http_response
+
+    def _json(self, what: str, response: Any) -> Any:
+        """The body, None where there is none. DpsError where it is not JSON: that is not the service."""
+        kind = response.headers.get("Content-Type") or "application/json"
+        content = response.content
+        try:
+            if content.strip() and not _JSON_TYPE.fullmatch(kind.partition(";")[0].strip()):
+                raise Unfit(f"is of the type {visible(kind, most=60)}, so something that is not JSON")
+            return answers.decoded(content, most=MOST_BYTES)
+        except Unfit as error:
+            raise self._senseless(what, str(error), status=response.status_code) from None
+
+    def _closed(self, what: str) -> DpsError:
+        return DpsError(f"Could not {what}: {self.host} asked for no more calls for longer", status=429)
 
     def _unreachable(self, what: str, error: Exception, uncertain: bool) -> DpsError:
         if is_certificate_fault(error):
@@ -272,33 +353,16 @@ def _registration_path(registration_id: str) -> str:
     return f"/registrations/{quote(registration_id, safe='')}"
 
 
-def _json(response: Any) -> Any:
-    """The body, None where there is none. DpsError where it is not JSON: that is not the service."""
-    text = response.text()
-    if not text.strip():
-        return None
-    try:
-        return json.loads(text)
-    except ValueError:
-        raise DpsError(
-            f"{response.request.url.split('?')[0]} answered {response.status_code} with something that is not JSON.",
-            status=response.status_code,
-            hint="Is the host that of the Device Provisioning Service, and no proxy in between?",
-        ) from None
-
-
 def _refusal(what: str, host: str, response: Any, uncertain: bool) -> DpsError:
-    try:
-        body = json.loads(response.text())
-    except ValueError:
-        body = None
-    body = body if isinstance(body, dict) else {}
-    said = str(body.get("message") or body.get("Message") or response.reason or "no reason given").strip().rstrip(".")
+    body = answers.error_body(response.content)
+    said = (body["message"] or str(response.reason or "") or "no reason given").strip().rstrip(".")
+    if 300 <= response.status_code < 400:
+        said = "it points elsewhere, where nothing is asked and no credential is shown"
     return DpsError(
-        f"Could not {what}: {host} answered {response.status_code}: {said}",
+        f"Could not {what}: {host} answered {response.status_code}: {visible(said, most=_LONGEST_REASON)}",
         status=response.status_code,
-        error_code=body.get("errorCode"),
-        tracking_id=body.get("trackingId"),
+        error_code=body["errorCode"],
+        tracking_id=body["trackingId"],
         uncertain=uncertain,
     )
 
@@ -317,14 +381,16 @@ def _given_up(failure: DpsError, attempts: int, budget: float) -> DpsError:
 
 
 def _retry_after(header: str | None) -> float | None:
-    """Seconds to wait as the header says, which may be a number or a date (RFC 9110, 10.2.3)."""
-    if not header:
-        return None
-    try:
-        return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(header) - datetime.now(timezone.utc)).total_seconds())
-    except (TypeError, ValueError):
-        return None
+    """Seconds to wait as the header says, which may be a number or a date (RFC 9110, 10.2.3); None where it is neither.
+
+    No time at all is none either: what is refused is not asked again at once, and for ever.
+    """
+    text = (header or "").strip()
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text, re.ASCII):
+        seconds = float(text)
+    else:
+        try:
+            seconds = (parsedate_to_datetime(text) - datetime.now(timezone.utc)).total_seconds()
+        except (TypeError, ValueError, OverflowError):
+            return None
+    return min(seconds, _LONGEST_WAIT) if seconds > 0 and not math.isnan(seconds) else None

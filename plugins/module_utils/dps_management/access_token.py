@@ -11,6 +11,7 @@ key. It is the same token that the service's clients make for themselves (dps/cr
 from __future__ import annotations
 
 import base64
+import binascii
 import os
 import time
 from datetime import datetime, timezone
@@ -38,14 +39,19 @@ def ensure_token(
     document = manager.settled(instance)
     if document is None:
         raise manager.missing(instance)
-    host = document["properties"]["serviceOperationsHostName"]
+    host = document["properties"].get("serviceOperationsHostName")
     policy = find_policy(manager.access_policies(instance), wanted["policy"])
     if policy is None:
         raise DpsError(
             f"There is no access policy {wanted['policy']} in the DPS instance {instance}.",
             hint="Check its name, or make it with tpmfleet.azure_dps.dps_access_policy.",
         )
-    key = base64.b64decode(policy[KEYS[wanted["key"]]])
+    if not host:
+        raise DpsError(f"Azure does not tell the host of the DPS instance {instance} yet.", hint="Run again later.")
+    try:
+        key = base64.b64decode(policy[KEYS[wanted["key"]]], validate=True)
+    except (binascii.Error, ValueError):
+        raise DpsError(f"The {wanted['key']} key of the access policy {wanted['policy']} is not base64.") from None
     name, now = policy["keyName"], int(time.time())
     expiry = _expiry_in(wanted["path"], host, name, key)
     if expiry is None or expiry - now < wanted["renew_seconds"]:

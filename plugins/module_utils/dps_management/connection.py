@@ -52,7 +52,7 @@ def open_manager(params: dict[str, Any]) -> ResourceManager:
     endpoint = params["resource_manager"].strip().rstrip("/")
     if not endpoint.startswith("https://"):
         raise DpsError(f"resource_manager is {endpoint}.", hint=f"Give the whole address, such as {PUBLIC_ENDPOINT}.")
-    client = open_client(
+    client, transport = open_client(
         entra_credential(params),
         params["subscription_id"],
         endpoint,
@@ -60,5 +60,5 @@ def open_manager(params: dict[str, Any]) -> ResourceManager:
         timeout=params["timeout"],
     )
     return ResourceManager(
-        client, params["resource_group"], endpoint=endpoint, operation_timeout=params["operation_timeout"]
+        client, transport, params["resource_group"], endpoint=endpoint, operation_timeout=params["operation_timeout"]
     )

@@ -4,7 +4,8 @@
 
 """Device Provisioning Service instances in Azure Resource Manager: one method a call, refusals told in words.
 
-Retries, tokens and the waiting for long-running operations are the SDK's (azure-mgmt-iothubprovisioningservices 2.x).
+Retries, tokens and the waiting for long-running operations are the SDK's (azure-mgmt-iothubprovisioningservices 2.x),
+over a transport of ours, so that each has an end and nothing is asked of a host that an answer points to.
 An instance goes in and out as the document that Azure has of it; what it means is in the other modules of this room.
 Its keys are in no GET and are read apart; a PUT replaces everything that a document can say, so it always carries them.
 """
@@ -12,19 +13,24 @@ Its keys are in no GET and are read apart; a PUT replaces everything that a docu
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 import traceback
 from collections.abc import Iterator
 from typing import Any
 
+from ..dps.credentials import in_one_line
 from ..dps.errors import DpsError, innermost, is_certificate_fault
+from ..dps.shape import Unfit
+from ..outside.visible import visible
+from .documents import MOST_INSTANCES, availability, instance_document, policy_documents, refusal_of
 
 try:
     from azure.core import AzureClouds
     from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
     from azure.mgmt.core.tools import get_arm_endpoints
     from azure.mgmt.iothubprovisioningservices import IotDpsClient
+
+    from ..dps.transport import BoundedTransport, OutOfTime, RefusedAnswer, host_of
 
     AZURE_MGMT_IMPORT_ERROR = None
 except ImportError:
@@ -35,6 +41,7 @@ PUBLIC_ENDPOINT = "https://management.azure.com"
 POLL_SECONDS = 3
 # How often a change is made anew because somebody else's came in between.
 TRIES = 5
+_LONGEST_REASON = 400
 _AT_REST = ("Active", "Suspended", "ActivationFailed", "DeletionFailed", "FailoverFailed")
 # What Azure alone decides and an update must not send back.
 _OWN = ("id", "name", "type", "systemData", "resourcegroup", "subscriptionid")
@@ -63,19 +70,22 @@ _CODE_HINTS = {
 }
 
 
-def open_client(credential: Any, subscription_id: str, endpoint: str, *, ca_file: str | None, timeout: float) -> Any:
-    """The SDK's client for the subscription at *endpoint*. *timeout* is for one try, in seconds."""
-    return IotDpsClient(
+def open_client(
+    credential: Any, subscription_id: str, endpoint: str, *, ca_file: str | None, timeout: float
+) -> tuple[Any, Any]:
+    """(The SDK's client for the subscription at *endpoint*, its transport). *timeout* is for one try, in seconds."""
+    transport = BoundedTransport(ca_file=ca_file, timeout=timeout, hosts=[host_of(endpoint)])
+    client = IotDpsClient(
         credential,
         subscription_id,
         endpoint,
         credential_scopes=scopes_of(endpoint),
-        connection_verify=ca_file or True,
-        connection_timeout=timeout,
-        read_timeout=timeout,
+        transport=transport,
+        permit_redirects=False,
         polling_interval=POLL_SECONDS,
         user_agent="tpmfleet.azure_dps",
     )
+    return client, transport
 
 
 def scopes_of(endpoint: str) -> list[str]:
@@ -90,11 +100,14 @@ def scopes_of(endpoint: str) -> list[str]:
 class ResourceManager:
     """The instances of one subscription, those of *resource_group* by name.
 
-    *operation_timeout* bounds the wait for one change, in seconds.
+    *operation_timeout* bounds each change and each reading, with all tries and waits, in seconds.
     """
 
-    def __init__(self, client: Any, resource_group: str | None, *, endpoint: str, operation_timeout: float) -> None:
+    def __init__(
+        self, client: Any, transport: Any, resource_group: str | None, *, endpoint: str, operation_timeout: float
+    ) -> None:
         self._client = client
+        self._transport = transport
         self._resources = client.iot_dps_resource
         self._group = resource_group
         self._endpoint = endpoint
@@ -108,7 +121,7 @@ class ResourceManager:
         """One instance without its keys, None where the group has none of that name."""
         try:
             with self._telling(f"read the DPS instance {name}"):
-                return self._resources.get(name, self._group).as_dict()
+                return instance_document(self._resources.get(name, self._group).as_dict(), name)
         except DpsError as error:
             if error.error_code == "ResourceNotFound":
                 return None
@@ -118,8 +131,10 @@ class ResourceManager:
         """All instances of the group, of the subscription without one."""
         with self._telling("list the DPS instances"):
             if self._group is None:
-                return [one.as_dict() for one in self._resources.list_by_subscription()]
-            return [one.as_dict() for one in self._resources.list_by_resource_group(self._group)]
+                found = self._resources.list_by_subscription()
+            else:
+                found = self._resources.list_by_resource_group(self._group)
+            return [instance_document(one.as_dict()) for one in _listed(found)]
 
     def missing(self, name: str) -> DpsError:
         """What to say where there is no such instance and has to be one."""
@@ -132,15 +147,16 @@ class ResourceManager:
     def access_policies(self, name: str) -> list[dict[str, Any]]:
         """The shared access policies of an instance with their keys: keyName, rights, primaryKey, secondaryKey."""
         with self._telling(f"read the access policies of the DPS instance {name}"):
-            return [one.as_dict() for one in self._resources.list_keys(name, self._group)]
+            return policy_documents([one.as_dict() for one in _listed(self._resources.list_keys(name, self._group))])
 
     def require_available(self, name: str) -> None:
         """DpsError where no instance can be made under *name*, with Azure's reason."""
         with self._telling(f"ask whether the name {name} can be had"):
-            found = self._resources.check_provisioning_service_name_availability({"name": name})
-        if not found.name_available:
+            found = availability(self._resources.check_provisioning_service_name_availability({"name": name}).as_dict())
+        if not found["nameAvailable"]:
+            said = found.get("message") or found.get("reason") or "Azure says that the name cannot be had"
             raise DpsError(
-                f"The DPS instance {name} cannot be made: {(found.message or found.reason).rstrip('.')}.",
+                f"The DPS instance {name} cannot be made: {visible(said, most=_LONGEST_REASON).rstrip('.')}.",
                 hint="Names are 3 to 64 letters, digits and hyphens, and there is only one of a name in all of Azure.",
             )
 
@@ -181,30 +197,43 @@ class ResourceManager:
     def _put(self, name: str, document: dict[str, Any], what: str, headers: dict[str, str]) -> dict[str, Any]:
         with self._telling(what):
             poller = self._resources.begin_create_or_update(self._group, name, document, headers=headers)
-            return self._awaited(poller, name).as_dict()
+            return instance_document(self._awaited(poller, name).as_dict(), name)
 
     def _awaited(self, poller: Any, name: str) -> Any:
-        result = poller.result(timeout=self._operation_timeout)
-        if not poller.done():
-            raise DpsError(
-                f"The change of the DPS instance {name} was not done after {self._operation_timeout:g} s.",
-                hint="It goes on in Azure. Run again later, or raise operation_timeout.",
-            )
-        return result
+        why = ""
+        try:
+            poller.wait(timeout=self._operation_timeout)
+            if poller.done():
+                return poller.result()
+        except OutOfTime as error:
+            why = f" ({error})"
+        raise DpsError(
+            f"The change of the DPS instance {name} was not done after {self._operation_timeout:g} s{why}.",
+            hint="It goes on in Azure. Run again later, or raise operation_timeout.",
+        )
 
     @contextlib.contextmanager
     def _telling(self, what: str) -> Iterator[None]:
-        """The SDK's exceptions as DpsError."""
+        """The SDK's exceptions as DpsError, within operation_timeout."""
+        self._transport.until = time.monotonic() + self._operation_timeout
         try:
             yield
+        except (DpsError, NotImplementedError):
+            raise
+        except (Unfit, RefusedAnswer) as error:
+            raise self._senseless(what, str(error)) from None
+        except OutOfTime as error:
+            raise DpsError(
+                f"Could not {what} within {self._operation_timeout:g} s: {error}.",
+                hint="Run again later, or raise operation_timeout.",
+                passing=True,
+            ) from None
         except ClientAuthenticationError as error:
             asked: Any = getattr(error.response, "request", None)
             if asked is not None and asked.url.startswith(f"{self._endpoint}/subscriptions/"):
                 raise self._refusal(what, error) from None
-            # azure-identity's own words can be pages long; the first line says which credential failed and how.
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
             raise DpsError(
-                f"Could not {what}: Entra ID gave no token: {first}.",
+                f"Could not {what}: Entra ID gave no token: {in_one_line(error)}.",
                 hint="Check tenant, client_id and secret, or log in with 'az login'.",
             ) from None
         except HttpResponseError as error:
@@ -219,18 +248,28 @@ class ResourceManager:
                 f"Could not {what}: no answer from {self._endpoint} ({innermost(error)}).",
                 hint="Check resource_manager, the network and the proxy, and run again: what was done so far stands.",
             ) from None
+        except Exception as error:
+            # What the SDKs make of a document of another form than they know is an exception of any kind.
+            raise self._senseless(what, f"is no document that Azure gives ({type(error).__name__})") from None
+
+    def _senseless(self, what: str, why: str) -> DpsError:
+        return DpsError(
+            f"Could not {what}: the answer of {self._endpoint} makes no sense, it {why}.",
+            hint="Is resource_manager the address of Azure Resource Manager, and no proxy in between? Nothing of the "
+            "answer was used; what was done so far stands.",
+        )
 
     def _refusal(self, what: str, error: Any) -> DpsError:
         response = error.response
         status = getattr(response, "status_code", None)
-        code, said = _said(response)
+        code, said = refusal_of(response)
         headers = getattr(response, "headers", {})
         how = "it was accepted and then failed" if status is not None and status < 300 else f"Azure answered {status}"
         return DpsError(
-            f"Could not {what}: {how}: {(said or error.message).strip().rstrip('.')}",
+            f"Could not {what}: {how}: {visible((said or error.message).strip().rstrip('.'), most=_LONGEST_REASON)}",
             status=status,
             error_code=code,
-            tracking_id=headers.get("x-ms-correlation-request-id"),
+            tracking_id=visible(headers.get("x-ms-correlation-request-id") or "", most=128) or None,
             hint=_CODE_HINTS.get(str(code)) or _HINTS.get(status or 0, "Run again later."),
         )
 
@@ -252,13 +291,9 @@ def _writable(document: dict[str, Any]) -> dict[str, Any]:
     return {**written, "properties": properties}
 
 
-def _said(response: Any) -> tuple[Any, str]:
-    """(code, message) of a refusal. The resource manager and the provider behind it have a form each."""
-    try:
-        body = json.loads(response.text())
-    except (AttributeError, ValueError):
-        return None, ""
-    if not isinstance(body, dict):
-        return None, ""
-    said = body["error"] if isinstance(body.get("error"), dict) else body
-    return said.get("code") or said.get("errorCode"), str(said.get("message") or "")
+def _listed(found: Any) -> Iterator[Any]:
+    """What a list of the SDK's holds, which is no list without an end."""
+    for number, one in enumerate(found):
+        if number >= MOST_INSTANCES:
+            raise Unfit(f"has more than {MOST_INSTANCES} entries")
+        yield one

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps import credentials
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.errors import DpsError
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.transport import BoundedTransport
 
 KEY = base64.b64encode(b"k" * 32).decode()
 HOST = "fleet.azure-devices-provisioning.net"
@@ -147,7 +148,7 @@ class Identity:
         ),
         (
             {"auth_source": "env", "ca_file": "/ca.pem"},
-            ("EnvironmentCredential", (), {"connection_verify": "/ca.pem"}),
+            ("EnvironmentCredential", (), {}),
         ),
     ],
 )
@@ -155,7 +156,11 @@ def test_each_entra_option_makes_its_credential(monkeypatch, options, made):
     identity = Identity()
     monkeypatch.setattr(credentials, "azure_identity", identity)
     assert credentials.access_from({"host": f"https://{HOST}/", **options}).host == HOST
-    assert identity.made == [made]
+    [(name, positional, keywords)] = identity.made
+    transport = keywords.pop("transport", None)
+    assert (name, positional, keywords) == made
+    # Only what asks nobody over the network goes without limits.
+    assert isinstance(transport, BoundedTransport) or name == "AzureCliCredential"
 
 
 def test_a_secret_needs_tenant_and_client():

@@ -92,7 +92,7 @@ def test_a_token_that_expired_meanwhile_is_told(dps, open_with, monkeypatch):
     access = credentials.parse_connection_string(dps.where["connection_string"])
     past = int(time.time()) - 60
     token = credentials.sign(dps.host, access._policy, access._key, past)
-    monkeypatch.setattr(access, "authorization", lambda: token)
+    monkeypatch.setattr(access, "authorization", lambda **_within: token)
     error = refused(open_with(access).enrollment, "unit-1")
     assert error.status == 401 and "clock" in error.hint
 
@@ -198,13 +198,7 @@ def test_a_certificate_of_a_strange_authority_is_refused_at_once(dps):
 
 @pytest.mark.parametrize("status", [200, 404])
 def test_what_is_not_the_service_is_told(service, monkeypatch, status):
-    page = types.SimpleNamespace(
-        status_code=status,
-        headers={},
-        reason="whatever",
-        text=lambda: "<html>a proxy</html>",
-        request=types.SimpleNamespace(url="https://host/enrollments/unit-1?api-version=x"),
-    )
+    page = types.SimpleNamespace(status_code=status, headers={}, reason="whatever", content=b"<html>a proxy</html>")
     monkeypatch.setattr(service, "_send", lambda *_arguments: page)
     assert refused(service.enrollment, "unit-1").status == status
 
@@ -212,5 +206,6 @@ def test_what_is_not_the_service_is_told(service, monkeypatch, status):
 def test_retry_after_as_number_and_as_date():
     assert _retry_after("7") == 7
     assert _retry_after("Mon, 24 Nov 2036 10:00:00 GMT") > 3600
-    assert _retry_after("Mon, 24 Nov 2006 10:00:00 GMT") == 0
-    assert _retry_after("soon") is None and _retry_after(None) is None
+    for senseless in ("Mon, 24 Nov 2006 10:00:00 GMT", "0", "-1", "nan", "inf", "1e9", "", "5, 7", "soon", None):
+        assert _retry_after(senseless) is None
+    assert 1e8 < _retry_after("9" * 5000) < 1e10

@@ -15,6 +15,7 @@ import requests
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.errors import DpsError
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps_management import amendment, resource_manager
 from azure.core.credentials import AccessToken
+from urllib3 import HTTPResponse
 
 SUBSCRIPTION = "5d3f1e0c-52a1-4c0b-9f57-f1c2a6a1a9c4"
 DOCUMENT = {
@@ -84,15 +85,15 @@ def manager(monkeypatch):
         made = requests.Response()
         made.status_code, made.url, made.reason = answer.status, url, "reason"
         made.headers.update({"Content-Type": "application/json", **answer.headers})
-        made.raw = io.BytesIO(json.dumps(answer.body).encode())
+        made.raw = HTTPResponse(io.BytesIO(json.dumps(answer.body).encode()), preload_content=False)
         return made
 
     monkeypatch.setattr(requests.Session, "request", request)
-    client = resource_manager.open_client(
+    client, transport = resource_manager.open_client(
         Credential(), SUBSCRIPTION, resource_manager.PUBLIC_ENDPOINT, ca_file=None, timeout=5
     )
     opened = resource_manager.ResourceManager(
-        client, "fleet", endpoint=resource_manager.PUBLIC_ENDPOINT, operation_timeout=5
+        client, transport, "fleet", endpoint=resource_manager.PUBLIC_ENDPOINT, operation_timeout=5
     )
     opened.sent, opened.answers = sent, answers
     yield opened
@@ -147,7 +148,7 @@ def test_a_change_sends_everything_back_but_what_azure_decides(manager):
 
 def test_check_mode_writes_nothing(manager):
     manager.answers += [Answer(200, DOCUMENT)]
-    amended = amendment.amend_instance(manager, "x", lambda document: {**document, "tags": {}}, check_mode=True)
+    amended = amendment.amend_instance(manager, "fleet-dps", lambda document: {**document, "tags": {}}, check_mode=True)
     assert amended.changed and [request.method for request in manager.sent] == ["GET"]
 
 
@@ -156,7 +157,7 @@ def test_a_change_that_others_always_come_before_is_given_up(manager):
     for _try in range(resource_manager.TRIES):
         manager.answers += [Answer(200, DOCUMENT), Answer(200, {"value": []}), Answer(412, conflict)]
     with pytest.raises(DpsError, match="changed by others 5 times"):
-        amendment.amend_instance(manager, "x", lambda document: {**document, "tags": {}}, check_mode=False)
+        amendment.amend_instance(manager, "fleet-dps", lambda document: {**document, "tags": {}}, check_mode=False)
 
 
 def test_an_operation_that_was_accepted_and_failed_is_told(manager):
@@ -190,7 +191,7 @@ def test_an_instance_that_stays_in_transition_is_told(manager, no_sleep, monkeyp
     manager.answers += [Answer(200, moving), Answer(200, moving), Answer(200, DOCUMENT)]
     assert manager.settled("fleet-dps")["properties"]["state"] == "Active"
     assert no_sleep == [resource_manager.POLL_SECONDS] * 2
-    manager.answers.append(Answer(200, moving))
-    manager._operation_timeout = -1
+    manager.answers += [Answer(200, moving)] * 500
+    manager._operation_timeout = 0.05
     with pytest.raises(DpsError, match="was still Transitioning"):
         manager.settled("fleet-dps")
