@@ -257,13 +257,14 @@ class Service:
         content = None if body is None else json.dumps(body, separators=(",", ":"))
         url = f"{self._base}{path}?api-version={API_VERSION}"
         uncertain = False
-        left: float | None = self._retry_budget
+        left: float = self._retry_budget
         attempt = 0
         failure: DpsError | None = None
         while True:
-            left = self.pacer.wait(held, left)
-            if left is None:
+            patience = self.pacer.wait(held, left)
+            if patience is None:
                 raise _given_up(failure or self._closed(what), attempt, self._retry_budget)
+            left = patience
             attempt += 1
             status, retry_after = None, None
             begun = time.monotonic()

@@ -55,7 +55,12 @@ _INSTANCE = fields(
     ),
 )
 _POLICIES = list_of(
-    fields(keyName=text(_POLICY, empty=False), rights=text(_RIGHTS), primaryKey=text(_KEY, empty=False), secondaryKey=text(_KEY, empty=False)),
+    fields(
+        keyName=text(_POLICY, empty=False),
+        rights=text(_RIGHTS),
+        primaryKey=text(_KEY, empty=False),
+        secondaryKey=text(_KEY, empty=False),
+    ),
     _MOST_POLICIES,
 )
 _AVAILABILITY = fields(nameAvailable=flag, reason=text(_PRINTABLE), message=text())
