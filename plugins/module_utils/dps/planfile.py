@@ -17,15 +17,21 @@ import itertools
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, Callable
 
+from ..outside.files import FileError, lines_of, open_file
+from ..outside.strict_json import JsonError, parse
+from ..outside.visible import visible
 from .apply import Plan, Step
 from .errors import DpsError
 
 PLAN_VERSION = 1
 # So many steps stand in a message.
 TOLD = 3
+# A line has an enrollment before and after, each of which the service takes up to some 300 kB of.
+_MOST_LINE = 1 << 22
+_MOST_SHOWN = 120
 
 
 def line_of(step: Step) -> str:
@@ -75,21 +81,12 @@ def hold_to(path: str, plan: Plan, host: str, is_done: Callable[[str, str], bool
     """
     open_steps = {_digest(line_of(step)) for step in plan.steps()}
     gone: list[str] = []
-    try:
-        with open(path, encoding="utf-8") as file:
-            header = json.loads(file.readline() or "{}")
-            _check_header(path, header, host)
-            for line in file:
-                step = json.loads(line)
-                digest = _digest(json.dumps(step, sort_keys=True))
-                if digest in open_steps:
-                    open_steps.remove(digest)
-                elif not is_done(step["action"], step["registration_id"]):
-                    gone.append(f"{step['action']} {step['registration_id']}")
-    except OSError as error:
-        raise DpsError(f"The plan {path} cannot be read: {error.strerror}.") from None
-    except (ValueError, KeyError, TypeError):
-        raise DpsError(f"The plan {path} is not one, or was cut short.", hint="Plan again.") from None
+    for step in _approved(path, host):
+        digest = _digest(json.dumps(step, sort_keys=True))
+        if digest in open_steps:
+            open_steps.remove(digest)
+        elif not is_done(step["action"], step["registration_id"]):
+            gone.append(f"{step['action']} {step['registration_id']}")
     if open_steps or gone:
         new = [f"{step.action} {step.registration_id}" for step in plan.steps() if _digest(line_of(step)) in open_steps]
         told = [f"{_told(new)} not in it as now planned"] if new else []
@@ -106,11 +103,45 @@ def _digest(line: str) -> bytes:
 
 def _told(steps: list[str]) -> str:
     more = f" and {len(steps) - TOLD} more are" if len(steps) > TOLD else " is" if len(steps) == 1 else " are"
-    return f"{', '.join(steps[:TOLD])}{more}"
+    return f"{', '.join(visible(step, most=_MOST_SHOWN) for step in steps[:TOLD])}{more}"
 
 
-def _check_header(path: str, header: Mapping[str, Any], host: str) -> None:
-    if header.get("plan_version") != PLAN_VERSION:
-        raise ValueError(path)
-    if header.get("host") != host:
-        raise DpsError(f"The plan {path} is for {header.get('host')} and not for {host}.", hint="Nothing was changed.")
+def _approved(path: str, host: str) -> Iterator[dict[str, Any]]:
+    """The steps in the file at *path*, a plan for *host*. DpsError where it is none, with the line."""
+    place = 1
+    try:
+        with open_file(path) as file:
+            lines = lines_of(file, most=_MOST_LINE)
+            header = parse(next(lines, b""), most=_MOST_LINE)
+            if not isinstance(header, dict) or header.get("plan_version") != PLAN_VERSION:
+                raise _no_plan(path, place, f"is no header of a plan of version {PLAN_VERSION}")
+            if header.get("host") != host:
+                other = visible(header.get("host"), most=_MOST_SHOWN)
+                raise DpsError(f"The plan {path} is for {other} and not for {host}.", hint="Nothing was changed.")
+            while True:
+                place += 1
+                line = next(lines, None)
+                if line is None:
+                    return
+                step = parse(line, most=_MOST_LINE)
+                if not _is_step(step):
+                    raise _no_plan(path, place, "is no step of a plan")
+                yield step
+    except JsonError as error:
+        raise _no_plan(path, place, str(error)) from None
+    except FileError as error:
+        if "longer than" in str(error):
+            raise _no_plan(path, place, str(error)) from None
+        raise DpsError(f"The plan {path} {error}.") from None
+
+
+def _is_step(step: Any) -> bool:
+    return (
+        isinstance(step, dict)
+        and step.get("action") in ("create", "update", "delete", "refuse")
+        and isinstance(step.get("registration_id"), str)
+    )
+
+
+def _no_plan(path: str, place: int, reason: str) -> DpsError:
+    return DpsError(f"The plan {path} is not one, or was cut short: line {place}: {reason}.", hint="Plan again.")

@@ -64,7 +64,7 @@ class Lines:
             if text:
                 empty = 0
                 record, reasons = self._record(text)
-                if record is None and reasons and position >= self._text.size and not line.endswith(b"\n"):
+                if position >= self._text.size and not line.endswith(b"\n") and _is_no_json(reasons):
                     reasons = [("", CUT_SHORT)]
                 yield Read(begin, place, record, reasons)
                 continue
@@ -94,6 +94,10 @@ class Lines:
             return self._convert(self._read(text))
         except JsonError as error:
             return None, [("", str(error))]
+
+
+def _is_no_json(reasons: Reasons) -> bool:
+    return len(reasons) == 1 and reasons[0][1].startswith("is not JSON")
 
 
 class Array:

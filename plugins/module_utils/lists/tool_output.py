@@ -25,10 +25,9 @@ from .reader import Reasons
 # A file of these; a list of more keys is one of records.
 MOST_BYTES = 1 << 24
 _READPUBLIC = re.compile(r"^(?:name|qualified name|name-alg):", re.MULTILINE)
-_PROVISION = re.compile(r"^\s*(registration id|endorsement key)\s*:[ \t]*(.*?)[ \t]*$", re.IGNORECASE | re.MULTILINE)
+_PROVISION = re.compile(r"^[ \t]*(registration id|endorsement key)\s*:(.*)$", re.IGNORECASE | re.MULTILINE)
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,40})-----[^-]*-----END \1-----")
 _BARE = re.compile(r"[A-Za-z0-9+/=_:%-]{300,}")
-_PAIR = re.compile(r"(\s*)([^:#]{1,60}?)\s*:(?:\s+(.*?))?\s*")
 _SAID_BESIDE = ("registration_id", "device_id", "serial_number", "tpm_serial_number", "maker", "batch")
 _DIGESTS = {0x000B: "sha256", 0x000C: "sha384", 0x000D: "sha512"}
 _TPM2_FIELDS = (
@@ -95,15 +94,16 @@ def _blocks(text: str) -> Iterator[dict[str, str]]:
     block: dict[str, str] = {}
     above = ""
     for line in text.splitlines():
-        pair = _PAIR.fullmatch(line)
-        if line.strip() == "---" or (pair and not pair[1] and pair[2] in block):
+        name, colon, value = (part.strip() for part in line.partition(":"))
+        top = not line[:1].isspace()
+        if line.strip() == "---" or (colon and top and name in block):
             if block:
                 yield block
             block, above = {}, ""
-        if pair is None:
+        if not colon:
             continue
-        indent, name, value = pair[1], pair[2], (pair[3] or "").strip("\"'")
-        if not indent:
+        value = value.strip("\"'")
+        if top:
             above = name
             block[name] = value
         elif name == "raw" and above:
@@ -184,7 +184,7 @@ def _of_device_provision(text: str) -> Found:
         if name in record:
             yield _provisioned(record)
             record = {}
-        record[name] = label[2] or below
+        record[name] = label[2].strip() or below
     yield _provisioned(record)
 
 

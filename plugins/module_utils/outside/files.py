@@ -50,11 +50,12 @@ def read_file(path: str | os.PathLike[str], *, most: int) -> bytes:
     """The whole content of the regular file at *path*. FileError where it has more than *most* bytes."""
     with open_file(path) as file:
         try:
-            # The size that a file system tells is believed of no file: what is read is counted.
-            content = file.read(most + 1)
+            # A size that is too large is believed, and nothing is read for it. Any other may be wrong, as in /proc.
+            too_large = os.fstat(file.fileno()).st_size > most
+            content = b"" if too_large else file.read(most + 1)
         except OSError as error:
             raise FileError(f"cannot be read: {error.strerror}") from None
-    if len(content) > most:
+    if too_large or len(content) > most:
         raise FileError(f"is larger than {told_size(most)}, which is more than it can have")
     return content
 

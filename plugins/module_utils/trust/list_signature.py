@@ -18,11 +18,15 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from ..outside.files import FileError, open_file, read_file
+from ..outside.visible import visible
 from .findings import TrustError
 
 SUMS = "SHA256SUMS"
 _SUM = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
 _TIMEOUT_SECONDS = 600
+# A million files.
+_MOST_SUMS = 1 << 27
 
 
 def check_signature(content: str, signature: str, *, allowed_signers: str, signer: str | None, namespace: str) -> str:
@@ -31,24 +35,27 @@ def check_signature(content: str, signature: str, *, allowed_signers: str, signe
     TrustError where it was somebody else, or something else was signed.
     """
     for path, what in ((content, "The list"), (signature, "The signature"), (allowed_signers, "The file of signers")):
-        if not Path(path).is_file():
-            raise TrustError(f"{what} {path} is not there. Paths are those of the controller.")
+        try:
+            open_file(path).close()
+        except FileError as error:
+            raise TrustError(f"{what} {path} {error}. Paths are those of the controller.") from None
     about = ["-f", allowed_signers, "-s", signature]
     found = _ssh_keygen("find-principals", *about)
-    names = found.stdout.decode().split()
+    names = found.stdout.decode(errors="replace").split()
     candidates = [name for name in names if signer in (None, name)]
-    said = found.stderr.decode().strip()
+    said = found.stderr.decode(errors="replace").strip()
     for name in candidates:
         with open(content, "rb") as stream:
             verified = _ssh_keygen("verify", *about, "-I", name, "-n", namespace, stdin=stream)
         if verified.returncode == 0:
             return name
-        said = (verified.stdout + verified.stderr).decode().strip()
+        said = (verified.stdout + verified.stderr).decode(errors="replace").strip()
     who = f"of {signer}" if signer else f"of anybody in {allowed_signers}"
     if names and not candidates:
         said = f"it is the signature of {', '.join(names)}"
+    why = visible(" ".join(said.split()) or "no reason given", most=400)
     raise TrustError(
-        f"{signature} is no good signature {who} over {content} ({' '.join(said.split()) or 'no reason given'})."
+        f"{signature} is no good signature {who} over {content} ({why})."
         " Do not take in this list: get it again from its maker, and the maker's key by another way."
     )
 
@@ -56,7 +63,11 @@ def check_signature(content: str, signature: str, *, allowed_signers: str, signe
 def signed_sums(path: Path) -> dict[str, str]:
     """File name to SHA-256, from a file as sha256sum(1) writes it."""
     sums = {}
-    for place, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
+    try:
+        content = read_file(path, most=_MOST_SUMS)
+    except FileError as error:
+        raise TrustError(f"The signed list of files {path} {error}.") from None
+    for place, line in enumerate(content.decode("utf-8", errors="replace").splitlines(), start=1):
         parts = _SUM.fullmatch(line.rstrip())
         if parts is None:
             raise TrustError(f"Line {place} of {path} is not as sha256sum writes it.")
