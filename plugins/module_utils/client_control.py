@@ -35,9 +35,7 @@ class ClientControl:
         try:
             return json.loads(out)["assignment"]
         except (ValueError, KeyError) as error:
-            raise ControlError(
-                f"{COMMAND} status does not answer: {(err or out).strip() or 'nothing'}. Was the client placed?"
-            ) from error
+            raise ControlError(f"{COMMAND} status does not answer: {_words(err, out)}.{_question(err)}") from error
 
     def usable(self) -> bool:
         """Whether what the client holds is of this device's TPM, and of the service that it is configured for."""
@@ -45,7 +43,7 @@ class ClientControl:
         try:
             return bool(json.loads(out)["assigned"])
         except (ValueError, KeyError) as error:
-            raise ControlError(f"the client's selftest failed: {(err or out).strip() or 'no reason given'}") from error
+            raise ControlError(f"the client's selftest failed: {_words(err, out)}.{_question(err)}") from error
 
     def register(self, *, anew: bool, timeout: int) -> None:
         """Registers within *timeout* seconds; *anew* also where the device is assigned."""
@@ -58,4 +56,22 @@ class ClientControl:
         """Removes the assignment from the device."""
         code, out, err = self._run([COMMAND, "forget"])
         if code:
-            raise ControlError(f"the assignment was not removed: {(err or out).strip()}")
+            raise ControlError(f"the assignment was not removed: {_words(err, out)}.{_question(err)}")
+
+
+def _words(err: str, out: str) -> str:
+    return (err or out).strip().rstrip(".") or "it gave no reason"
+
+
+def _question(err: str) -> str:
+    """What to look at: who asked, where that is it; else whether there is a client that could answer."""
+    if os.geteuid() != 0 or "ermission" in err:
+        return " Its files are root's: run with become."
+    return "" if os.path.exists(COMMAND) else " Was the client placed?"
+
+
+def without_root(what: str) -> str:
+    """Why *what* is refused before anything is tried; empty for root."""
+    if os.geteuid() == 0:
+        return ""
+    return f"{what} takes root, and the task runs as a user (ID {os.geteuid()}): set become. Nothing was changed."

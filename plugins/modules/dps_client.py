@@ -206,6 +206,7 @@ selftest:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client_control import without_root
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client_installation import (
     Installation,
     InstallationError,
@@ -241,6 +242,9 @@ def main():
         required_if=[("state", "present", ["id_scope", "program"])],
         supports_check_mode=True,
     )
+    refusal = without_root("Placing the client")
+    if refusal:
+        module.fail_json(msg=refusal)
     installation = Installation(module.params, run=module.run_command)
     try:
         result = installation.plan()

@@ -107,7 +107,11 @@ assignment:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client_control import ClientControl, ControlError
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client_control import (
+    ClientControl,
+    ControlError,
+    without_root,
+)
 
 
 def is_by(service, assignment):
@@ -157,6 +161,9 @@ def main():
         },
         supports_check_mode=True,
     )
+    refusal = without_root("Using the client")
+    if refusal:
+        module.fail_json(msg=refusal)
     client = ClientControl(module.run_command)
     try:
         if module.params["state"] == "absent":

@@ -20,6 +20,7 @@ from typing import Any
 from ansible import constants as C
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import SETUP, failure
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.files import told_size
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
 
@@ -130,6 +131,9 @@ class DeviceAction(ActionBase):
         if secret is not None:
             self._keep_off_disks(secret)
         result.update(self.work(task_vars or {}))
+        if result.get("failed"):
+            # For the closing summary, which tells by it what a device said from what was wrong before it was asked.
+            result["answered"] = True
         return result
 
     def _low_level_execute_command(self, *args, **kwargs):
@@ -192,7 +196,7 @@ class DeviceAction(ActionBase):
         """A part of a step is used in a play of the user's own, or begins in the middle: nothing has looked before."""
         wrong = list(facts_stay_facts(task_vars))
         if wrong:
-            raise AnsibleActionFail(" ".join([*wrong, "Nothing was changed."]))
+            raise AnsibleActionFail(" ".join([*wrong, "Nothing was changed."]), result=failure(SETUP))
 
     def _failure(self, words: str) -> dict[str, Any]:
         return {"failed": True, "changed": False, "msg": f"{self._host}: {words}"}
@@ -224,7 +228,9 @@ class DeviceAction(ActionBase):
         else:
             reason = f"the become method {self._play_context.become_method} cannot pipeline"
             cure = "Use ansible.builtin.sudo, or log in as the user that may use the TPM."
-        raise AnsibleActionFail(f"{secret} would be written to a file on the device, since {reason}. {cure}")
+        raise AnsibleActionFail(
+            f"{secret} would be written to a file on the device, since {reason}. {cure}", result=failure(SETUP)
+        )
 
 
 def _without(value: Any, secrets: list[str]) -> Any:

@@ -107,7 +107,8 @@ def failure_of(result: dict[str, Any], task: Any, host_name: str, *, unreachable
         return _of_connection(result, reason)
     marked = _kind_of_task(task)
     action = _action_of(task)
-    if is_of_station(action):
+    # The wall lets no such field of a device through: its action has set it.
+    if is_of_station(action) or (action in DEVICE_MODULES and isinstance(result.get("failure"), dict)):
         return _of_station(result, task, reason)
     if _never_ran(result, action):
         undefined = _undefined_in(result)
@@ -195,9 +196,11 @@ def _of_station(result: dict[str, Any], task: Any, reason: str) -> Failure:
 def _never_ran(result: dict[str, Any], action: str) -> bool:
     """Whether Ansible itself failed, before the task did anything.
 
-    Of an action that talks to a device this cannot be told by the message, which may be the device's.
+    Of an action that talks to a device this cannot be told by the message alone, which may be the device's; but that
+    one says of every answer that it is one.
     """
-    return action in CONTROLLER_ACTIONS and bool(_ANSIBLES_OWN.match(str(result.get("msg") or "")))
+    silent = action in CONTROLLER_ACTIONS or (action in DEVICE_MODULES and not result.get("answered"))
+    return silent and bool(_ANSIBLES_OWN.match(str(result.get("msg") or "")))
 
 
 def _undefined_in(result: dict[str, Any]) -> tuple[str, str] | None:

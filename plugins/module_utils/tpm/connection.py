@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import grp
 import os
 import queue
 import threading
@@ -30,7 +31,8 @@ except Exception:  # the C library may be missing or of another version, which r
     HAS_TPM2_PYTSS = False
     TPM2_PYTSS_IMPORT_ERROR = traceback.format_exc()
 
-DEFAULT_TCTI = "device:/dev/tpmrm0"
+_MANAGED = "/dev/tpmrm0"
+DEFAULT_TCTI = f"device:{_MANAGED}"
 # Discrete TPMs look for the primes of a key for up to minutes; Linux waits 300 s for such a command.
 DEFAULT_TIMEOUT = 300
 NO_LIBRARY = "The Python library tpm2-pytss is missing or unusable on this device; the role tpm_runtime installs it."
@@ -376,7 +378,27 @@ def _look_for_device(tcti: str) -> None:
             hint="Look whether the firmware setup has the TPM enabled and the kernel has its driver, or set tcti.",
         )
     if not os.access(path, os.R_OK | os.W_OK):
-        raise TpmError(f"No permission to use the TPM at {path}.", hint="Run as root, or as a member of the group tss.")
+        raise TpmError(f"No permission to use the TPM at {path}.", hint=_who_may_use(path))
+
+
+def _who_may_use(path: str) -> str:
+    """What to do, by the owner and mode of the node itself: distributions give the two nodes to different groups."""
+    group = _group_of(path)
+    if group:
+        return f"Run as root (become), or as a member of the group {group}."
+    group = _group_of(_MANAGED)
+    also = f" Members of the group {group} may use {_MANAGED}." if path != _MANAGED and group else ""
+    return f"Only root may use it: run with become.{also}"
+
+
+def _group_of(path: str) -> str:
+    """The group whose members may read and write the node at *path*; empty where it is root's, or there is none."""
+    try:
+        state = os.stat(path)
+        name = grp.getgrgid(state.st_gid).gr_name
+    except (OSError, KeyError):
+        return ""
+    return name if state.st_gid and state.st_mode & 0o060 == 0o060 else ""
 
 
 def _device_is_busy(tcti: str) -> bool:

@@ -12,8 +12,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils import failure
 
 ANSIBLE_PLAYBOOK = str(Path(sys.executable).parent / "ansible-playbook")
 PLUGIN = Path(__file__).resolve().parents[4] / "plugins" / "callback"
@@ -273,3 +275,47 @@ def test_what_comes_next_is_said_where_all_went_well(summary):
 
 def test_a_run_over_the_station_alone_has_no_summary(summary):
     assert summary("- ansible.builtin.debug:", hosts="localhost") == ""
+
+
+def test_what_a_task_on_a_device_lacks_is_the_inventorys(summary):
+    """Its arguments could not be made, so that no device was asked."""
+    tasks = "- name: Read\n  tpmfleet.azure_dps.tpm_info:\n    tcti: '{{ tpmfleet_tcti }}'\n"
+    printed = summary(tasks).splitlines()
+    assert printed[1].startswith("MEND tpmfleet_tcti: stopped at Read (Step 3), for unit-001, unit-002, unit-003")
+
+
+@pytest.mark.parametrize(
+    ("answered", "kind"),
+    [({"answered": True}, failure.UNIT), ({}, failure.SETUP), ({"answered": False}, failure.SETUP)],
+)
+def test_a_device_that_says_what_ansible_would_say_stays_a_device(answered, kind):
+    said = "Task failed: Finalization of task args for 'x' failed: 'tpmfleet_ledger' is undefined"
+    task = SimpleNamespace(vars={}, action="tpmfleet.azure_dps.tpm_info", resolved_action=None, run_once=False)
+    found = failure.failure_of({"failed": True, "msg": said, **answered}, task, "unit-001")
+    assert found.kind == kind
+
+
+CONNECTION = [
+    ("Failed to connect to the host via ssh: ssh: connect to host 10.0.0.1 port 22: Connection refused", failure.UNIT),
+    ("Failed to connect to the host via ssh: line@10.0.0.1: Permission denied (publickey).", failure.SETUP),
+    ("Failed to connect to the host via ssh: a banner\nHost key verification failed.", failure.SETUP),
+    ("Host key verification failed.\nssh: connect to host 10.0.0.1 port 22: Connection timed out", failure.UNIT),
+    ("ssh: Could not resolve hostname slot1: Name or service not known", failure.SETUP),
+    ("Missing sudo password", failure.SETUP),
+    ("Timeout (12s) waiting for privilege escalation prompt: ", failure.AGAIN),
+    ("Host key verification failed. (said the banner)", failure.UNIT),
+]
+
+
+@pytest.mark.parametrize(("said", "kind"), CONNECTION)
+def test_a_unit_that_is_off_is_told_from_one_that_we_may_not_log_in_to(said, kind):
+    """By the last line, which is our own ssh's; those before it may be the device's banner."""
+    task = SimpleNamespace(vars={}, action="tpmfleet.azure_dps.tpm_info", resolved_action=None, run_once=False)
+    assert failure.failure_of({"unreachable": True, "msg": said}, task, "slot1", unreachable=True).kind == kind
+
+
+def test_what_runs_on_devices_is_known_as_that():
+    """The modules whose action is the wall's."""
+    actions = PLUGIN.parent / "action"
+    walled = {path.stem for path in actions.glob("*.py") if "(DeviceAction)" in path.read_text()}
+    assert {name.rpartition(".")[2] for name in failure.DEVICE_MODULES} == walled

@@ -137,6 +137,7 @@ def test_what_passes_the_wall(ask):
         "changed": False,
         "msg": r"The TPM\x1b is away",
         "tpm_rc": "0x101",
+        "answered": True,
     }
     assert printed.count("\nok: [honest]\n") == 1, printed
     reasons = {name: said[name]["said"]["msg"] for name in ("list", "deep", "mute", "large")}

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -231,3 +232,24 @@ def test_what_others_loaded_stays(chip, tools):
         look(chip.tcti)
         assert "0x80000000" in tools.capability("handles-transient")
         theirs.flush_context(handle)
+
+
+@pytest.mark.parametrize(
+    ("mode", "group", "words"),
+    [
+        (0o660, 1, "Run as root \\(become\\), or as a member of the group daemon\\."),
+        (0o600, 1, "Only root may use it: run with become\\."),
+        (0o660, 0, "Only root may use it: run with become\\."),
+        (0o640, 1, "Only root may use it: run with become\\."),
+    ],
+)
+def test_who_may_use_a_node_is_said_by_the_node_itself(tmp_path, monkeypatch, mode, group, words):
+    """Debian gives /dev/tpm0 to its user alone, so that the group of /dev/tpmrm0 would be a wrong advice."""
+    node = tmp_path / "tpm0"
+    node.touch()
+    os.chown(node, 0, group)
+    node.chmod(mode)
+    monkeypatch.setattr("os.access", lambda _path, _mode: False)
+    monkeypatch.setattr(f"{connection.__name__}._MANAGED", str(tmp_path / "tpmrm0"))
+    with pytest.raises(connection.TpmError, match=words):
+        connection._look_for_device(f"device:{node}")
