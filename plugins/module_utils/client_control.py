@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from typing import Any
 
 from .client_files import COMMAND
+from .outside import strict_json
+from .outside.visible import visible, visible_lines
+
+_LONGEST_LINE = 2000
 
 
 class ControlError(Exception):
@@ -33,16 +36,16 @@ class ClientControl:
         """What the client holds, without its key; None where it is not assigned."""
         _code, out, err = self._run([COMMAND, "status", "--json"])
         try:
-            return json.loads(out)["assignment"]
-        except (ValueError, KeyError) as error:
+            return strict_json.parse(out)["assignment"]
+        except (ValueError, KeyError, TypeError) as error:
             raise ControlError(f"{COMMAND} status does not answer: {_words(err, out)}.{_question(err)}") from error
 
     def usable(self) -> bool:
         """Whether what the client holds is of this device's TPM, and of the service that it is configured for."""
         _code, out, err = self._run([COMMAND, "selftest"])
         try:
-            return bool(json.loads(out)["assigned"])
-        except (ValueError, KeyError) as error:
+            return bool(strict_json.parse(out)["assigned"])
+        except (ValueError, KeyError, TypeError) as error:
             raise ControlError(f"the client's selftest failed: {_words(err, out)}.{_question(err)}") from error
 
     def register(self, *, anew: bool, timeout: int) -> None:
@@ -50,7 +53,7 @@ class ClientControl:
         code, _out, err = self._run([COMMAND, "reprovision" if anew else "register", "--within", str(timeout)])
         if code:
             words = err.strip().splitlines()[-1:] or [f"exit code {code}"]
-            raise ControlError(f"the device did not register: {words[0]}")
+            raise ControlError(f"the device did not register: {visible(words[0], most=_LONGEST_LINE)}")
 
     def forget(self) -> None:
         """Removes the assignment from the device."""
@@ -60,7 +63,8 @@ class ClientControl:
 
 
 def _words(err: str, out: str) -> str:
-    return (err or out).strip().rstrip(".") or "it gave no reason"
+    lines = visible_lines((err or out).strip(), most=_LONGEST_LINE)
+    return "; ".join(lines).rstrip(".") or "it gave no reason"
 
 
 def _question(err: str) -> str:

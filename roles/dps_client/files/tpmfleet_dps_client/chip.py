@@ -19,9 +19,12 @@ from tpm2_pytss.types import TPM2B_SENSITIVE_CREATE
 
 from .configuration import Configuration
 from .errors import ClientError
+from .outside.files import FileError, read_file
 from .tpm import credential, templates
 from .tpm.connection import TpmError, connect
 from .tpm.credential import MalformedError, WrappedKey
+
+_LONGEST_AUTH = 1024
 
 
 @contextlib.contextmanager
@@ -113,6 +116,14 @@ class Chip:
             storage, _public = keys.storage
             keys.release_endorsement()
             return credential.sign(keys.esys, storage_root_key=storage, key=key, data=data)
+
+    @contextlib.contextmanager
+    def ready_to_sign(self) -> Iterator[None]:
+        """The TPM for signatures that wait for nothing but themselves: neither for a turn nor for a primary key."""
+        with self.opened() as keys:
+            _ready = keys.storage
+            keys.release_endorsement()
+            yield
 
     def signs(self, key: WrappedKey) -> bool:
         """Whether this TPM takes *key*. A TPM that is busy, full or not there has not said no to the key."""
@@ -245,6 +256,6 @@ def _persisted(esys: Any, handle: int) -> bool:
 
 def _auth(path: Path) -> bytes:
     try:
-        return path.read_bytes().strip()
-    except OSError as error:
-        raise ClientError(f"cannot read the authorization {path}: {error.strerror}") from error
+        return read_file(path, most=_LONGEST_AUTH).strip()
+    except FileError as error:
+        raise ClientError(f"the authorization {path} {error}") from error

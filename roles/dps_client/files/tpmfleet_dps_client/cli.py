@@ -14,14 +14,17 @@ import pwd
 import random
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import VERSION
+from .assignment import text
 from .backoff import delay
 from .clock import Clock
 from .configuration import DEFAULT_PATH, Configuration, read_configuration
 from .errors import EXIT_ERROR, EXIT_OK, EXIT_REFUSED, EXIT_TRY_AGAIN, ClientError
+from .outside.visible import visible
 from .state import State
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ REFUSED_BY_HUB_PATIENCE = 3600
 
 def _say(sentence: str) -> None:
     """To the journal, which adds the time."""
-    sys.stderr.write(sentence + "\n")
+    sys.stderr.write(visible(sentence) + "\n")
     sys.stderr.flush()
 
 
@@ -55,7 +58,22 @@ def _shown(assignment: dict[str, Any] | None) -> dict[str, Any]:
         "registration_id id_scope global_endpoint assigned_hub device_id substatus etag created last_updated"
         " assigned_at"
     )
-    return {name: assignment.get(name) for name in names.split()} if assignment else {}
+    if not assignment:
+        return {}
+    shown = {name: text(assignment.get(name)) for name in names.split()}
+    return {**shown, "assigned_at": assignment["assigned_at"]}
+
+
+def _unexpected(error: Exception) -> ClientError:
+    """A fault of this client's own, which must not end what goes on for years."""
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(at.filename).name}:{at.lineno}"
+    return ClientError(f"this client failed at {place} ({type(error).__name__}: {visible(error, most=200)})")
+
+
+def _left(deadline: float | None) -> float:
+    """Seconds until *deadline*, infinite without one."""
+    return math.inf if deadline is None else deadline - time.monotonic()
 
 
 class Client:
@@ -84,29 +102,32 @@ class Client:
         failures = 0
         while True:
             try:
-                with self._state.locked():
-                    patience = deadline - time.monotonic() if deadline and within else math.inf
+                with self._state.locked(_left(deadline if within else None)):
+                    patience = _left(deadline if within else None)
                     self._attempt(anew=anew, attended=deadline is not None, first=not failures, patience=patience)
                 return EXIT_OK
-            except ClientError as error:
-                failures += 1
-                wait = delay(self._configuration, failures, error)
-                words = "Not assigned: {}.".format(str(error).rstrip("."))
-                last = deadline is not None and (error.refused or time.monotonic() + wait > deadline)
-                self._note(
-                    "refused" if error.refused else "waiting", words, failures=failures, wait=None if last else wait
-                )
-                if last:
-                    _say(words)
-                    return EXIT_REFUSED if error.refused else EXIT_TRY_AGAIN
-                _say(f"{words} Next attempt in {wait:.0f} s.")
-                time.sleep(wait)
+            except ImportError:
+                raise
+            except Exception as error:
+                why = error if isinstance(error, ClientError) else _unexpected(error)
+            failures += 1
+            wait = delay(self._configuration, failures, why)
+            words = "Not assigned: {}.".format(str(why).rstrip("."))
+            last = deadline is not None and (why.refused or time.monotonic() + wait > deadline)
+            self._note("refused" if why.refused else "waiting", words, failures=failures, wait=None if last else wait)
+            if last:
+                _say(words)
+                return EXIT_REFUSED if why.refused else EXIT_TRY_AGAIN
+            _say(f"{words} Next attempt in {wait:.0f} s.")
+            time.sleep(wait)
 
     def _attempt(self, *, anew: bool, attended: bool, first: bool, patience: float) -> None:
         """One attempt, under the lock. The *first* of a boot that nobody *attended* comes after a random wait."""
         from .registration import Registration
 
         registration = Registration(self._configuration, state=self._state, clock=self._clock)
+        if self._state.set_damaged_aside():
+            _say("The assignment that was kept is damaged. It was set aside; this device registers anew.")
         held = None if anew else registration.held()
         if held is not None and self._holds(registration, held, ask=self._configuration.ask_hub and not attended):
             return
@@ -141,7 +162,8 @@ class Client:
             except ClientError as error:
                 end += f" The hub was not asked: {error}."
             else:
-                if refusal and self._clock.now() - held.get("assigned_at", 0) > REFUSED_BY_HUB_PATIENCE:
+                # One that is to come is of a clock that was ahead.
+                if refusal and not -60 <= self._clock.now() - held["assigned_at"] <= REFUSED_BY_HUB_PATIENCE:
                     _say(f"The hub refuses this device: {refusal}. Registering anew.")
                     return False
                 end = f". The hub refuses it, just after a registration: {refusal}." if refusal else end
@@ -150,8 +172,8 @@ class Client:
 
     def _note(self, state: str, words: str, *, failures: int = 0, wait: float | None = None) -> None:
         """Writes the status; a status that cannot be written is said and stops nothing."""
-        now = time.time()
-        status = {"state": state, "message": words, "failures": failures, "updated_at": int(now)}
+        now = self._clock.now()
+        status = {"state": state, "message": visible(words), "failures": failures, "updated_at": int(now)}
         status["next_attempt_at"] = None if wait is None else int(now + wait)
         try:
             self._state.write_status(status)
@@ -171,19 +193,18 @@ class Client:
 
     def token(self, arguments: argparse.Namespace) -> int:
         """A shared access signature for the hub, signed by the TPM."""
-        from .chip import Chip
-        from .registration import hub_key
-        from .sas import hub_audience, make_token
+        from .registration import Registration
+        from .sas import hub_audience
 
         assignment = self._state.assignment()
         if assignment is None:
             raise ClientError("this device is not assigned to a hub yet, see: tpmfleet-dps-client status")
         audience = arguments.audience or hub_audience(assignment)
-        key, chip = hub_key(assignment), Chip(self._configuration)
+        registration = Registration(self._configuration, state=self._state, clock=self._clock)
+        token, _expiry = registration.token(assignment, audience, seconds=arguments.ttl)
         if self._clock.evidently_wrong:
             _say("The clock of this device is wrong; the hub may find the token expired.")
-        expiry = int(self._clock.now()) + arguments.ttl
-        sys.stdout.write(make_token(audience, expiry=expiry, sign=lambda data: chip.sign(key, data)) + "\n")
+        sys.stdout.write(token + "\n")
         return EXIT_OK
 
     def forget(self, _arguments: argparse.Namespace) -> int:
@@ -262,4 +283,7 @@ def main(arguments: list[str] | None = None) -> int:
         _say(f"{parsed.command}: the Python library tpm2-pytss is missing or unusable on this device: {error}.")
         return EXIT_ERROR
     except KeyboardInterrupt:
+        return EXIT_ERROR
+    except Exception as error:
+        _say(f"{parsed.command}: {_unexpected(error)}.")
         return EXIT_ERROR

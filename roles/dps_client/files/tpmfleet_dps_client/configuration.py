@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import urllib.parse
 from dataclasses import dataclass
@@ -15,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ClientError
+from .outside import strict_json
+from .outside.files import FileError, read_file
 from .tpm.templates import EK_HANDLE, EK_UNIQUE, SRK_HANDLE
 
 DEFAULT_PATH = Path("/etc/tpmfleet-dps-client/config.json")
+MOST = 65536
 MAY_BE_ZERO = ("first_attempt_spread",)
 
 
@@ -47,7 +49,8 @@ class Configuration:
     proxy_auth_file: str | None = None
     """Holds ``user:password`` for the proxy."""
     state_directory: str = "/var/lib/tpmfleet-dps-client"
-    network_timeout: float = 30.0
+    network_timeout: float = 60.0
+    """For one call to the service or the hub, from the name to the last byte of the answer."""
     first_attempt_spread: float = 30.0
     """The first attempt after power-up comes at a random time within, so that a fleet does not come as one."""
     backoff_base: float = 2.0
@@ -114,8 +117,8 @@ def _fits(name: str, kind: str, value: Any) -> bool:
 def read_configuration(path: Path) -> Configuration:
     """What *path* says; :class:`ClientError` names what is wrong with it."""
     try:
-        return _checked(json.loads(path.read_text()), path)
-    except OSError as error:
-        raise ClientError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ClientError(f"{path} is not JSON: {error}") from error
+        return _checked(strict_json.parse(read_file(path, most=MOST), most=MOST), path)
+    except FileError as error:
+        raise ClientError(f"the configuration {path} {error}") from error
+    except strict_json.JsonError as error:
+        raise ClientError(f"the configuration {path} {error}") from error

@@ -17,12 +17,11 @@ from typing import Any, Callable
 from .clock import Clock
 from .configuration import Configuration
 from .errors import ClientError
-from .sas import hub_audience, make_token
+from .sas import hub_audience
 from .service import Answer, Service, told
 
 API_VERSION = "2017-11-08-preview"
 PORT = 443
-TOKEN_SECONDS = 300
 REFUSALS = (401, 403, 404)
 
 
@@ -35,16 +34,17 @@ class Hub:
         host = assignment["assigned_hub"]
         self._service = Service(configuration, clock, host=host, port=PORT, api_version=API_VERSION)
 
-    def refusal(self, sign: Callable[[bytes], bytes]) -> str | None:
-        """What the hub said against this device, None where it lets it in; *sign* is by the hub's key.
+    def refusal(self, token: Callable[[str], tuple[str, int]]) -> str | None:
+        """What the hub said against this device, None where it lets it in.
 
-        :class:`ClientError` where there is no answer that says the one or the other.
+        *token* makes one for an audience and tells its expiry in seconds since the epoch. :class:`ClientError` where
+        there is no answer that says the one or the other.
         """
         try:
-            answer, expiry = self._ask(sign)
+            answer, expiry = self._ask(token)
             # Its answer told the time, and by that the token had run out before it was made.
             if answer.status == 401 and expiry <= self._clock.now():
-                answer, expiry = self._ask(sign)
+                answer, expiry = self._ask(token)
         finally:
             self._service.close()
         if answer.status in REFUSALS:
@@ -53,9 +53,8 @@ class Hub:
             raise ClientError(f"the hub does not say whether it lets this device in ({told(answer)})")
         return None
 
-    def _ask(self, sign: Callable[[bytes], bytes]) -> tuple[Answer, int]:
+    def _ask(self, token: Callable[[str], tuple[str, int]]) -> tuple[Answer, int]:
         """Answer, and the token's expiry."""
-        expiry = int(self._clock.now()) + TOKEN_SECONDS
-        token = make_token(hub_audience(self._assignment), expiry=expiry, sign=sign)
+        authorization, expiry = token(hub_audience(self._assignment))
         path = "/devices/{}/modules".format(urllib.parse.quote(self._assignment["device_id"], safe=""))
-        return self._service.call("GET", path, authorization=token), expiry
+        return self._service.call("GET", path, authorization=authorization), expiry

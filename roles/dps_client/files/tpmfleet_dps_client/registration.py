@@ -13,22 +13,26 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import time
 import urllib.parse
 from typing import Any, NamedTuple
 
+from .assignment import is_device_id, is_host, is_operation, text
 from .chip import Chip
 from .clock import Clock
 from .configuration import Configuration
 from .errors import ClientError
 from .hub import Hub
+from .outside.visible import visible
 from .sas import make_token
-from .service import Answer, Service, refusal
+from .service import LONGEST_MESSAGE, SHOWN, Answer, Service, refusal
 from .state import State
 from .tpm.credential import WrappedKey
 
 API_VERSION = "2019-03-31"
 TOKEN_SECONDS = 3600
+HUB_TOKEN_SECONDS = 300
 # The service allows five polls in ten seconds and device.
 SHORTEST_POLL = 2.0
 POLLING_SECONDS = 600.0
@@ -72,10 +76,10 @@ def identify(configuration: Configuration, chip: Chip) -> Identity:
     )
 
 
-def connection(configuration: Configuration, clock: Clock) -> Service:
-    """To the Device Provisioning Service."""
+def connection(configuration: Configuration, clock: Clock, patience: float = math.inf) -> Service:
+    """To the Device Provisioning Service, which gets *patience* seconds for all calls together."""
     host, port = configuration.endpoint
-    return Service(configuration, clock, host=host, port=port, api_version=API_VERSION)
+    return Service(configuration, clock, host=host, port=port, api_version=API_VERSION, patience=patience)
 
 
 def hub_key(assignment: dict[str, Any]) -> WrappedKey:
@@ -118,8 +122,19 @@ class Registration:
 
         :class:`ClientError` where the hub cannot be asked.
         """
-        key = hub_key(assignment)
-        return Hub(self._configuration, self._clock, assignment).refusal(lambda data: self._chip.sign(key, data))
+        hub = Hub(self._configuration, self._clock, assignment)
+        return hub.refusal(lambda audience: self.token(assignment, audience, seconds=HUB_TOKEN_SECONDS))
+
+    def token(self, assignment: dict[str, Any], audience: str, *, seconds: int) -> tuple[str, int]:
+        """A token by the hub key of *assignment* for *audience*, and its expiry, *seconds* from when it is signed."""
+        return self._token(hub_key(assignment), audience, seconds=seconds)
+
+    def _token(self, key: WrappedKey, audience: str, *, seconds: int, key_name: str | None = None) -> tuple[str, int]:
+        def make(expiry: int) -> str:
+            return make_token(audience, expiry=expiry, sign=lambda data: self._chip.sign(key, data), key_name=key_name)
+
+        with self._chip.ready_to_sign():
+            return self._clock.signed(make, seconds=seconds)
 
     def register(self, *, patience: float) -> dict[str, Any]:
         """Registers, keeps the assignment and returns it. :class:`ClientError` says why not; nothing is lost then.
@@ -127,7 +142,7 @@ class Registration:
         The service may take *patience* seconds, and no longer than is reasonable, to assign.
         """
         identity = identify(self._configuration, self._chip)
-        service = connection(self._configuration, self._clock)
+        service = connection(self._configuration, self._clock, patience)
         try:
             return self._register(identity, service, min(patience, POLLING_SECONDS))
         finally:
@@ -135,12 +150,9 @@ class Registration:
 
     def _register(self, identity: Identity, service: Service, patience: float) -> dict[str, Any]:
         challenge = self._challenge(identity, service)
-        expiry = int(self._clock.now()) + TOKEN_SECONDS
         with self._chip.opened():
             key = self._chip.import_key(challenge)
-            token = make_token(
-                identity.resource, expiry=expiry, sign=lambda data: self._chip.sign(key, data), key_name=KEY_NAME
-            )
+            token, _expiry = self._token(key, identity.resource, seconds=TOKEN_SECONDS, key_name=KEY_NAME)
         self._clock.keep()
         self._state.begin_registering()
         answer = service.call("PUT", identity.path + "/register", body=_body(identity), authorization=token)
@@ -163,11 +175,11 @@ class Registration:
     ) -> dict[str, Any]:
         """Polls the operation until it is over: the registrationState of the device that was assigned."""
         operation = answer.body.get("operationId")
-        path = "{}/operations/{}".format(identity.path, urllib.parse.quote(str(operation), safe=""))
+        path = "{}/operations/{}".format(identity.path, urllib.parse.quote(visible(operation), safe=""))
         deadline = time.monotonic() + patience
         while answer.body.get("status") == "assigning":
-            if not operation:
-                raise ClientError("the service began the assignment and named no operation")
+            if not is_operation(operation):
+                raise ClientError("the service began the assignment and named no operation that can be asked for")
             if time.monotonic() > deadline:
                 raise ClientError(f"the service did not end the assignment in {patience:.0f} s")
             pause = SHORTEST_POLL if answer.retry_after is None else answer.retry_after
@@ -185,7 +197,9 @@ class Registration:
         if answer.body.get("status") != "assigned":
             raise ClientError(
                 "the service did not assign this device: status {}, error {}: {}".format(
-                    answer.body.get("status"), result.get("errorCode"), result.get("errorMessage")
+                    visible(answer.body.get("status"), most=SHOWN),
+                    visible(result.get("errorCode"), most=SHOWN),
+                    visible(result.get("errorMessage"), most=LONGEST_MESSAGE),
                 ),
                 refused=True,
             )
@@ -195,8 +209,15 @@ class Registration:
         """What is kept: the assignment, with its key in this TPM's wrapping and proven to sign, and the one before."""
         tpm = result.get("tpm")
         blob = tpm.get("authenticationKey") if isinstance(tpm, dict) else None
-        if not blob or not result.get("assignedHub") or not result.get("deviceId"):
+        hub, device_id = result.get("assignedHub"), result.get("deviceId")
+        if not blob or not hub or not device_id:
             raise ClientError("the service assigned this device without a hub, a device ID or a key for it")
+        if not is_host(hub):
+            raise ClientError(f"the service assigned this device to what is no hub's name: {visible(hub, most=SHOWN)}")
+        if not is_device_id(device_id):
+            raise ClientError(
+                f"the service assigned this device under what is no device ID: {visible(device_id, most=SHOWN)}"
+            )
         with self._chip.opened():
             key = self._chip.import_key(_decoded(blob))
             if not self._chip.signs(key):
@@ -207,12 +228,12 @@ class Registration:
         return {
             "version": 1,
             **identity._asdict(),
-            "assigned_hub": result["assignedHub"],
-            "device_id": result["deviceId"],
-            "substatus": result.get("substatus"),
-            "etag": result.get("etag"),
-            "created": result.get("createdDateTimeUtc"),
-            "last_updated": result.get("lastUpdatedDateTimeUtc"),
+            "assigned_hub": hub,
+            "device_id": device_id,
+            "substatus": text(result.get("substatus")),
+            "etag": text(result.get("etag")),
+            "created": text(result.get("createdDateTimeUtc")),
+            "last_updated": text(result.get("lastUpdatedDateTimeUtc")),
             "assigned_at": int(self._clock.now()),
             "key": {name: base64.b64encode(value).decode() for name, value in key._asdict().items()},
             "previous": before,
@@ -224,8 +245,8 @@ def _body(identity: Identity) -> dict[str, Any]:
     return {"registrationId": identity.registration_id, "tpm": keys}
 
 
-def _decoded(text: Any) -> bytes:
+def _decoded(challenge: Any) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode(challenge, validate=True)
     except (TypeError, ValueError, binascii.Error) as error:
         raise ClientError(f"the service's challenge is not base64: {error}") from error

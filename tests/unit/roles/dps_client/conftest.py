@@ -64,17 +64,23 @@ class FieldDevice:
     def registration_id(self):
         return self.configuration["registration_id"]
 
-    def run(self, *arguments, python=None, fault="", environment=None, timeout=60):
-        """The client's end: returncode, stdout, stderr. With *python* or *environment* it is a program of its own."""
-        configuration = self.directory / "config.json"
-        configuration.write_text(json.dumps(self.configuration))
-        arguments = ["--config", str(configuration), *arguments]
-        if python is None and environment is None:
-            return self.forks.run(fault, arguments, timeout)
+    def command(self, *arguments, python=None, fault=""):
+        """How the client is started as a program of its own."""
         start = [python or DEVICE_PYTHON]
         start += ["-c", WITH_FAULT, str(self.program), fault] if fault else [str(self.program)]
+        return [*start, *self._configured(arguments)]
+
+    def _configured(self, arguments):
+        configuration = self.directory / "config.json"
+        configuration.write_text(json.dumps(self.configuration))
+        return ["--config", str(configuration), *arguments]
+
+    def run(self, *arguments, python=None, fault="", environment=None, timeout=60):
+        """The client's end: returncode, stdout, stderr. With *python* or *environment* it is a program of its own."""
+        if python is None and environment is None:
+            return self.forks.run(fault, self._configured(arguments), timeout)
         return subprocess.run(
-            [*start, *arguments],
+            self.command(*arguments, python=python, fault=fault),
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -140,7 +146,7 @@ print(json.dumps(found))
 FORKS = """
 import json, os, signal, sys, tempfile, time
 sys.path.insert(0, sys.argv[1])
-from tpmfleet_dps_client import chip, cli, clock, hub, registration, sas, service, state
+from tpmfleet_dps_client import chip, cli, clock, https, hub, registration, sas, service, state
 for line in sys.stdin:
     fault, arguments, timeout = json.loads(line)
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
@@ -297,17 +303,23 @@ def enrolled(device):
 
 @pytest.fixture
 def portal(emulator):
-    """A function that starts a server with the service's own certificate and one answer for all: its address."""
-    started = []
+    """A function that starts a server with the service's own certificate and one answer for all: its address.
 
-    def start(*, status=200, body="", date=None, host="localhost", tls=True, old=False):
+    The paths that such servers were asked for are in its ``asked``.
+    """
+    started, asked = [], []
+
+    def start(*, status=200, body="", date=None, host="localhost", tls=True, old=False, headers=None):
         class Portal(http.server.BaseHTTPRequestHandler):
             def answer(self):
                 self.rfile.read(int(self.headers["Content-Length"] or 0))
                 self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Content-Length", str(len(body.encode())))
+                for name, value in (headers or {}).items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body.encode())
+                asked.append(self.path)
 
             do_PUT = do_GET = answer
 
@@ -327,10 +339,11 @@ def portal(emulator):
             context.load_cert_chain(emulator["state_dir"] / "server.pem")
             server.socket = context.wrap_socket(server.socket, server_side=True)
         server.handle_error = lambda *_arguments: None
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         started.append(server)
         return f"https://{host}:{server.server_address[1]}"
 
+    start.asked = asked
     yield start
     for server in started:
         server.shutdown()
@@ -394,7 +407,7 @@ class _Tunnel(http.server.BaseHTTPRequestHandler):
 def proxy():
     """A running proxy."""
     with Proxy() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield server
         server.shutdown()
 

@@ -18,8 +18,8 @@ import pytest
 # The power goes just before the N-th of these: what changes the disk, what is said to and heard from the service, and
 # what the TPM is asked for. Waiting is cut short.
 POWER_CUT = """
-import http.client
 from tpm2_pytss import ESAPI
+from tpmfleet_dps_client import https
 from tpmfleet_dps_client.tpm import credential
 left = {number}
 def cut(owner, name):
@@ -34,7 +34,7 @@ def cut(owner, name):
 for name in ("open", "write", "fsync", "rename", "ftruncate", "unlink", "utime"):
     cut(os, name)
 for name in ("connect", "request", "getresponse"):
-    cut(http.client.HTTPSConnection, name)
+    cut(https.Connection, name)
 for name in ("activate_credential", "import_key", "sign"):
     cut(credential, name)
 cut(ESAPI, "evict_control")
@@ -87,40 +87,73 @@ def test_every_step_may_be_the_last(quick, held):
     assert {path.name for path in quick.state.iterdir()} == {"assignment.json", "lock", "status.json", "time-floor"}
 
 
-# Notes what is done to the disk, in its order: what was written, synced and renamed, directories included.
-DISK_LOG = """
-import atexit, json
-names, log = {}, []
-def wrap(name, note):
-    real = getattr(os, name)
-    def call(*given, **named):
-        result = real(*given, **named)
-        note(result, *given)
-        return result
-    setattr(os, name, call)
-wrap("open", lambda result, path, *rest: names.__setitem__(result, str(path)))
-wrap("write", lambda result, descriptor, *rest: descriptor > 2 and log.append(["write", names[descriptor]]))
-wrap("fsync", lambda result, descriptor: log.append(["sync", names[descriptor]]))
-wrap("rename", lambda result, old, new: log.append(["rename", str(old), str(new)]))
-atexit.register(lambda: print(json.dumps(log)))
+# Says when the service may roll the hub key, and when the registration is over.
+WORDS = """
+from tpmfleet_dps_client.service import Service
+call = Service.call
+def told(self, method, path, *, body=None, authorization=None):
+    if method == "PUT" and authorization:
+        os.write(2, b"The key may be rolled.")
+    return call(self, method, path, body=body, authorization=authorization)
+Service.call = told
 """
+# Files of which the loss costs nothing.
+WORTHLESS = ("lock", "status.json", "status.json.new", "registering.new", "time-floor.new")
 
 
-def test_nothing_takes_its_place_before_it_is_on_the_disk(quick):
-    """A file that is renamed was synced after its last write, and its directory is synced before anything else is done.
+@pytest.fixture
+def recorded(quick, power_cut):
+    """A function: what a run of the client does to the disk."""
 
-    A killed process loses nothing that it wrote, a cut power does: this is what the difference hangs on.
-    """
-    done = quick.run("register", python="/usr/bin/python3", fault=DISK_LOG)
-    assert done.returncode == 0, done.stderr
-    log = json.loads(done.stdout)
-    renamed = [at for at, step in enumerate(log) if step[0] == "rename"]
-    assert {os.path.basename(log[at][2]) for at in renamed} == {"status.json", "registering", "assignment.json"}
-    for at in renamed:
-        _rename, source, target = log[at]
-        before = [step for step in log[:at] if step[1] == source]
-        assert before[-1] == ["sync", source]
-        assert log[at + 1] == ["sync", os.path.dirname(target)]
+    def run(*arguments):
+        recording = power_cut.record(quick.command(*arguments, fault=WORDS), roots=[quick.state])
+        assert recording.done.returncode == 0, recording.done.stderr
+        return recording
+
+    return run
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["first", "again"])
+def test_a_power_cut_loses_what_was_not_synced(quick, recorded, held):
+    """From the moment on when the service may roll the key, every disk that a boot may find leads to the new one."""
+    if held:
+        assert quick.run("register").returncode == 0
+    recording = recorded("reprovision" if held else "register")
+    assert recording.unsynced(when_said="The key may be rolled.", but=WORTHLESS) == []
+    assert recording.unsynced(when_said="Assigned to", but=WORTHLESS) == []
+    assert recording.unsynced(but=WORTHLESS) == []
+    states = {}
+    for cut in recording.cuts():
+        named = {path.rpartition("/")[2]: node[1:] for path, node in cut.tree.items()}
+        kept = named.get("assignment.json", [b""])[0]
+        rolled = "The key may be rolled." in cut.said
+        assert rolled or bool(kept) == held, cut
+        assert not rolled or "registering" in named or kept == recording.end.tree[f"{quick.state}/assignment.json"][1]
+        if rolled:
+            # Each state with another content counts once, whatever its status says.
+            states[tuple((name, node[0]) for name, node in sorted(named.items()) if "status" not in name)] = cut
+    assert len(states) >= 4
+    # Each of those that note the registration registers anew, after which the recorded key is void in truth.
+    for cut in sorted(states.values(), key=lambda cut: f"{quick.state}/registering" in cut.tree):
+        cut.lay_out(quick.state, quick.state)
+        converges(quick)
+
+
+def test_what_is_forgotten_stays_so(quick, recorded):
+    """No disk holds an assignment that may be void and says nothing of that."""
+    assert quick.run("register").returncode == 0
+    (quick.state / "registering").write_bytes(b" ")
+    recording = recorded("forget")
+    assert recording.unsynced() == []
+    for cut in recording.cuts():
+        left = {path.rpartition("/")[2] for path in cut.tree}
+        assert "assignment.json" not in left or "registering" in left, cut
+
+
+def test_a_damaged_assignment_is_set_aside_for_good(quick, recorded):
+    (quick.state / "assignment.json").write_bytes(b"damaged")
+    recording = recorded("register")
+    assert recording.unsynced(when_said="was set aside") == []
 
 
 def test_a_boot_loop(quick):

@@ -98,10 +98,18 @@ def test_systemd_finds_nothing_wrong_with_the_units(units):
     assert analyze("verify", str(units / SERVICE), str(units / TIMER)) == ""
 
 
-def test_the_service_is_hardened_to_the_level_ok_or_better(units):
-    """Its scale, in tenths: up to 5.0 it says OK."""
-    said = analyze("security", "--offline=true", "--threshold=50", str(units / SERVICE))
+def test_the_service_is_exposed_to_no_more_than_it_needs(units):
+    """Its scale, in tenths, goes from 0 to 100: at most 1.5."""
+    said = analyze("security", "--offline=true", "--threshold=15", str(units / SERVICE))
     assert re.search(r"Overall exposure level.*: [01]\.\d OK", said), said
+
+
+def test_a_unit_that_is_exposed_to_more_is_told(units):
+    """The threshold is one that systemd holds the unit to."""
+    text = (units / SERVICE).read_text().replace("NoNewPrivileges=yes", "").replace("SystemCallFilter", "X-Filter")
+    (units / SERVICE).write_text(text)
+    with pytest.raises(AssertionError, match="Overall exposure level"):
+        analyze("security", "--offline=true", "--threshold=15", str(units / SERVICE))
 
 
 def test_the_service_is_a_user_of_its_own_that_waits_for_the_network():
