@@ -2,15 +2,28 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Hands the authorization to the module of its name without a file that holds it."""
+"""Hands the authorization to the module of its name where it is needed, and without a file that holds it."""
 
 from __future__ import annotations
 
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction
 
+SECRET = "endorsement_auth"
+
 
 class ActionModule(DeviceAction):
-    """The module, off the disks."""
+    """The module, first without the authorization, and off the disks where it comes to that.
+
+    A device that was not proven yet is told no secret that it can do without: a persistent key is read without one.
+    """
 
     MODULE = "tpm_endorsement_key_info"
-    SECRET_OPTIONS = ("endorsement_auth",)
+    SECRET_OPTIONS = (SECRET,)
+
+    def work(self, task_vars):
+        """The result of the task."""
+        without = {name: value for name, value in self._task.args.items() if name != SECRET}
+        result = self.run_module(self.MODULE, without, task_vars)
+        if result.get("needs") != SECRET or self.secret() is None:
+            return result
+        return self.run_module(self.MODULE, self._task.args, task_vars)

@@ -130,6 +130,17 @@ def _endorsement_key_fields(key: dict) -> dict:
         "endorsement_key_name": key.get("name"),
         "endorsement_key_template": key.get("template"),
         "endorsement_key_certificate": key.get("certificate"),
+        "endorsement_key_certificate_about": key.get("certificate_about"),
+    }
+
+
+def _news_of_the_key(record: dict, fields: dict) -> dict:
+    """What *fields* say beyond *record*: a later task may have known the key, and not looked at it again."""
+    same = fields["endorsement_key"] == record.get("endorsement_key")
+    return {
+        name: value
+        for name, value in fields.items()
+        if not same or (value is not None and not (name == "endorsement_key_template" and value == "other"))
     }
 
 
@@ -198,8 +209,9 @@ def _record(host: str, variables: dict, results: list[dict]) -> dict:
     record: dict = {"host": host}
     for result in results:
         if result.get("endorsement_key"):
-            record.update(_endorsement_key_fields(result["endorsement_key"]))
-            record["endorsement_key_certificate_chain"] = _certificate_chain(result.get("certificates") or [])
+            record.update(_news_of_the_key(record, _endorsement_key_fields(result["endorsement_key"])))
+            chain = _certificate_chain(result.get("certificates") or [])
+            record["endorsement_key_certificate_chain"] = chain or record.get("endorsement_key_certificate_chain")
         if result.get("tpm"):
             record.update(_tpm_fields(result["tpm"]))
         if result.get("storage_root_key"):

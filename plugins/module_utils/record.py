@@ -29,7 +29,15 @@ DONE = "done"
 NOT_FOUND = "not found"
 
 # What travels with a record for one call and is no part of what is known of the device.
-_OF_THE_CALL = ("outcome", "exceptions", "station", "enrolling", "disenrolled", "endorsement_key_certificate_chain")
+_OF_THE_CALL = (
+    "outcome",
+    "exceptions",
+    "station",
+    "enrolling",
+    "disenrolled",
+    "endorsement_key_certificate_chain",
+    "endorsement_key_certificate_about",
+)
 
 # What is known of a device's TPM, and of the device only as long as it has that TPM.
 _OF_THE_TPM = (

@@ -57,6 +57,8 @@ def run(module: AnsibleModule, function: Callable[[Any], dict[str, Any]]) -> Non
             result = function(esys)
     except TpmError as error:
         failure = {"msg": str(error), "tpm_rc": None if error.rc is None else f"0x{error.rc:x}"}
+        if error.needs:
+            failure["needs"] = error.needs
     # Outside of the handler: inside, Ansible would take it for a crash and show a traceback.
     if failure is not None:
         module.fail_json(**failure)

@@ -12,10 +12,13 @@ author: tpmfleet contributors (@tpmfleet)
 description:
   - Reads the RSA-2048 endorsement key persisted at C(0x81010001), or makes it from its template for as long as it takes
     to read it.
-  - Two templates are in use, and they make two different keys. A device that is enrolled with one key and registers
+  - Several templates are in use, and each makes another key. A device that is enrolled with one key and registers
     with the other fails in the field, so the result says which one it is.
+  - Some makers leave a nonce or a template in NV memory (C(0x01c00003), C(0x01c00004)). The certificate is then about
+    the key that is made with them.
   - Reads the endorsement key certificate from NV memory where the maker has put one, and says whether it is about this
     key. Whether the certificate can be trusted is for the controller to judge.
+  - An NV index that cannot be read ends nothing. It is named in RV(unreadable).
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
   - tpmfleet.azure_dps.attributes.info_module
@@ -24,12 +27,14 @@ extends_documentation_fragment:
 options:
   template:
     description:
-      - V(tcg) is the template of the TCG, which the endorsement key certificate certifies. V(sdk) is the one from which
-        Azure's device SDKs make a key where none is persisted.
-      - With either, a persisted key of the other template is an error, since clients would use that one.
+      - V(tcg) is the template of the TCG, which the endorsement key certificate certifies. Where the TPM's maker left a
+        nonce or a template in NV memory, it is the key that is made with these. V(nv) is that key alone. V(sdk) is the
+        one from which Azure's device SDKs make a key where none is persisted.
+      - With each, a persisted key of another template is an error, since clients would use that one. Where the
+        endorsement hierarchy has an authorization that is not given, a persisted key is taken as it is.
       - V(auto) takes a persisted key as it is, and else makes the V(tcg) key.
     type: str
-    choices: [auto, tcg, sdk]
+    choices: [auto, tcg, sdk, nv]
     default: auto
   identify_template:
     description:
@@ -39,11 +44,27 @@ options:
     type: bool
     default: true
   endorsement_auth:
-    description: The authorization of the endorsement hierarchy, where it has one. It is needed only to make a key.
+    description:
+      - The authorization of the endorsement hierarchy, where it has one.
+      - It is sent to the device only if the device says that it has to make a key with it, since none is persisted.
     type: str
+  replace_persistent_keys:
+    description:
+      - Whether a key at C(0x81010001) that is not the one which belongs there counts for nothing. The key is then read
+        that M(tpmfleet.azure_dps.tpm_ownership) with O(tpmfleet.azure_dps.tpm_ownership#module:replace_persistent_keys)
+        would put in its place.
+      - Where V(false), such a key is an error.
+    type: bool
+    default: false
+  read_certificate:
+    description:
+      - Whether to read the certificate of the key. Where V(false), a persisted key is identified by making keys.
+    type: bool
+    default: true
   all_certificates:
     description:
-      - Whether to return every certificate in the NV indices of the TCG's profile, ECC keys and chains included.
+      - Whether to return every certificate in the NV indices of the TCG's profile, ECC keys and chains included, and
+        every key at the handles of endorsement keys.
     type: bool
     default: false
 seealso:
@@ -93,7 +114,7 @@ endorsement_key:
       returned: success
       sample: 000b7a8342d660ef09dae14de390b96cbd70b6ece9b22e5748b5052fe04b37e7a1c5
     template:
-      description: V(tcg), V(sdk), or V(other) where a persisted key came from neither or was not identified.
+      description: V(tcg), V(nv), V(sdk), or V(other) where a persisted key came from none or was not identified.
       type: str
       returned: success
       sample: tcg
@@ -127,6 +148,57 @@ endorsement_key:
       type: bool
       returned: when there is a certificate, else null
       sample: true
+    certificate_about:
+      description:
+        - Which key the certificate is about. V(this) is the one that was read, V(tcg), V(nv), V(sdk) the one of that
+          template, V(another) one that this TPM does not make.
+        - V(unknown) where the other keys could not be made to compare, or the certificate is of another kind of key.
+      type: str
+      returned: when there is a certificate, else null
+      sample: this
+unreadable:
+  description: NV indices that are there and could not be read. One that was not asked for is not among them.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    handle:
+      description: The NV index.
+      type: str
+      returned: success
+      sample: "0x01c00002"
+    reason:
+      description: Why, in words.
+      type: str
+      returned: success
+      sample: only the owner authorization reads it, which is set and not at hand here
+  sample: []
+persistent_keys:
+  description: The keys at the handles of endorsement keys, from C(0x81010000) to C(0x8101ffff).
+  returned: when O(all_certificates=true)
+  type: list
+  elements: dict
+  contains:
+    handle:
+      description: Where it is persisted.
+      type: str
+      returned: success
+      sample: "0x81010016"
+    key:
+      description: What kind of key it is.
+      type: str
+      returned: success
+      sample: ECC P-384
+    public:
+      description: The TPM2B_PUBLIC in base64.
+      type: str
+      returned: success
+      sample: AHoAIwALAAMAsgAgg3GXZ0SEs/gakMyNRqXXJP1S124GUgtk8qHaGzMUaaoABgCAAEMAEAADABAAIP...
+    name:
+      description: The TPM name of the key, in hexadecimal.
+      type: str
+      returned: success
+      sample: 000b7a8342d660ef09dae14de390b96cbd70b6ece9b22e5748b5052fe04b37e7a1c5
 certificates:
   description: The certificates in NV memory, in the order of their indices.
   returned: when O(all_certificates=true)
@@ -143,6 +215,11 @@ certificates:
       type: str
       returned: success
       sample: endorsement
+    key:
+      description: The kind of key that belongs to the index.
+      type: str
+      returned: for the certificate of an endorsement key
+      sample: ECC P-384
     certificate:
       description: DER in base64.
       type: str
@@ -157,7 +234,9 @@ tpm:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.tpm.endorsement_key import read_all_certificates, read_endorsement_key
+from ..module_utils.tpm.certificates import read_all_certificates
+from ..module_utils.tpm.endorsement_key import read_endorsement_key, read_persistent_keys
+from ..module_utils.tpm.nv import NvReader
 from ..module_utils.tpm.properties import read_properties
 from ..module_utils.tpm_module import connection_options, run
 
@@ -165,26 +244,33 @@ from ..module_utils.tpm_module import connection_options, run
 def read(esys, params):
     """The result of the module for the open TPM."""
     properties = read_properties(esys)
+    nv = NvReader(esys, properties)
     key = read_endorsement_key(
         esys,
         properties=properties,
+        nv=nv,
         template=params["template"],
         endorsement_auth=(params["endorsement_auth"] or "").encode("utf-8"),
         identify=params["identify_template"],
+        replace_persistent=params["replace_persistent_keys"],
+        certificate=params["read_certificate"],
     )
     result = {"changed": False, "endorsement_key": key.as_result(), "tpm": properties.chip()}
     if params["all_certificates"]:
-        result["certificates"] = read_all_certificates(esys, properties=properties)
-    return result
+        result["certificates"] = read_all_certificates(nv)
+        result["persistent_keys"] = read_persistent_keys(esys)
+    return {**result, "unreadable": nv.unreadable_results()}
 
 
 def main():
     module = AnsibleModule(
         argument_spec={
             **connection_options(),
-            "template": {"type": "str", "choices": ["auto", "tcg", "sdk"], "default": "auto"},
+            "template": {"type": "str", "choices": ["auto", "tcg", "sdk", "nv"], "default": "auto"},
             "identify_template": {"type": "bool", "default": True},
             "endorsement_auth": {"type": "str", "no_log": True},
+            "replace_persistent_keys": {"type": "bool", "default": False},
+            "read_certificate": {"type": "bool", "default": True},
             "all_certificates": {"type": "bool", "default": False},
         },
         supports_check_mode=True,

@@ -60,7 +60,7 @@ tpm:
       sample: hardware
   sample: {"manufacturer": "IBM", "model": "SWTPM", "firmware_version": "8217.4131.22.13878", "tpm_type": "software"}
 specification:
-  description: The TPM library specification that the chip was made to.
+  description: The TPM library specification that the chip was made to; revision and year are null where it tells none.
   returned: success
   type: dict
   sample: {"family": "2.0", "revision": "1.64", "year": 2021}
@@ -88,6 +88,7 @@ dictionary_attack:
   description:
     - How many failed tries are allowed, after how many seconds one is forgiven, and after how many seconds the lockout
       hierarchy comes back from a wrong lockout authorization.
+    - Null is a parameter that the chip does not tell.
   returned: success
   type: dict
   sample: {"max_tries": 32, "recovery_time": 600, "lockout_recovery": 86400}

@@ -108,14 +108,20 @@ options:
   template:
     description:
       - The template of the endorsement key to persist, see M(tpmfleet.azure_dps.tpm_endorsement_key_info).
-      - V(auto) takes a persisted key as it is, and else makes the V(tcg) key.
+      - V(auto) takes a persisted key as it is, and else makes the V(tcg) key; with O(endorsement_key_sha256) the key
+        that has it, whatever its template.
     type: str
-    choices: [auto, tcg, sdk]
+    choices: [auto, tcg, sdk, nv]
     default: auto
   identify_template:
     description:
       - Whether a persisted endorsement key that no certificate vouches for is compared with newly made keys, which can
         take minutes.
+    type: bool
+    default: true
+  read_certificate:
+    description:
+      - Whether to read the endorsement key certificate. One that only the owner authorization reads is read with it.
     type: bool
     default: true
   replace_persistent_keys:
@@ -258,6 +264,14 @@ endorsement_key:
     source: persistent
     handle: "0x81010001"
     persisted: true
+unreadable:
+  description:
+    - NV indices that are there and could not be read, each with its C(handle) and the C(reason) in words, as
+      M(tpmfleet.azure_dps.tpm_endorsement_key_info) returns it.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
 storage_root_key:
   description: The storage root key; null where a release or a clear left none.
   returned: success
@@ -320,6 +334,7 @@ _AS_GIVEN = (
     "endorsement_key_sha256",
     "template",
     "identify_template",
+    "read_certificate",
     "replace_persistent_keys",
     "remove_persistent_keys",
     "clear_confirmation",
@@ -356,8 +371,9 @@ def main():
             "previous_key_version": {"type": "int", "no_log": False},
             "lockout_auth_trusted": {"type": "bool", "default": False},
             "endorsement_key_sha256": {"type": "str", "no_log": False},
-            "template": {"type": "str", "choices": ["auto", "tcg", "sdk"], "default": "auto"},
+            "template": {"type": "str", "choices": ["auto", "tcg", "sdk", "nv"], "default": "auto"},
             "identify_template": {"type": "bool", "default": True},
+            "read_certificate": {"type": "bool", "default": True},
             "replace_persistent_keys": {"type": "bool", "default": False},
             "remove_persistent_keys": {"type": "bool", "default": False},
             "remove_handles": {"type": "list", "elements": "str", "default": []},

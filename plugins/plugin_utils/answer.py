@@ -18,7 +18,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.files i
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.strict_json import JsonError, parse
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
 
-from .shape import Fields, Shape, ShapeError, flag, lines, number, or_null, text, words
+from .shape import Fields, Shape, ShapeError, flag, lines, number, one_of, or_null, text, words
 
 # The whole of what a module prints. A TPM with certificates in all of its NV memory comes to a quarter of it.
 MOST_BYTES = 256 << 10
@@ -28,6 +28,8 @@ MOST_OUTPUT_LINES = 20
 _FAILURE = {
     "msg": words(4000),
     "tpm_rc": or_null(text(18, "0x[0-9a-f]{1,16}", of="a response code")),
+    # An option without which it cannot be done, see the action of tpm_endorsement_key_info.
+    "needs": one_of("endorsement_auth"),
     "rc": number(1 << 31, least=-(1 << 31)),
     "module_stdout": lines(MOST_OUTPUT_LINES),
     "module_stderr": lines(MOST_OUTPUT_LINES),

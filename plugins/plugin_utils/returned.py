@@ -34,7 +34,7 @@ _REGISTRATION_ID = text(128, "[A-Za-z0-9._:-]+", of="a registration ID")
 _AUTHORIZATION = one_of("none", "given", "previous", "unproven")
 _AUTHORIZATIONS = Fields({one: _AUTHORIZATION for one in ("owner", "endorsement", "lockout")})
 _HIERARCHIES = Fields({f"{one}_auth_set": flag for one in ("owner", "endorsement", "lockout")})
-_DICTIONARY_ATTACK = Fields({one: number() for one in ("max_tries", "recovery_time", "lockout_recovery")})
+_DICTIONARY_ATTACK = Fields({one: or_null(number()) for one in ("max_tries", "recovery_time", "lockout_recovery")})
 
 _TPM = Fields(
     {
@@ -51,15 +51,19 @@ _ENDORSEMENT_KEY = Fields(
         "sha256": _SHA256,
         "registration_id": _REGISTRATION_ID,
         "name": _NAME,
-        "template": one_of("tcg", "sdk", "other"),
+        "template": one_of("tcg", "nv", "sdk", "other"),
         "source": one_of("persistent", "template"),
         "handle": or_null(_HANDLE),
         "persisted": flag,
         "certificate": or_null(_CERTIFICATE),
         "certificate_nv_index": or_null(_HANDLE),
         "certificate_matches": or_null(flag),
+        "certificate_about": or_null(one_of("this", "tcg", "nv", "sdk", "another", "unknown")),
     }
 )
+
+_PERSISTENT_KEY = Fields({"handle": _HANDLE, "key": text(32), "public": _PUBLIC, "name": _NAME})
+_UNREADABLE = listed(Fields({"handle": _HANDLE, "reason": text(400)}), 320)
 
 _STORAGE_ROOT_KEY = Fields({"public": _PUBLIC, "name": _NAME, "handle": or_null(_HANDLE), "persisted": flag})
 
@@ -108,7 +112,7 @@ RETURNED: dict[str, Fields] = {
     "tpm_info": Fields(
         {
             "tpm": _TPM,
-            "specification": Fields({"family": text(16), "revision": text(16), "year": number(9999)}),
+            "specification": Fields({"family": text(16), "revision": or_null(text(16)), "year": or_null(number(9999))}),
             "hierarchies": _HIERARCHIES,
             "clear_disabled": flag,
             "in_lockout": flag,
@@ -120,16 +124,23 @@ RETURNED: dict[str, Fields] = {
         }
     ),
     "tpm_endorsement_key_info": Fields(
-        {"endorsement_key": _ENDORSEMENT_KEY, "tpm": _TPM},
+        {"endorsement_key": _ENDORSEMENT_KEY, "tpm": _TPM, "unreadable": _UNREADABLE},
         {
             "certificates": listed(
-                Fields({"nv_index": _HANDLE, "kind": one_of("endorsement", "chain"), "certificate": _CERTIFICATE}), 64
-            )
+                Fields(
+                    {"nv_index": _HANDLE, "kind": one_of("endorsement", "chain"), "certificate": _CERTIFICATE},
+                    {"key": text(32)},
+                ),
+                64,
+            ),
+            "persistent_keys": listed(
+                Fields({"handle": _HANDLE, "key": text(32), "public": _PUBLIC, "name": _NAME}), 64
+            ),
         },
     ),
     "tpm_ownership": Fields(
         {
-            "actions": listed(text(200), 64),
+            "actions": listed(text(400), 64),
             "hierarchies": _HIERARCHIES,
             "authorizations": _AUTHORIZATIONS,
             "authorizations_before": _AUTHORIZATIONS,
@@ -140,6 +151,7 @@ RETURNED: dict[str, Fields] = {
             "endorsement_key": _ENDORSEMENT_KEY,
             "storage_root_key": or_null(_STORAGE_ROOT_KEY),
             "tpm": _TPM,
+            "unreadable": _UNREADABLE,
         }
     ),
     "tpm_possession": Fields({"answer": or_null(text(1024)), "in_lockout": flag}),

@@ -85,8 +85,8 @@ class Step:
         known = self._devices.record(row) if row is not None else {}
         entry = self._listed.entry(said.get("endorsement_key_sha256"))
         shipment = {name: entry[name] for name in ("maker", "batch") if entry.get(name)} if entry else {}
-        judged = self._certificates.judge(said, entry)
         replaced = has_another_tpm(known, said)
+        judged = self._certificates.judge(said, entry, {} if replaced else known)
         # Where it stands it may be enrolled, whether or not this line has done it.
         placed = with_place(known, known["dps_id_scope"]) if known.get("dps_id_scope") else known
         before = {**(without_tpm(placed) if replaced else placed), **shipment}

@@ -198,7 +198,9 @@ def _none_is(hierarchy: str, known: dict[str, bytes]) -> str:
     return f"{hierarchy}_auth is not"
 
 
-def back_after(lockout_recovery: int) -> str:
-    """How long the lockout hierarchy stays away after a wrong try, in words."""
+def back_after(lockout_recovery: int | None) -> str:
+    """How long the lockout hierarchy stays away after a wrong try, in words; None where the TPM does not tell it."""
+    if lockout_recovery is None:
+        return "for its lockout recovery time, which it does not tell"
     # Zero means until TPM2_Startup(CLEAR), so until the next power cycle (part 3, 25.3).
     return f"for {seconds_in_words(lockout_recovery)}" if lockout_recovery else "until the next power cycle"

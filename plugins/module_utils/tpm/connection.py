@@ -152,7 +152,7 @@ _DOING = {
 
 # Commands with which a TPM that refuses for want of them begins to work: TPM2_Startup(TPM_SU_CLEAR), which firmware and
 # kernel give where they know the TPM, and TPM2_SelfTest of all that was not tested yet (part 3, 9.3 and 10.2).
-_CURES: dict[int | None, tuple[str, Callable[[Any], Any]]] = {
+_CURES: dict[int, tuple[str, Callable[[Any], Any]]] = {
     _RC_INITIALIZE: (_DOING["startup"], lambda esapi: esapi.startup(0)),
     _RC_NEEDS_TEST: (_DOING["self_test"], lambda esapi: esapi.self_test(False)),
 }
@@ -176,7 +176,12 @@ _abandoned: list[Any] = []
 
 
 class TpmError(Exception):
-    """The TPM did not do it: a sentence, the response code where there was one, and what to do next."""
+    """The TPM did not do it: a sentence, the response code where there was one, and what to do next.
+
+    *needs* is the option without which it cannot be done, where that is all there is to it.
+    """
+
+    needs: str | None = None
 
     def __init__(self, message: str, rc: int | None = None, hint: str | None = None) -> None:
         super().__init__(message if hint is None else f"{message} {hint}")
@@ -320,7 +325,7 @@ class Esys:
             except TSS2_Exception as error:
                 rc = int(error.rc)
                 code = plain_code(rc) if rc & _LAYER in _LAYERS_WITH_TPM_CODES else None
-                if code in _CURES and code not in cured and not opening:
+                if code is not None and code in _CURES and code not in cured and not opening:
                     cured.add(code)
                     self._cure(code, end)
                     continue

@@ -4,38 +4,47 @@
 
 """The endorsement key: found where clients look for it or made from a template, told which, with its certificate.
 
-TCG EK Credential Profile 2.x: section 2.2.1.4 (NV indices), B.3.3 (template), B.5 (certificate chains).
+TCG EK Credential Profile 2.x: section 2.2.1.6 (nonce and template), B.3.3 (template L-1).
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from . import der, templates
+from .certificates import RSA_CERTIFICATE, makers_templates, read_certificate
 from .connection import RC_AUTH_FAIL, RC_BAD_AUTH, TpmError
+from .nv import NvReader
+from .persistent_key import describe_persistent, kind_of
 from .properties import Properties, read_handles
 from .session import start_unsalted_session
 
-RSA_CERTIFICATE = 0x01C00002
-# RSA 2048 and ECC P256 of the low range, then the high range (RSA 2048 to ECC SM2, RSA 3072 and 4096).
-KEY_CERTIFICATES = (0x01C00002, 0x01C0000A) + tuple(range(0x01C00012, 0x01C00020, 2))
-CERTIFICATE_CHAIN = (0x01C00100, 0x01C001FF)
-
-_NV_OWNER_READ = 1 << 17
-_NV_AUTH_READ = 1 << 18
-_NV_WRITTEN = 1 << 29
 _RSA_DEFAULT_EXPONENT = 65537
+# Handles of endorsement keys (TCG TPM v2.0 Provisioning Guidance, 7.8; EK Credential Profile, 2.2.2).
+_ENDORSEMENT_KEYS = (0x81010000, 0x8101FFFF)
+
+# What a certificate can be about besides the key of one of the templates.
+THIS, ANOTHER, UNKNOWN = "this", "another", "unknown"
+
+
+class EndorsementAuthNeededError(TpmError):
+    """An endorsement key has to be made or used, the hierarchy has an authorization, and none was given."""
+
+    needs = "endorsement_auth"
 
 
 class EndorsementKey(NamedTuple):
     """An endorsement key of this TPM.
 
-    *public* is a TPM2B_PUBLIC. *template* is ``tcg``, ``sdk``, or ``other`` where a persistent key came from neither or
-    where it was not to be found out. *esys_handle* is valid while the connection lasts.
+    *public* is a TPM2B_PUBLIC. *template* is ``tcg``, ``nv``, ``sdk``, or ``other`` where a persistent key came from
+    none of them or where it was not to be found out. *esys_handle* is valid while the connection lasts.
+    *certificate_about* is THIS, the name of the template whose key the certificate is about, ANOTHER for another TPM's,
+    or UNKNOWN. *foreign* says why a persistent key counts for nothing, where one was passed over.
     """
 
     public: bytes
@@ -44,6 +53,8 @@ class EndorsementKey(NamedTuple):
     persisted: bool
     certificate: bytes | None
     esys_handle: Any
+    certificate_about: str | None = None
+    foreign: str | None = None
 
     @property
     def sha256(self) -> str:
@@ -54,6 +65,11 @@ class EndorsementKey(NamedTuple):
     def certificate_matches(self) -> bool | None:
         """Whether the certificate is about this key; None where there is no certificate."""
         return None if self.certificate is None else certifies(self.certificate, self.public)
+
+    def with_certificate(self, certificate: bytes) -> EndorsementKey:
+        """The same key with a *certificate* that was read later."""
+        about = THIS if certifies(certificate, self.public) else UNKNOWN
+        return self._replace(certificate=certificate, certificate_about=about)
 
     def as_result(self) -> dict[str, Any]:
         """The shape in which modules return it."""
@@ -69,6 +85,7 @@ class EndorsementKey(NamedTuple):
             "certificate": None if self.certificate is None else base64.b64encode(self.certificate).decode("ascii"),
             "certificate_nv_index": None if self.certificate is None else f"0x{RSA_CERTIFICATE:08x}",
             "certificate_matches": self.certificate_matches,
+            "certificate_about": self.certificate_about,
         }
 
 
@@ -76,37 +93,39 @@ def read_endorsement_key(
     esys: Any,
     *,
     properties: Properties,
+    nv: NvReader | None = None,
     template: str = "auto",
     endorsement_auth: bytes = b"",
     identify: bool = True,
     ignore_persistent: bool = False,
+    replace_persistent: bool = False,
+    certificate: bool = True,
+    expected: str | None = None,
 ) -> EndorsementKey:
     """The endorsement key at 0x81010001, or where there is none the one that *template* makes.
 
-    *template* ``tcg`` or ``sdk`` insists: a persistent key of the other one is a :class:`TpmError`, as every client
-    would use that one. ``auto`` takes a persistent key as it is and else makes the ``tcg`` key. Which template a
-    persistent key came from is seen from its certificate, else by making the keys again; *identify* false saves the
-    latter, which can take minutes. With *ignore_persistent* what is at the handle counts for nothing.
+    ``tcg`` is the key that the certificate is about by the profile: of the TCG's template, or where the maker left a
+    nonce or template in NV memory of that one (``nv``). ``sdk``, ``nv`` and ``tcg`` insist: a persistent key of another
+    template is a :class:`TpmError`, as every client would use that one. ``auto`` takes a persistent key as it is and
+    else makes the ``tcg`` key.
+
+    Which template a persistent key came from is seen from its certificate, else by making the keys again; *identify*
+    false saves the latter, which can take minutes. With *ignore_persistent* what is at the handle counts for nothing,
+    with *replace_persistent* only where it is not what is wanted. *certificate* is whether the certificate is read.
+    *expected* is the SHA-256 of the key in hexadecimal where it is known: of all keys that could be made the one that
+    has it is, and a persistent key that has it needs no template.
     """
-    certificate = read_certificate(esys, RSA_CERTIFICATE, properties.nv_buffer_max)
-    maker = _Maker(esys, properties, endorsement_auth)
-    if ignore_persistent or not read_handles(esys, templates.EK_HANDLE, templates.EK_HANDLE):
-        made = "tcg" if template == "auto" else template
-        handle, public = maker.make(made)
-        return EndorsementKey(public, templates.name_of(public), made, False, certificate, handle)
-    handle = esys.tr_from_tpmpublic(templates.EK_HANDLE)
-    public = _checked_persistent(esys, handle)
-    can_make = bool(endorsement_auth) or not properties.endorsement_auth_set
-    # Where a template is insisted on, a missing authorization is an error; else only the template stays unknown.
-    came_from = _template_of(public, certificate, maker if identify and (can_make or template != "auto") else None)
-    if template not in ("auto", came_from):
-        raise TpmError(
-            f"The endorsement key persisted at 0x{templates.EK_HANDLE:08x} is of template '{came_from}', "
-            f"not of '{template}'.",
-            hint="Clients use the persisted key, so a device enrolled with the other would fail in the field. Ask for "
-            "template '{}', or remove the persisted key first.".format("auto" if came_from == "other" else came_from),
-        )
-    return EndorsementKey(public, templates.name_of(public), came_from, True, certificate, handle)
+    nv = nv or NvReader(esys, properties)
+    reading = _Reading(
+        esys,
+        maker=_Maker(esys, properties, endorsement_auth, nv),
+        certificate=read_certificate(nv, RSA_CERTIFICATE) if certificate else None,
+        template=template,
+        identify=identify,
+        replace=replace_persistent,
+        expected=expected.lower() if expected else None,
+    )
+    return reading.key(persistent=not ignore_persistent)
 
 
 @contextlib.contextmanager
@@ -118,9 +137,10 @@ def endorsement_authorized(esys: Any, properties: Properties, auth: bytes) -> It
     from tpm2_pytss.constants import ESYS_TR
 
     if properties.endorsement_auth_set and not auth:
-        raise TpmError(
+        raise EndorsementAuthNeededError(
             "The endorsement hierarchy of this TPM has an authorization, and none was given.",
-            hint="Making or using an endorsement key needs it: set endorsement_auth.",
+            hint="Making or using an endorsement key needs it: set endorsement_auth, on the line "
+            "tpmfleet_endorsement_auth.",
         )
     esys.tr_set_auth(ESYS_TR.ENDORSEMENT, auth if properties.endorsement_auth_set else b"")
     try:
@@ -130,147 +150,218 @@ def endorsement_authorized(esys: Any, properties: Properties, auth: bytes) -> It
             raise TpmError(
                 "The endorsement authorization of this TPM is another one than was given.",
                 error.rc,
-                "Somebody else set it, or it is of another key version.",
+                "Somebody else set it, or it is of another key version: set endorsement_auth, on the line "
+                "tpmfleet_endorsement_auth, to what it is.",
             ) from error
         raise
 
 
-def _checked_persistent(esys: Any, handle: Any) -> bytes:
-    """The public area of what sits at the endorsement key's handle, which has to be an endorsement key."""
-    public, problem = describe_persistent(
-        esys, handle, template=templates.ek_public_template(), hierarchy=templates.RH_ENDORSEMENT
-    )
-    if problem:
-        raise TpmError(
-            f"What is persisted at 0x{templates.EK_HANDLE:08x} is no RSA-2048 endorsement key: {problem}.",
-            hint="Every client would take it for one. Remove it (tpm2_evictcontrol) if nobody needs it.",
+class _Reading:
+    """One reading of the endorsement key, by the arguments of :func:`read_endorsement_key`."""
+
+    def __init__(
+        self,
+        esys: Any,
+        *,
+        maker: _Maker,
+        certificate: bytes | None,
+        template: str,
+        identify: bool,
+        replace: bool,
+        expected: str | None,
+    ) -> None:
+        self._esys = esys
+        self._maker = maker
+        self._certificate = certificate
+        self._template = template
+        self._identify = identify
+        self._replace = replace
+        self._expected = expected
+
+    def key(self, *, persistent: bool) -> EndorsementKey:
+        """The key, the persistent one if *persistent* and if it is one that serves."""
+        foreign = None
+        if persistent and read_handles(self._esys, templates.EK_HANDLE, templates.EK_HANDLE):
+            key, foreign = self._persistent()
+            if key is not None:
+                return key
+        name, handle, public = self._made()
+        return self._as_key(public, name, False, handle)._replace(foreign=foreign)
+
+    def _as_key(self, public: bytes, template: str, persisted: bool, handle: Any) -> EndorsementKey:
+        about = self._about(public)
+        return EndorsementKey(public, templates.name_of(public), template, persisted, self._certificate, handle, about)
+
+    # The persistent key
+
+    def _persistent(self) -> tuple[EndorsementKey | None, str | None]:
+        """(The persistent key, or None where it is to be replaced; why it is)."""
+        handle = self._esys.tr_from_tpmpublic(templates.EK_HANDLE)
+        made_from = [templates.ek_public_template(), *self._maker.makers_templates]
+        public, problem = describe_persistent(
+            self._esys, handle, made_from=made_from, hierarchy=templates.RH_ENDORSEMENT
         )
-    return public
+        if problem is None and self._expected and _sha256(public) != self._expected:
+            problem = self._not_the_expected_one()
+        elif problem and not self._replace:
+            raise TpmError(
+                f"What is persisted at 0x{templates.EK_HANDLE:08x} is no RSA-2048 endorsement key: {problem}.",
+                hint="Every client would take it for one. If nobody needs it, set replace_persistent_keys, on the "
+                "line tpmfleet_replace_persistent_keys, and the claim puts the endorsement key in its place.",
+            )
+        if problem:
+            return None, problem
+        came_from = self._template_of(public)
+        if not self._serves(public, came_from):
+            if self._replace:
+                return None, f"it is of template '{came_from}'"
+            raise self._of_another_template(came_from)
+        return self._as_key(public, came_from, True, handle), None
 
+    def _not_the_expected_one(self) -> str | None:
+        """Why another key than the expected one is to be replaced; None where this TPM does not make that one."""
+        if not self._replace or not self._maker.can_make:
+            return None
+        for name, template in self._maker.templates("nv", "tcg", "sdk"):
+            if _sha256(self._maker.public_of(template)) == self._expected:
+                return f"it is not the endorsement key of template '{name}'"
+        return None
 
-def describe_persistent(esys: Any, handle: Any, *, template: bytes, hierarchy: int) -> tuple[bytes, str | None]:
-    """The public area behind *handle*, and in words why it is no key of *template* in *hierarchy*, if it is none."""
-    area, name, qualified_name = esys.read_public(handle)
-    public = bytes(area.marshal())
-    if public[2:4] != template[2:4]:
-        return public, "it is a key of another type"
-    if not templates.is_made_from(public, template):
-        return public, "its properties (size, hash, attributes, policy) are others"
-    # The TPM computes the qualified name from the key's parents, so that it tells a primary key from a child.
-    if bytes(qualified_name) != templates.qualified_name(hierarchy, bytes(name)):
-        return public, "it is no primary key of the hierarchy that it should be of"
-    return public, None
+    def _serves(self, public: bytes, came_from: str) -> bool:
+        if self._template in ("auto", came_from) or (self._template, came_from) == ("tcg", "nv"):
+            return True
+        # Every client uses the key that is persisted. Without the authorization it cannot be said from which template
+        # it came, and the key that is expected is known whatever it came from.
+        unidentified = came_from == "other" and not self._maker.can_make
+        return unidentified or _sha256(public) == self._expected
+
+    def _of_another_template(self, came_from: str) -> TpmError:
+        asked = "auto" if came_from == "other" else came_from
+        return TpmError(
+            f"The endorsement key persisted at 0x{templates.EK_HANDLE:08x} is of template '{came_from}', "
+            f"not of '{self._template}'.",
+            hint="Clients use the persisted key, so a device enrolled with the other would fail in the field. Ask for "
+            f"template '{asked}', on the line tpmfleet_endorsement_key_template, or have the claim replace it: set "
+            "replace_persistent_keys, on the line tpmfleet_replace_persistent_keys.",
+        )
+
+    def _template_of(self, public: bytes) -> str:
+        # What the maker certified is of the TCG's template or of the maker's own, by the profile.
+        if self._certificate is not None and certifies(self._certificate, public):
+            return "nv" if self._maker.makers_templates else "tcg"
+        known = _sha256(public) == self._expected
+        if self._identify and self._maker.can_make and not known:
+            for name, template in self._maker.templates("nv", "tcg", "sdk"):
+                if self._maker.public_of(template) == public:
+                    return name
+        return "other"
+
+    # A key that is made
+
+    def _made(self) -> tuple[str, Any, bytes]:
+        """(Name of the template, handle, TPM2B_PUBLIC) of the key to take where none is persistent."""
+        wanted = {"sdk": ["sdk"], "nv": ["nv"]}.get(self._template, ["nv", "tcg"])
+        if self._expected and self._template == "auto":
+            wanted.append("sdk")
+        candidates = self._maker.templates(*wanted)
+        if not candidates:
+            raise TpmError(
+                "This TPM has no nonce and no template of its maker in NV memory, so that there is no key of template "
+                "'nv'.",
+                hint="Ask for template 'tcg', on the line tpmfleet_endorsement_key_template.",
+            )
+        if len(candidates) > 1:
+            for candidate in candidates:
+                public = self._maker.public_of(candidate[1])
+                certified = self._certificate is not None and certifies(self._certificate, public)
+                if _sha256(public) == self._expected if self._expected else certified:
+                    candidates = [candidate]
+                    break
+        name, template = candidates[0]
+        return (name, *self._maker.make(template))
+
+    def _about(self, public: bytes) -> str | None:
+        """Which key the certificate is about, found out by making the others where it is not this one."""
+        if self._certificate is None:
+            return None
+        if certifies(self._certificate, public):
+            return THIS
+        if der.certified_rsa_key(self._certificate) is None or not self._identify or not self._maker.can_make:
+            return UNKNOWN
+        for name, template in self._maker.templates("nv", "tcg", "sdk"):
+            if certifies(self._certificate, self._maker.public_of(template)):
+                return name
+        return ANOTHER
 
 
 class _Maker:
     """Makes endorsement keys, which stay loaded as long as the connection or until dropped."""
 
-    def __init__(self, esys: Any, properties: Properties, auth: bytes) -> None:
+    def __init__(self, esys: Any, properties: Properties, auth: bytes, nv: NvReader) -> None:
         self._esys = esys
         self._properties = properties
         self._auth = auth
+        self._nv = nv
+        self._publics: dict[bytes, bytes] = {}
+        self.can_make = bool(auth) or not properties.endorsement_auth_set
 
-    def make(self, template: str) -> tuple[Any, bytes]:
+    @functools.cached_property
+    def makers_templates(self) -> list[bytes]:
+        """What the chip's maker left in NV memory."""
+        return makers_templates(self._nv)
+
+    def templates(self, *names: str) -> list[tuple[str, bytes]]:
+        """The templates of *names* with their name, in this order."""
+        found: list[tuple[str, bytes]] = []
+        for name in names:
+            made_from = self.makers_templates if name == "nv" else [templates.ek_public_template(name)]
+            found += [(name, template) for template in made_from]
+        return found
+
+    def make(self, template: bytes) -> tuple[Any, bytes]:
         from tpm2_pytss.types import TPM2B_SENSITIVE_CREATE
 
         session = start_unsalted_session(self._esys)
         try:
             with endorsement_authorized(self._esys, self._properties, self._auth) as hierarchy:
-                handle, public, _data, _digest, _ticket = self._esys.create_primary(
-                    TPM2B_SENSITIVE_CREATE(), templates.ek_template(template), hierarchy, session1=session
+                handle, area, _data, _digest, _ticket = self._esys.create_primary(
+                    TPM2B_SENSITIVE_CREATE(), templates.as_pytss(template), hierarchy, session1=session
                 )
         finally:
             self._esys.flush_context(session)
-        return handle, bytes(public.marshal())
+        public = bytes(area.marshal())
+        self._publics[template] = public
+        return handle, public
 
-    def public_of(self, template: str) -> bytes:
-        handle, public = self.make(template)
-        self._esys.flush_context(handle)
-        return public
+    def public_of(self, template: bytes) -> bytes:
+        """The TPM2B_PUBLIC of the key of *template*, which does not stay loaded."""
+        if template not in self._publics:
+            handle, _public = self.make(template)
+            self._esys.flush_context(handle)
+        return self._publics[template]
 
 
-def _template_of(public: bytes, certificate: bytes | None, maker: _Maker | None) -> str:
-    # What the maker certified is made from the TCG's template, by the profile.
-    if certificate is not None and certifies(certificate, public):
-        return "tcg"
-    if maker is not None:
-        for template in templates.EK_UNIQUE:
-            if maker.public_of(template) == public:
-                return template
-    return "other"
+def read_persistent_keys(esys: Any) -> list[dict[str, str]]:
+    """Every persistent key at the handles of endorsement keys: what it is, and its TPM2B_PUBLIC."""
+    found = []
+    for handle in read_handles(esys, *_ENDORSEMENT_KEYS):
+        area, name, _qualified_name = esys.read_public(esys.tr_from_tpmpublic(handle))
+        public = bytes(area.marshal())
+        found.append(
+            {
+                "handle": f"0x{handle:08x}",
+                "key": kind_of(public),
+                "public": base64.b64encode(public).decode("ascii"),
+                "name": bytes(name).hex(),
+            }
+        )
+    return found
+
+
+def _sha256(public: bytes) -> str:
+    return hashlib.sha256(public).hexdigest()
 
 
 def certifies(certificate: bytes, public: bytes) -> bool:
     """Whether the DER *certificate* is about the RSA key *public*, a TPM2B_PUBLIC."""
     return der.certified_rsa_key(certificate) == (templates.rsa_modulus(public), _RSA_DEFAULT_EXPONENT)
-
-
-def read_certificate(esys: Any, index: int, chunk: int) -> bytes | None:
-    """The certificate in NV *index* without its padding; None where there is none.
-
-    What is no DER is returned whole: a garbled certificate is not the same as none.
-    """
-    data = _read_nv(esys, index, chunk)
-    if data is None or not data.strip(b"\x00\xff"):
-        return None
-    try:
-        return der.trimmed(data)
-    except der.DerError:
-        return data
-
-
-def read_all_certificates(esys: Any, *, properties: Properties) -> list[dict[str, str]]:
-    """Every certificate in the NV indices of the profile: key certificates, then the makers' chain.
-
-    A key certificate that is no DER is returned whole, as in :func:`read_certificate`.
-    """
-    found = []
-    for index in read_handles(esys, KEY_CERTIFICATES[0], KEY_CERTIFICATES[-1]):
-        certificate = read_certificate(esys, index, properties.nv_buffer_max) if index in KEY_CERTIFICATES else None
-        if certificate is not None:
-            found.append(_found(index, "endorsement", certificate))
-    return found + [_found(index, "chain", one) for index, one in read_chain(esys, properties.nv_buffer_max)]
-
-
-def read_chain(esys: Any, chunk: int) -> list[tuple[int, bytes]]:
-    """The certificates of the makers, each with the NV index in which it ends.
-
-    They lie one after another through all the indices of the chain, so that one may begin in an index and end in the
-    next. One that never ends is returned as it is.
-    """
-    found: list[tuple[int, bytes]] = []
-    rest = b""
-    index = CERTIFICATE_CHAIN[0]
-    for index in read_handles(esys, *CERTIFICATE_CHAIN):
-        whole, rest = der.split(rest + (_read_nv(esys, index, chunk) or b""))
-        found += [(index, one) for one in whole]
-    return found + ([(index, rest)] if rest else [])
-
-
-def _found(index: int, kind: str, certificate: bytes) -> dict[str, str]:
-    encoded = base64.b64encode(certificate).decode("ascii")
-    return {"nv_index": f"0x{index:08x}", "kind": kind, "certificate": encoded}
-
-
-def _read_nv(esys: Any, index: int, chunk: int) -> bytes | None:
-    from tpm2_pytss.constants import ESYS_TR
-
-    if index not in read_handles(esys, index, index):
-        return None
-    handle = esys.tr_from_tpmpublic(index)
-    public, _name = esys.nv_read_public(handle)
-    attributes = int(public.nvPublic.attributes)
-    if not attributes & _NV_WRITTEN:
-        return None
-    reader = handle if attributes & _NV_AUTH_READ else ESYS_TR.OWNER
-    if reader is not handle and not attributes & _NV_OWNER_READ:
-        return None
-    size = int(public.nvPublic.dataSize)
-    data = b""
-    while len(data) < size:
-        wanted = min(chunk, size - len(data))
-        part = bytes(esys.nv_read(nv_index=handle, size=wanted, offset=len(data), auth_handle=reader))
-        if not part:
-            break
-        data += part
-    return data

@@ -20,9 +20,12 @@ from typing import Any, NamedTuple
 
 from . import key_version_record, templates
 from .authorizations import GIVEN, NONE, PREVIOUS, UNPROVEN, Authorizations, back_after
+from .certificates import RSA_CERTIFICATE, makers_templates, read_certificate
 from .connection import RC_AUTH_FAIL, RC_BAD_AUTH, RC_LOCKOUT, TpmError
-from .endorsement_key import EndorsementKey, describe_persistent, read_endorsement_key
-from .ownership_wish import HIERARCHIES, OWNERS_KEYS, Wish, refuse_contradictions
+from .endorsement_key import EndorsementKey, read_endorsement_key
+from .nv import NvReader, Owner
+from .ownership_wish import CLAIMED_DICTIONARY_ATTACK, HIERARCHIES, OWNERS_KEYS, Wish, refuse_contradictions
+from .persistent_key import describe_persistent
 from .properties import NV_INDICES, read_handles, read_properties, seconds_in_words
 from .session import start_salted_session
 
@@ -67,6 +70,8 @@ class Ownership:
         self._wish = wish
         self.properties = read_properties(esys)
         self._authorizations = Authorizations(esys, self.properties, wish)
+        self._nv = NvReader(esys, self.properties)
+        self._refuse_silence()
         self._refuse_lockout()
         self._refuse_unknown_auths()
         self._foreign = self._foreign_persistent_keys()
@@ -75,6 +80,7 @@ class Ownership:
         self._session = start_salted_session(esys, self.endorsement_key.esys_handle)
         self._record = key_version_record.look(esys)
         self._authorizations.find_out(self._session, self._record)
+        self._read_what_the_owner_reads()
         self.storage_root_key = self._read_storage_root_key()
         self.steps = self._plan()
         self._refuse_unvouched_lockout()
@@ -92,8 +98,18 @@ class Ownership:
             RC_LOCKOUT,
             f"It forgives one try each {seconds_in_words(state.recovery_time)}, if it has power."
             if state.recovery_time
-            else "It has no recovery time: have it reset with the lockout authorization (tpm2_dictionarylockout -c).",
+            else "It has no recovery time, or tells none: have it reset with the lockout authorization "
+            "(tpm2_dictionarylockout -c).",
         )
+
+    def _refuse_silence(self) -> None:
+        """Which authorizations are set is told by one property alone, and the lockout authorization is never tried."""
+        if not self.properties.tells_authorizations:
+            raise TpmError(
+                "This TPM does not tell which authorizations are set (it leaves TPM_PT_PERMANENT out), so that nothing "
+                "of its ownership can be changed safely; nothing was changed.",
+                hint="Ask its maker for a firmware that tells it: every TPM has to (TPM 2.0 part 2, 6.13).",
+            )
 
     def _refuse_unknown_auths(self) -> None:
         """Every authorization that is set has to be one that was given; for a clear that of the lockout hierarchy."""
@@ -129,16 +145,14 @@ class Ownership:
             f"The lockout authorization of this TPM is set and the owner authorization {owner}, so nothing proves that "
             f"lockout_auth is the right one; {needed} would be a guess. Nothing was changed.",
             hint=f"A wrong try disables the lockout hierarchy {back_after(self.properties.lockout_recovery)}. If you "
-            "are sure, set lockout_auth_trusted.",
+            "are sure, set lockout_auth_trusted, on the line ownership_lockout_auth_trusted.",
         )
 
     def _read_endorsement_key(self) -> EndorsementKey:
         wish = self._wish
-        replacing = wish.claims and wish.replace_persistent_keys
-        found = self._find_endorsement_key("auto" if replacing else wish.template)
-        if replacing and wish.template not in ("auto", found.template):
-            self._foreign[templates.EK_HANDLE] = f"it is of template '{found.template}'"
-            found = self._find_endorsement_key(wish.template)
+        found = self._find_endorsement_key()
+        if found.foreign:
+            self._foreign[templates.EK_HANDLE] = found.foreign
         expected = wish.endorsement_key_sha256
         if expected and found.sha256 != expected.lower():
             raise TpmError(
@@ -155,7 +169,22 @@ class Ownership:
             )
         return found
 
-    def _find_endorsement_key(self, template: str) -> EndorsementKey:
+    def _read_what_the_owner_reads(self) -> None:
+        """The certificate in an index that only the owner authorization reads, now that it is known to be right."""
+        missing = [one for one in self._nv.unreadable if one.nv_index == RSA_CERTIFICATE]
+        if not missing or self._authorizations.standing["owner"] not in (GIVEN, PREVIOUS):
+            return
+        self._nv = NvReader(self._esys, self.properties, Owner(self._authorized_owner(), self._session))
+        certificate = read_certificate(self._nv, RSA_CERTIFICATE)
+        if certificate is not None:
+            self.endorsement_key = self.endorsement_key.with_certificate(certificate)
+
+    @property
+    def unreadable(self) -> list[dict[str, str]]:
+        """Which NV indices could not be read, as modules return it."""
+        return self._nv.unreadable_results()
+
+    def _find_endorsement_key(self) -> EndorsementKey:
         # Only where a key has to be made is one of them tried, which costs nothing.
         known = list(self._wish.known_auths("endorsement").values()) or [b""]
         for auth in known:
@@ -163,10 +192,14 @@ class Ownership:
                 return read_endorsement_key(
                     self._esys,
                     properties=self.properties,
-                    template=template,
+                    nv=self._nv,
+                    template=self._wish.template,
                     endorsement_auth=auth,
                     identify=self._wish.identify_template,
                     ignore_persistent=templates.EK_HANDLE in self._foreign,
+                    replace_persistent=self._wish.claims and self._wish.replace_persistent_keys,
+                    certificate=self._wish.read_certificate,
+                    expected=self._wish.endorsement_key_sha256,
                 )
             except TpmError as error:
                 if auth is known[-1] or error.code not in (RC_AUTH_FAIL, RC_BAD_AUTH):
@@ -179,21 +212,26 @@ class Ownership:
         A claim replaces it where that is wished, else it is a :class:`TpmError`; a release leaves it alone.
         """
         foreign = {}
-        for handle, template, hierarchy, what in (
-            (templates.EK_HANDLE, templates.ek_public_template(), templates.RH_ENDORSEMENT, "RSA-2048 endorsement key"),
-            (templates.SRK_HANDLE, templates.srk_public_template(), templates.RH_OWNER, "RSA-2048 storage root key"),
+        endorsement, storage = "RSA-2048 endorsement key", "RSA-2048 storage root key"
+        for handle, hierarchy, what in (
+            (templates.EK_HANDLE, templates.RH_ENDORSEMENT, endorsement),
+            (templates.SRK_HANDLE, templates.RH_OWNER, storage),
         ):
             if not read_handles(self._esys, handle, handle):
                 continue
+            made_from = [templates.ek_public_template() if what == endorsement else templates.srk_public_template()]
+            if what == endorsement:
+                made_from += makers_templates(self._nv)
             _public, problem = describe_persistent(
-                self._esys, self._esys.tr_from_tpmpublic(handle), template=template, hierarchy=hierarchy
+                self._esys, self._esys.tr_from_tpmpublic(handle), made_from=made_from, hierarchy=hierarchy
             )
             if problem is None:
                 continue
             if self._wish.claims and not self._wish.replace_persistent_keys:
                 raise TpmError(
                     f"What is persisted at 0x{handle:08x} is no {what}: {problem}. Nothing was changed.",
-                    hint="Every client would take it for one. If nobody needs it, set replace_persistent_keys.",
+                    hint="Every client would take it for one. If nobody needs it, set replace_persistent_keys, on the "
+                    "line tpmfleet_replace_persistent_keys.",
                 )
             foreign[handle] = problem
         return foreign
@@ -311,12 +349,11 @@ class Ownership:
         what = self._foreign.get(handle)
         return Step("remove", handle, "remove the key at 0x{:08x}{}".format(handle, f" ({what})" if what else ""))
 
-    def _wanted_dictionary_attack(self) -> dict[str, int]:
-        return {**self.properties.dictionary_attack(), **self._wish.dictionary_attack}
-
     def _dictionary_attack_steps(self) -> list[Step]:
-        wanted = self._wanted_dictionary_attack()
-        if wanted == self.properties.dictionary_attack():
+        told = {option: value for option, value in self.properties.dictionary_attack().items() if value is not None}
+        # The command sets all three, so that what is neither told nor asked for becomes what a claim makes it.
+        wanted = {**CLAIMED_DICTIONARY_ATTACK, **told, **self._wish.dictionary_attack}
+        if told.items() <= wanted.items() and not self._sets_untold(told):
             return []
         if wanted["max_tries"] <= self.properties.lockout_counter:
             raise TpmError(
@@ -329,6 +366,11 @@ class Ownership:
             "{lockout_recovery} s lockout recovery"
         ).format(**wanted)
         return [Step("set_dictionary_attack", wanted, words)]
+
+    def _sets_untold(self, told: dict[str, int]) -> bool:
+        """Whether parameters are to be set that the TPM does not tell: once, with the lockout authorization."""
+        untold = self._wish.dictionary_attack.keys() - told.keys()
+        return bool(untold) and not self._authorizations.is_set("lockout") and self._wish.lockout_auth is not None
 
     # Its execution
 
@@ -434,7 +476,7 @@ class State(NamedTuple):
 
     hierarchies: dict[str, bool]
     authorizations: dict[str, str]
-    dictionary_attack: dict[str, int] | None
+    dictionary_attack: dict[str, int | None] | None
     persistent_keys: tuple[int, ...]
     recorded_key_version: int | None
 
@@ -458,7 +500,7 @@ def bring_about(esys: Any, wish: Wish, *, check_mode: bool) -> dict[str, Any]:
 
     Keys: changed, actions (words), hierarchies, authorizations, authorizations_before, recorded_key_version,
     lockout_auth_proven, dictionary_attack, in_lockout, endorsement_key, storage_root_key (None where none is left),
-    tpm, diff. Check mode returns what a run would.
+    tpm, unreadable, diff. Check mode returns what a run would.
     """
     ownership = Ownership(esys, wish)
     before = ownership.read_state()
@@ -485,6 +527,7 @@ def bring_about(esys: Any, wish: Wish, *, check_mode: bool) -> dict[str, Any]:
         "endorsement_key": endorsement_key.as_result(),
         "storage_root_key": storage_root_key.as_result() if storage_root_key and storage_root_key.persisted else None,
         "tpm": ownership.properties.chip(),
+        "unreadable": ownership.unreadable,
         "diff": {"before": before.as_difference(), "after": after.as_difference()},
     }
 

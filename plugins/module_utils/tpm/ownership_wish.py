@@ -45,6 +45,7 @@ class Wish(NamedTuple):
     endorsement_key_sha256: str | None = None
     template: str = "auto"
     identify_template: bool = True
+    read_certificate: bool = True
     replace_persistent_keys: bool = False
     remove_persistent_keys: bool = False
     remove_handles: tuple[int, ...] = ()

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from . import templates
@@ -105,15 +106,16 @@ def _storage_root_key(esys: Any, properties: Properties, expected: bytes, check_
 
 def _endorsement_key(esys: Any, properties: Properties, expected: bytes, auth: bytes) -> EndorsementKey:
     """The endorsement key, which has to be *expected*; where none is persistent, whichever template makes that one."""
-    for template in ("auto", "sdk"):
-        key = read_endorsement_key(
-            esys, properties=properties, template=template, endorsement_auth=auth, identify=False
-        )
-        if key.public == expected:
-            return key
-        if key.persisted:
-            break
-        esys.flush_context(key.esys_handle)
+    key = read_endorsement_key(
+        esys,
+        properties=properties,
+        endorsement_auth=auth,
+        identify=False,
+        certificate=False,
+        expected=hashlib.sha256(expected).hexdigest(),
+    )
+    if key.public == expected:
+        return key
     raise TpmError(
         f"The endorsement key of this TPM has the name {key.name.hex()}, to be proven was "
         f"{templates.name_of(expected).hex()}.",

@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a TPM tells of itself without any authorization (TPM2_GetCapability; TPM 2.0 part 2, 6.12 to 6.13, 8.6)."""
+"""What a TPM tells of itself without any authorization (TPM2_GetCapability; TPM 2.0 part 2, 6.12 to 6.13, 8.6).
+
+Chips leave properties out or tell what cannot be. Each has what then holds: see :func:`read_properties`.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,13 @@ _LOCKOUT_AUTH_SET = 1 << 2
 _DISABLE_CLEAR = 1 << 8
 _IN_LOCKOUT = 1 << 9
 
+# The smallest buffer of a TPM of the PC client profile, and the largest that the software stack has room for.
+_NV_BUFFER_DEFAULT = 512
+_NV_BUFFERS = range(64, 2049)
+_YEARS = range(2011, 2100)
+_REVISIONS = range(1, 1000)
+_TPM_2_0 = "2.0"
+
 PERSISTENT_HANDLES = (0x81000000, 0x81FFFFFF)
 NV_INDICES = (0x01000000, 0x01FFFFFF)
 
@@ -57,24 +67,25 @@ _ALGORITHMS = {
 
 
 class Properties(NamedTuple):
-    """The fixed properties of a chip and its changing state; times in seconds."""
+    """The fixed properties of a chip and its changing state; times in seconds. None is what the chip does not tell."""
 
     manufacturer: str
     model: str
     firmware_version: str
     family: str
-    revision: str
-    year: int
+    revision: str | None
+    year: int | None
     nv_buffer_max: int
+    tells_authorizations: bool
     owner_auth_set: bool
     endorsement_auth_set: bool
     lockout_auth_set: bool
     clear_disabled: bool
     in_lockout: bool
     lockout_counter: int
-    max_tries: int
-    recovery_time: int
-    lockout_recovery: int
+    max_tries: int | None
+    recovery_time: int | None
+    lockout_recovery: int | None
 
     @property
     def tpm_type(self) -> str:
@@ -98,7 +109,7 @@ class Properties(NamedTuple):
             "lockout_auth_set": self.lockout_auth_set,
         }
 
-    def dictionary_attack(self) -> dict[str, int]:
+    def dictionary_attack(self) -> dict[str, int | None]:
         """The parameters of the dictionary attack logic; TPM 2.0 part 1, 19.8."""
         return {
             "max_tries": self.max_tries,
@@ -108,28 +119,46 @@ class Properties(NamedTuple):
 
 
 def read_properties(esys: Any) -> Properties:
-    """The properties of the TPM behind *esys*."""
+    """The properties of the TPM behind *esys*.
+
+    What then holds where one is left out or says what cannot be: the family is 2.0, as the TPM answered a command of
+    it; revision, year and the dictionary attack parameters are unknown; texts and versions are empty or zero; reads of
+    NV memory are of 512 bytes; the lockout counter is 0 unless the TPM is in lockout. Without TPM_PT_PERMANENT nothing
+    tells which authorizations are set: that none is may be taken for so in reading, not in changing anything.
+    """
     fixed = _properties(esys, _PT_FIXED)
     state = _properties(esys, _PT_VARIABLE)
-    permanent = state[_PT_PERMANENT]
+    permanent = state.get(_PT_PERMANENT, 0)
+    in_lockout = bool(permanent & _IN_LOCKOUT)
+    # With none allowed it would be in lockout (part 1, 19.8.3).
+    max_tries = state.get(_PT_MAX_AUTH_FAIL) or (0 if in_lockout else None)
+    revision = fixed.get(_PT_REVISION, 0)
+    year = fixed.get(_PT_YEAR, 0)
+    nv_buffer = fixed.get(_PT_NV_BUFFER_MAX, 0)
     return Properties(
-        manufacturer=_text(fixed[_PT_MANUFACTURER]),
+        manufacturer=_text(fixed.get(_PT_MANUFACTURER, 0)),
         model=" ".join("".join(_text(fixed.get(part, 0)) for part in _PT_VENDOR_STRINGS).split()),
         firmware_version=_version([fixed.get(part, 0) for part in _PT_FIRMWARE_VERSIONS]),
-        family=_text(fixed[_PT_FAMILY_INDICATOR]),
-        revision="{}.{:02d}".format(*divmod(fixed[_PT_REVISION], 100)),
-        year=fixed.get(_PT_YEAR, 0),
-        nv_buffer_max=fixed[_PT_NV_BUFFER_MAX],
+        family=_text(fixed.get(_PT_FAMILY_INDICATOR, 0)) or _TPM_2_0,
+        revision="{}.{:02d}".format(*divmod(revision, 100)) if revision in _REVISIONS else None,
+        year=year if year in _YEARS else None,
+        nv_buffer_max=nv_buffer if nv_buffer in _NV_BUFFERS else _NV_BUFFER_DEFAULT,
+        tells_authorizations=_PT_PERMANENT in state,
         owner_auth_set=bool(permanent & _OWNER_AUTH_SET),
         endorsement_auth_set=bool(permanent & _ENDORSEMENT_AUTH_SET),
         lockout_auth_set=bool(permanent & _LOCKOUT_AUTH_SET),
         clear_disabled=bool(permanent & _DISABLE_CLEAR),
-        in_lockout=bool(permanent & _IN_LOCKOUT),
-        lockout_counter=state[_PT_LOCKOUT_COUNTER],
-        max_tries=state[_PT_MAX_AUTH_FAIL],
-        recovery_time=state[_PT_LOCKOUT_INTERVAL],
-        lockout_recovery=state[_PT_LOCKOUT_RECOVERY],
+        in_lockout=in_lockout,
+        lockout_counter=_failed_tries(state.get(_PT_LOCKOUT_COUNTER, 0), max_tries, in_lockout),
+        max_tries=max_tries,
+        recovery_time=state.get(_PT_LOCKOUT_INTERVAL),
+        lockout_recovery=state.get(_PT_LOCKOUT_RECOVERY),
     )
+
+
+def _failed_tries(counter: int, max_tries: int | None, in_lockout: bool) -> int:
+    """A TPM that counts as many tries as it allows is in lockout (part 1, 19.8.3); one that is not cannot count so."""
+    return 0 if not in_lockout and max_tries and counter >= max_tries else counter
 
 
 def read_handles(esys: Any, first: int, last: int) -> list[int]:
@@ -138,18 +167,26 @@ def read_handles(esys: Any, first: int, last: int) -> list[int]:
     more = True
     while more and first <= last:
         more, data = esys.get_capability(capability=_CAP_HANDLES, prop=first, property_count=64)
-        page = [int(handle) for handle in data.data.handles]
+        page = [handle for handle in map(int, data.data.handles) if handle >= first]
         if not page:
             break
         found += [handle for handle in page if handle <= last]
-        first = page[-1] + 1
+        first = max(page) + 1
     return found
 
 
 def read_algorithms(esys: Any) -> list[str]:
     """The algorithms of note that the TPM has."""
-    _more, data = esys.get_capability(capability=_CAP_ALGS, prop=0, property_count=128)
-    return sorted(_ALGORITHMS[int(one.alg)] for one in data.data.algorithms if int(one.alg) in _ALGORITHMS)
+    found: set[int] = set()
+    first, more = 0, True
+    while more:
+        more, data = esys.get_capability(capability=_CAP_ALGS, prop=first, property_count=128)
+        page = {int(one.alg) for one in data.data.algorithms if int(one.alg) >= first}
+        if not page:
+            break
+        found |= page
+        first = max(page) + 1
+    return sorted(_ALGORITHMS[one] for one in found if one in _ALGORITHMS)
 
 
 def seconds_in_words(seconds: int) -> str:
@@ -168,7 +205,7 @@ def _properties(esys: Any, first: int) -> dict[int, int]:
     more = True
     while more and first <= last:
         more, data = esys.get_capability(capability=_CAP_TPM_PROPERTIES, prop=first, property_count=64)
-        page = {int(one.property): int(one.value) for one in data.data.tpmProperties}
+        page = {int(one.property): int(one.value) for one in data.data.tpmProperties if int(one.property) >= first}
         if not page:
             break
         found.update(page)

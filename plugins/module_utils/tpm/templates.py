@@ -66,15 +66,16 @@ def srk_public_template() -> bytes:
 
 def ek_template(template: str = "tcg") -> Any:
     """:func:`ek_public_template` as tpm2-pytss takes it."""
-    return _as_pytss(ek_public_template(template))
+    return as_pytss(ek_public_template(template))
 
 
 def srk_template() -> Any:
     """:func:`srk_public_template` as tpm2-pytss takes it."""
-    return _as_pytss(srk_public_template())
+    return as_pytss(srk_public_template())
 
 
-def _as_pytss(public: bytes) -> Any:
+def as_pytss(public: bytes) -> Any:
+    """The TPM2B_PUBLIC *public* as tpm2-pytss takes it."""
     # Here, so that names and templates can be computed where there is no TPM software.
     from tpm2_pytss.types import TPM2B_PUBLIC
 
@@ -90,6 +91,32 @@ def decode_public(text: object, what: str) -> bytes:
     if len(data) < 2 or int.from_bytes(data[:2], "big") != len(data) - 2:
         raise ValueError(f"{what} is not a whole TPM2B_PUBLIC")
     return data
+
+
+def with_unique(template: bytes, unique: bytes) -> bytes:
+    """*template*, an RSA-2048 TPM2B_PUBLIC, with another ``unique``."""
+    return _sized(_without_unique(template) + _sized(unique))
+
+
+def ek_template_of(stored: bytes) -> bytes:
+    """The TPM2B_PUBLIC of a template as makers store it; :class:`ValueError` in words for what clients cannot use.
+
+    It is a TPMT_PUBLIC by the profile, and a TPM2B_PUBLIC on some chips. Clients open challenges with RSA-2048 storage
+    keys that the TCG's policy authorizes, so that its attributes may be others and these may not.
+    """
+    size = int.from_bytes(stored[:2], "big")
+    public = stored[: size + 2] if size > 2 and stored[2:4] == struct.pack(">H", _ALG_RSA) else _sized(stored)
+    expected = ek_public_template()
+    fixed = 2 + len(_without_unique(expected))
+    attributes = int.from_bytes(public[6:10], "big")
+    if public[2:6] != expected[2:6] or public[10:fixed] != expected[10:fixed]:
+        raise ValueError("it is no template of an RSA-2048 endorsement key with the TCG's policy and AES-128-CFB")
+    if attributes & _STORAGE_KEY != _STORAGE_KEY or not attributes & _ADMIN_WITH_POLICY:
+        raise ValueError(f"its attributes 0x{attributes:08x} are not those of an endorsement key")
+    unique = public[fixed + 2 : fixed + 2 + int.from_bytes(public[fixed : fixed + 2], "big")]
+    if len(unique) not in (0, _MODULUS):
+        raise ValueError(f"its unique has {len(unique)} bytes")
+    return with_unique(public, unique)
 
 
 def is_made_from(public: bytes, template: bytes) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from .verification import Verdict, Verifier
+from .verification import MISMATCH, Verdict, Verifier
 
 POLICIES = ("required", "preferred", "ignored")
 
@@ -47,14 +47,21 @@ class CertificatePolicy:
         """What is to be told once of all that was judged."""
         return self._verifier.notes if self._verifier else []
 
-    def judge(self, record: Mapping[str, Any], entry: Mapping[str, Any] | None) -> Judged:
+    def judge(
+        self,
+        record: Mapping[str, Any],
+        entry: Mapping[str, Any] | None,
+        known: Mapping[str, Any] | None = None,
+    ) -> Judged:
         """What is to be said of the device of *record*, whose key is on a list of its maker with *entry*.
 
-        A certificate is as good from the maker's list as from the TPM, where some makers leave it out.
+        A certificate is as good from the maker's list as from the TPM, where some makers leave it out, and from the
+        ledger, of a TPM that is *known*: an owned one may not let it be read.
         """
         if self._verifier is None or not record.get("endorsement_key"):
             return Judged([], [])
-        certificate = record.get("endorsement_key_certificate") or (entry or {}).get("endorsement_key_certificate")
+        name = "endorsement_key_certificate"
+        certificate = record.get(name) or (known or {}).get(name) or (entry or {}).get(name)
         if not certificate:
             return Judged(self._without(entry), [])
         verdict = self._verifier.verify(
@@ -62,7 +69,11 @@ class CertificatePolicy:
             chain=_chain(record, entry),
             endorsement_key=record["endorsement_key"],
         )
-        reasons = [f"its endorsement key certificate {one.message}" for one in verdict.problems]
+        about = record.get("endorsement_key_certificate_about")
+        reasons = [
+            f"its endorsement key certificate {_mismatch(record, about) if one.code == MISMATCH else one.message}"
+            for one in verdict.problems
+        ]
         remarks = [f"its endorsement key certificate {one.message}" for one in verdict.remarks]
         software = verdict.tpm is not None and verdict.tpm.software
         return Judged(reasons, remarks, _certified(verdict), software)
@@ -81,6 +92,23 @@ def _chain(record: Mapping[str, Any], entry: Mapping[str, Any] | None) -> object
     if isinstance(brought, (list, tuple)) and isinstance(listed, (list, tuple)):
         return [*brought, *listed]
     return brought or listed
+
+
+def _mismatch(record: Mapping[str, Any], about: object) -> str:
+    """What to say of a certificate that is about another key, by what the device found out it is *about*."""
+    template = record.get("endorsement_key_template") or "other"
+    if about in ("tcg", "nv", "sdk"):
+        return (
+            f"is about this TPM's key of template '{about}', and the key that was read is of template '{template}'; to "
+            f"enroll the certified one, set tpmfleet_endorsement_key_template to '{about}', and where the other one is "
+            "persisted tpmfleet_replace_persistent_keys"
+        )
+    if about == "another":
+        return "is about another key than the TPM's endorsement key: another TPM's"
+    return (
+        "is about another key than the TPM's endorsement key: another TPM's, or another key of this one, which could "
+        "not be made to compare"
+    )
 
 
 def _certified(verdict: Verdict) -> dict[str, Any] | None:

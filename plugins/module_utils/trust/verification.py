@@ -241,6 +241,10 @@ def _with_advice(problem: Finding) -> Finding:
     )
 
 
+# The code of the finding that a certificate is about another key than the one it should be about.
+MISMATCH = "key_mismatch"
+
+
 def _match(certificate: Certificate, endorsement_key: object) -> tuple[bool, list[Finding]]:
     try:
         matches = key_of(decode_public(endorsement_key)) == certificate.key
@@ -248,7 +252,7 @@ def _match(certificate: Certificate, endorsement_key: object) -> tuple[bool, lis
         return False, [Finding("endorsement_key", f"cannot be compared: the endorsement key {error}")]
     if matches:
         return True, []
-    return False, [Finding("key_mismatch", "is about another key than the TPM's endorsement key: another TPM's")]
+    return False, [Finding(MISMATCH, "is about another key than the TPM's endorsement key: another TPM's")]
 
 
 def _helpers(chain: object) -> tuple[list[Certificate], list[Finding]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 
 import pytest
 
@@ -102,7 +103,7 @@ def test_each_device_of_a_batch_has_its_own_verdict(judge, record, tpm_maker, ot
     good = tpm_maker.certify(rsa_keys[0])
     result = judge(
         record(0, good, host="good"),
-        record(1, good, host="another TPM's"),
+        record(1, good, host="another TPM's", endorsement_key_certificate_about="another"),
     )
     assert of(result, "good")["accepted"]
     (reason,) = of(result, "another TPM's")["reasons"]
@@ -111,6 +112,32 @@ def test_each_device_of_a_batch_has_its_own_verdict(judge, record, tpm_maker, ot
     )
     stopped = of(result, "another TPM's")
     assert (stopped["state"], "certified_tpm" in stopped["record"]) == ("stopped", False)
+
+
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        ("tcg", "about this TPM's key of template 'tcg'.*is of template 'sdk'.*_template to 'tcg'"),
+        ("nv", "about this TPM's key of template 'nv'.*tpmfleet_replace_persistent_keys"),
+        ("another", "another TPM's$"),
+        ("unknown", "another TPM's, or another key of this one"),
+        (None, "another TPM's, or another key of this one"),
+    ],
+)
+def test_a_certificate_of_another_key_is_told_by_what_it_is_about(judge, record, tpm_maker, rsa_keys, about, words):
+    fields = {"endorsement_key_certificate_about": about, "endorsement_key_template": "sdk"}
+    result = judge(record(1, tpm_maker.certify(rsa_keys[0]), **fields))
+    (reason,) = of(result)["reasons"]
+    assert re.search(words, reason), reason
+    assert "endorsement_key_certificate_about" not in of(result)["record"]
+
+
+def test_a_tpm_whose_certificate_cannot_be_read_any_more_has_the_recorded_one(judge, record, tpm_maker, rsa_keys):
+    """The owner authorization that a claim sets may be what shuts it."""
+    assert of(judge(record(0, tpm_maker.certify(rsa_keys[0])), ek_certificate_policy="required"))["accepted"]
+    again = of(judge(record(0), ek_certificate_policy="required"))
+    assert again["accepted"], again["reasons"]
+    assert again["record"]["certified_tpm"]
 
 
 BAD = {

@@ -136,6 +136,7 @@ OPTIONS = {
     "endorsement_key_sha256": None,
     "template": "auto",
     "identify_template": True,
+    "read_certificate": True,
     "replace_persistent_keys": False,
     "remove_persistent_keys": False,
     "remove_handles": [],

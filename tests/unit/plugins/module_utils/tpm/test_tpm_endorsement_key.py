@@ -11,12 +11,13 @@ import json
 
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import templates
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.certificates import read_all_certificates
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.connection import TpmError, connect
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.endorsement_key import (
     certifies,
-    read_all_certificates,
     read_endorsement_key,
 )
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.nv import NvReader
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.properties import read_properties
 from tpm2_pytss.constants import ESYS_TR
 from tpm2_pytss.types import TPM2B_SENSITIVE_CREATE
@@ -75,7 +76,7 @@ def test_a_certified_key_is_identified_without_making_keys(chip, monkeypatch):
     persist(chip, "tcg")
     with connect(chip.tcti) as esys:
         properties = read_properties(esys)
-        monkeypatch.setattr(templates, "ek_template", None)
+        monkeypatch.setattr(templates, "as_pytss", None)
         assert read_endorsement_key(esys, properties=properties).template == "tcg"
 
 
@@ -183,7 +184,7 @@ def test_all_certificates_are_found_with_their_chain(chip, tools, tmp_path):
     one = base64.b64decode(read(chip)["certificate"])
     define_and_write(tools, 0x01C00100, one + one, tmp_path)
     with connect(chip.tcti) as esys:
-        found = read_all_certificates(esys, properties=read_properties(esys))
+        found = read_all_certificates(NvReader(esys, read_properties(esys)))
     assert [(each["nv_index"], each["kind"]) for each in found] == [
         ("0x01c00002", "endorsement"),
         ("0x01c00016", "endorsement"),
@@ -195,7 +196,7 @@ def test_all_certificates_are_found_with_their_chain(chip, tools, tmp_path):
 
 def all_certificates(tpm):
     with connect(tpm.tcti) as esys:
-        found = read_all_certificates(esys, properties=read_properties(esys))
+        found = read_all_certificates(NvReader(esys, read_properties(esys)))
     return [(each["nv_index"], each["kind"], base64.b64decode(each["certificate"])) for each in found]
 
 
