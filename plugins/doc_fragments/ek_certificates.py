@@ -12,17 +12,21 @@ class ModuleDocFragment:
 options:
   ek_certificate_roots:
     description:
-      - Files (DER, or PEM with one or more certificates) and directories of them (C(.pem), C(.crt), C(.cer), C(.der)),
-        where the task runs. A certificate that names itself as its issuer is a trusted root, others are intermediates.
-      - Roots in a subdirectory that is named after a TPM maker, by its TCG vendor ID (C(IFX)) or by its name in short
-        or in full (C(STMicro), C(Infineon Technologies)), are trusted for that maker's TPMs only.
+      - Files (DER, PEM or PKCS #7, with one or more certificates) and directories of them (C(.pem), C(.crt), C(.cer),
+        C(.der), C(.p7b), C(.p7c)), where the task runs. A certificate that names itself as its issuer is a trusted
+        root, others are intermediates.
+      - Roots in a directory that is named after a TPM maker, by its TCG vendor ID (C(IFX)) or by its name in short or
+        in full (C(STMicro), C(Infineon Technologies)), are trusted for that maker's TPMs only. The directory itself
+        counts, and that of a file. A root that lies in several is trusted for the makers of all of them, and for any
+        where one of them is no maker's. Other directories' names are warned of, but for C(any).
     type: list
     elements: path
     default: []
   ek_certificate_crls:
     description:
-      - Files (DER or PEM) and directories (C(.crl), C(.pem), C(.der)) of certificate revocation lists. A revoked
-        certificate is refused, and one of which it is not known is remarked on. Nothing is fetched.
+      - Files (DER or PEM) and directories (C(.crl), C(.pem), C(.der)) of certificate revocation lists, indirect ones
+        among them. A revoked certificate is refused, and one of which it is not known is remarked on. Nothing is
+        fetched.
     type: list
     elements: path
     default: []

@@ -29,11 +29,16 @@ def certificate_options() -> dict[str, dict[str, Any]]:
     }
 
 
+def needs_cryptography(module: AnsibleModule) -> None:
+    """Fails *module* where the library is missing."""
+    if importlib.util.find_spec("cryptography") is None:
+        module.fail_json(msg=missing_required_lib("cryptography", reason="to verify certificates"))
+
+
 def make_verifier(module: AnsibleModule) -> Verifier:
     """Who judges by the options of *module*. TrustError where these cannot be followed."""
     params = module.params
-    if importlib.util.find_spec("cryptography") is None:
-        module.fail_json(msg=missing_required_lib("cryptography", reason="to verify certificates"))
+    needs_cryptography(module)
     if not params["ek_certificate_roots"]:
         raise TrustError("There is nothing to verify certificates to: set ek_certificate_roots.")
     return Verifier(

@@ -34,11 +34,14 @@ options:
         description: What the certificate is called in the result, such as the device's host name.
         type: str
       certificate:
-        description: The certificate, DER in base64 or PEM.
+        description:
+          - The certificate, as PEM, as DER in base64 (also that for addresses) or hexadecimal, or as the JSON that
+            Intel's service answers.
         type: str
       path:
         description:
-          - A file with the certificate, DER or PEM. Further certificates in a PEM file are taken as its chain.
+          - A file with the certificate, in any form in which makers hand them out. Further certificates in it, as in a
+            bundle, are taken as its chain.
         type: path
       endorsement_key:
         description: The TPM2B_PUBLIC in base64 of the endorsement key that the certificate should be about.
@@ -50,6 +53,7 @@ options:
         elements: str
         default: []
 seealso:
+  - module: tpmfleet.azure_dps.ek_roots_info
   - module: tpmfleet.azure_dps.tpm_endorsement_key_info
   - module: tpmfleet.azure_dps.device_records
 """

@@ -72,6 +72,11 @@ class Path:
     problem: Finding | None = None
     missing: MissingIssuer | None = None
 
+    @property
+    def root(self) -> Certificate | None:
+        """The trusted root that it ends with; None where there is no way to one."""
+        return self.certificates[-1] if self.certificates and not self.problem else None
+
 
 class PathFinder:
     """Finds ways to the roots of *store*. What it learns of intermediates it keeps, as a fleet shares a few of them."""
@@ -166,30 +171,32 @@ class _Search:
             return Finding(error.code, f"{who}{error}")
         if not signed:
             return Finding("signature", f"was not signed by {issuer.subject}, which it names: it was changed or forged")
-        return self._problem_of_authority(issuer, below)
-
-    def _problem_of_authority(self, issuer: Certificate, below: tuple[Certificate, ...]) -> Finding | None:
-        found = check_extensions(issuer, _UNDERSTOOD)
-        why = found[0].message if found else None
-        if not issuer.is_ca or issuer.version != 3:
-            why = "is no certificate authority"
-        elif not issuer.has_key_usage(KEY_CERT_SIGN):
-            why = "must not sign certificates (keyUsage)"
-        elif issuer.path_length is not None and sum(not one.is_self_issued for one in below) > issuer.path_length:
-            why = f"allows {issuer.path_length} authorities below it and has more (pathLenConstraint)"
-        elif not _may_certify(issuer):
-            why = "must not certify endorsement keys (extended key usage)"
-        elif isinstance(issuer.key, RsaKey) and issuer.key.is_short:
-            why = f"has an RSA key of {issuer.key.bits} bits, which is too short"
-        if why:
-            return Finding("issuer", f"was issued by {issuer.subject}, which {why}")
-        validity = check_validity(issuer, self._moments)
-        return validity and Finding(validity.code, f"was issued by {issuer.subject}, which {validity.message}")
+        return check_authority(issuer, below, self._moments)
 
     def _fail(self, way: tuple[Certificate, ...], problem: Finding, missing: MissingIssuer | None = None) -> None:
         if len(way) > self._reached:
             self._reached = len(way)
             self.failure = Path(way, problem, missing)
+
+
+def check_authority(issuer: Certificate, below: tuple[Certificate, ...], moments: Iterable[datetime]) -> Finding | None:
+    """Why *issuer* may not have issued what is *below* it, authorities only; None where it may."""
+    found = check_extensions(issuer, _UNDERSTOOD)
+    why = found[0].message if found else None
+    if not issuer.is_ca or issuer.version != 3:
+        why = "is no certificate authority"
+    elif not issuer.has_key_usage(KEY_CERT_SIGN):
+        why = "must not sign certificates (keyUsage)"
+    elif issuer.path_length is not None and sum(not one.is_self_issued for one in below) > issuer.path_length:
+        why = f"allows {issuer.path_length} authorities below it and has more (pathLenConstraint)"
+    elif not _may_certify(issuer):
+        why = "must not certify endorsement keys (extended key usage)"
+    elif isinstance(issuer.key, RsaKey) and issuer.key.is_short:
+        why = f"has an RSA key of {issuer.key.bits} bits, which is too short"
+    if why:
+        return Finding("issuer", f"was issued by {issuer.subject}, which {why}")
+    validity = check_validity(issuer, moments)
+    return validity and Finding(validity.code, f"was issued by {issuer.subject}, which {validity.message}")
 
 
 def check_validity(certificate: Certificate, moments: Iterable[datetime]) -> Finding | None:

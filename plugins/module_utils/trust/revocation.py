@@ -224,8 +224,8 @@ class Revocations:
         )
 
     def _is_below(self, signer: Certificate, root: Certificate, signers: tuple[Certificate, ...]) -> bool:
-        way = self._finder.find(signer, signers, (self._now,)).certificates
-        return bool(way) and way[-1].sha256 == root.sha256 and check_validity(signer, (self._now,)) is None
+        end = self._finder.find(signer, signers, (self._now,)).root
+        return end is not None and end.sha256 == root.sha256 and check_validity(signer, (self._now,)) is None
 
     def _why_unknown(self, certificate: Certificate, points: list[Point], lists: list[RevocationList]) -> str | None:
         lists = [one for one in lists if one.covers(certificate, points)]
