@@ -121,8 +121,9 @@ certificates:
       sample:
         - code: issuer_missing
           message: >-
-            leads to an issuer that is not there: add the certificate of CN=swtpm-localca with key identifier
-            44811316d2149e234219e375fbdeb84630481339 to the roots
+            leads to an issuer that is not there: add the certificate of CN=Infineon OPTIGA(TM) RSA Manufacturing CA 035
+            with key identifier 44811316d2149e234219e375fbdeb84630481339 to the roots; its maker publishes it at
+            http://pki.infineon.com/OptigaRsaMfrCA035/OptigaRsaMfrCA035.crt
     remarks:
       description: What is worth knowing all the same, in the same shape.
       type: list
@@ -150,7 +151,9 @@ certificates:
       returned: when the certificate says so, else null
       sample: swtpm
     firmware_version:
-      description: Major and minor version of the firmware with which the TPM left its maker.
+      description:
+        - Major and minor version of the firmware with which the TPM left its maker, as people know it; what the
+          certificate says as it stands, where it is in no known form.
       type: str
       returned: when the certificate says so, else null
       sample: "8217.4131"

@@ -60,7 +60,18 @@ def elements(content: bytes) -> list[Element]:
 
 def trimmed(data: bytes) -> bytes:
     """*data* without what follows its first element, as NV indices are larger than their certificate."""
-    return element(data).raw
+    return element(without_header(data)).raw
+
+
+def without_header(data: bytes) -> bytes:
+    """*data* without what stands before a whole certificate in the NV memory of some TPMs, as in that of a TPM 1.2.
+
+    That is TCG_PCCLIENT_STORED_CERT, TCG_FULL_CERT or both; TCG PC Client Specific Implementation Specification for
+    Conventional BIOS 1.21, 7.4.5.
+    """
+    if data[:3] == b"\x10\x01\x00":
+        data = data[5:]
+    return data[2:] if data[:3] == b"\x10\x02\x30" else data
 
 
 def split(data: bytes) -> tuple[list[bytes], bytes]:
@@ -86,7 +97,7 @@ def certified_rsa_key(certificate: bytes) -> tuple[int, int] | None:
     The algorithm is not looked at: some makers write rsaEncryption and some id-RSAES-OAEP over the same structure.
     """
     try:
-        fields = elements(elements(element(certificate).content)[0].content)
+        fields = elements(elements(element(without_header(certificate)).content)[0].content)
         if fields[0].tag == EXPLICIT_0:
             fields = fields[1:]
         # serialNumber, signature, issuer, validity, subject, subjectPublicKeyInfo

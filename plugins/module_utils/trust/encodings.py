@@ -128,7 +128,7 @@ def _in_text(text: str, *, nested: bool) -> list[bytes]:
         if len(digits) % 2:
             raise CertificateError("is hexadecimal that was cut short: a digit is missing")
         return _in_binary(bytes.fromhex(digits))
-    data = _base64(text, "is neither base64 of DER nor PEM, nor hexadecimal, nor JSON with a certificate in it")
+    data = _base64(text, "is neither base64 of DER nor PEM")
     if not data:
         raise CertificateError("is empty")
     data = _without_byte_order_mark(data)

@@ -16,8 +16,9 @@ from ..outside.visible import visible
 from ..tpm import der
 from .limits import MAXIMAL_IDENTIFIER_BYTES, shortened
 
+COMMON_NAME = "2.5.4.3"
 _SHORT = {
-    "2.5.4.3": "CN",
+    COMMON_NAME: "CN",
     "2.5.4.5": "serialNumber",
     "2.5.4.6": "C",
     "2.5.4.7": "L",

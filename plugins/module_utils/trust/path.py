@@ -53,9 +53,10 @@ class MissingIssuer:
         if self.on_the_chip:
             # Authorities that are made for one TPM are published nowhere, so that nobody can add them to the roots.
             return (
-                f"the certificate of {self.name}{key}, for which it names no address; TPMs with such certificates have "
-                "the chain in NV memory (index 0x01c00100 and following), which tpm_endorsement_key_info reads with "
-                "all_certificates and a maker's list can bring along (endorsement_key_certificate_chain)"
+                f"add the certificate of {self.name}{key} to the chain that comes with it, as it names no address for "
+                "it. TPMs with such certificates have their chain in NV memory (index 0x01c00100 and following), which "
+                "tpm_endorsement_key_info reads with all_certificates, or a maker's list brings it along "
+                "(endorsement_key_certificate_chain)"
             )
         where = f"; its maker publishes it at {' or '.join(self.urls)}" if self.urls else ""
         return f"add the certificate of {self.name}{key} to the roots{where}"

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from .certificate import Certificate
 from .findings import TrustError
+from .names import COMMON_NAME
 from .path import PathFinder
 from .store import ANY_MAKER, CERTIFICATE_SUFFIXES, Store, read_store
 
@@ -173,5 +174,6 @@ def _line(one: Certificate, kind: str, makers: list[str]) -> str:
 
 
 def _name(one: Certificate) -> str:
-    words = "-".join(re.findall(r"[A-Za-z0-9]+", str(one.subject).replace("CN=", "")))
+    told = ", ".join(value for kind, value in one.subject.attributes if kind == COMMON_NAME) or str(one.subject)
+    words = "-".join(re.findall(r"[A-Za-z0-9]+", told))
     return f"{words[:60]}-{one.sha256[:16]}.crt"

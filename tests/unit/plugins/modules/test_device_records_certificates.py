@@ -187,6 +187,16 @@ def test_a_software_tpm_is_flagged_by_its_certificate_whatever_it_says_of_itself
     assert allowed["accepted"] and allowed["record"]["certified_tpm"]["software"]
 
 
+@pytest.mark.parametrize(
+    ("manufacturer", "model"), [("GOOG", "vTPM"), ("VMW", "VMware TPM2"), ("AMZN", "NitroTPM"), ("MSFT", "xCG fTPM")]
+)
+def test_a_virtual_tpm_without_a_certificate_is_flagged_by_what_the_chip_says(judge, record, manufacturer, model):
+    said = {"tpm_type": "hardware", "tpm_manufacturer": manufacturer, "tpm_model": model}
+    (reason,) = of(judge(record(0, None, **said), ek_certificate_policy="ignored"))["reasons"]
+    assert reason.startswith("it has a software TPM, which is refused in a production inventory")
+    assert of(judge(record(0, None, **said, exceptions=["software_tpm"]), ek_certificate_policy="ignored"))["accepted"]
+
+
 def test_a_certificate_has_to_last_until_the_device_is_shipped(judge, record, tpm_maker, rsa_keys):
     certificate = tpm_maker.certify(rsa_keys[0])
     assert of(judge(record(0, certificate), ship_date="2027-03-31"))["accepted"]

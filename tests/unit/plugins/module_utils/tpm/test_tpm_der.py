@@ -38,3 +38,9 @@ def test_what_was_cut_short_is_given_back():
 @pytest.mark.parametrize("garbled", [b"", bytes(500), SHORT, LONG, b"\x30\x82\x01\x00" + b"\xa5" * 256])
 def test_no_key_is_found_in_what_is_no_certificate(garbled):
     assert der.certified_rsa_key(garbled) is None
+
+
+@pytest.mark.parametrize("header", [b"\x10\x01\x00\x01\x06\x10\x02", b"\x10\x01\x00\x01\x04", b"\x10\x02"])
+def test_the_header_of_a_tpm_1_2_is_seen_through(header):
+    assert der.trimmed(header + LONG + b"\xff" * 40) == LONG
+    assert der.without_header(b"\x10\x01\x01" + LONG) == b"\x10\x01\x01" + LONG

@@ -150,7 +150,7 @@ def test_a_chain_comes_with_each_record_of_a_list(tpm_maker, write_roots, certif
     verifier = Verifier(Rules(roots=(write_roots(tpm_maker.root),)))
     record = {"endorsement_key_certificate": as_text(certificate)}
     (problem,) = CertificateReader(verifier).read(record).problems
-    assert "for which it names no address" in problem[1] and "endorsement_key_certificate_chain" in problem[1]
+    assert "as it names no address for it" in problem[1] and "endorsement_key_certificate_chain" in problem[1]
     record["endorsement_key_certificate_chain"] = [as_text(tpm_maker.issuer)]
     listed = CertificateReader(verifier).read(record)
     assert (listed.problems, listed.remarks) == ([], [])
