@@ -42,6 +42,9 @@ options:
     description:
       - What a host is called. An enrollment without a device ID is called by its registration ID, as its device is.
       - Enrollments that share one device ID are called by their registration IDs, with a warning.
+      - An enrollment is left out, with a warning that names it, where it would be called V(localhost) or by another
+        name of the controller, like a group or a variable of Ansible or of this collection, or by anything but letters,
+        digits, C(.), C(_) and C(-), which a pattern of hosts, a path or ssh would take for something else.
     type: str
     choices: [registration_id, device_id]
     default: registration_id
@@ -93,7 +96,8 @@ options:
     default: 1000
 notes:
   - O(cache_timeout) is for the list of enrollments. Registration states have an age each, O(registration_max_age).
-  - Values from the service are never taken for templates.
+  - Values from the service are never taken for templates, and become no variables but C(dps_enrollment),
+    C(dps_registration) and the ones that O(compose) names.
 seealso:
   - module: tpmfleet.azure_dps.dps_enrollment_info
   - module: tpmfleet.azure_dps.dps_registration_info
@@ -142,7 +146,9 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.fleet impor
     host_names,
     unit_of,
 )
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.inventory_names import name_fault
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.service import AZURE_CORE_IMPORT_ERROR
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
 
 LOWEST = {"registration_budget": 0, "registration_max_age": 0, "quota_share": 1, "concurrency": 1, "page_size": 1}
 
@@ -272,8 +278,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 " registration IDs."
             )
         strict = self.get_option("strict")
+        refused = {}
         for unit in units:
             host = names[unit["registration_id"]]
+            fault = name_fault(host, self.inventory.groups)
+            if fault:
+                refused[host] = fault
+                continue
             variables = {"dps_enrollment": wrap_var(unit)}
             if registrations is not None:
                 variables["dps_registration"] = wrap_var(registrations.of(unit))
@@ -283,6 +294,22 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self._set_composite_vars(self.get_option("compose"), variables, host, strict=strict)
             self._add_host_to_composed_groups(self.get_option("groups"), variables, host, strict=strict)
             self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, host, strict=strict)
+        # Groups that were made of a later host's values.
+        for host in [name for name in names.values() if name in self.inventory.hosts and name in self.inventory.groups]:
+            refused[host] = name_fault(host, self.inventory.groups)
+            self.inventory.remove_host(self.inventory.hosts[host])
+        self._say_what_was_refused(refused)
+
+    def _say_what_was_refused(self, refused):
+        if not refused:
+            return
+        shown = "; ".join(f"{visible(name, most=140)}: {fault}" for name, fault in list(refused.items())[:5])
+        more = f"; and {len(refused) - 5} more" if len(refused) > 5 else ""
+        other = "registration_id" if self.get_option("hostname") == "device_id" else "device_id"
+        self._warn(
+            f"{len(refused)} enrollments are no hosts, since they would be called by what is no host's name ({shown}"
+            f"{more}). Take hostname: {other}, or remove them from the service if nobody knows them."
+        )
 
 
 def _of_host(cached, host):

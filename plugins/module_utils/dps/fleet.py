@@ -106,7 +106,8 @@ class Registrations:
     def read(self, service: Service, units: Iterable[Mapping[str, Any]], *, budget: int, concurrency: int = 8) -> None:
         """Reads the states that are missing or too old, at most *budget* of them."""
         due = [(self._checked(unit), unit) for unit in units if not self._is_current(unit)]
-        due.sort(key=lambda one: one[0])
+        # Of equals the order of the service says nothing, and changes.
+        due.sort(key=lambda one: (one[0], _key(one[1])))
 
         def ask(unit: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, Any]]:
             registration_id = unit["registration_id"]

@@ -277,3 +277,36 @@ def test_a_key_that_is_none_makes_no_token(hostile, honest, run_one, tmp_path):
         hostile.script = honest
         assert run_one("dps_access_token").words
     assert not (tmp_path / "token").exists()
+
+
+def test_what_the_service_says_is_data_and_sets_two_variables(hostile, honest, run_one, tmp_path):
+    """In no value of a host is a template that Ansible would run, in composed ones neither."""
+    from ansible.template import is_trusted_as_template, trust_as_template
+
+    made = tmp_path / "made"
+    template = "{{ lookup('pipe', 'touch " + str(made) + "') }}"
+    honest.documents["enrollment"]["initialTwin"] = {"tags": {"a": template, template: [template], "ansible_host": "x"}}
+    honest.documents["enrollment"]["optionalDeviceInformation"] = {"ansible_connection": "local", "b": {"c": template}}
+    honest.documents["registration"]["errorMessage"] = template
+    hostile.script = honest
+    compose = {"note": "dps_enrollment.initial_twin.tags.a", "words": "'<' ~ dps_registration.error_message ~ '>'"}
+    trusted = {name: trust_as_template(text) for name, text in compose.items()}
+    [variables] = run_one("inventory", compose=trusted).result["hosts"].values()
+    own = {name for name in variables if not name.startswith("inventory_")} - {"group_names"}
+    assert own == {"dps_enrollment", "dps_registration", "note", "words"}
+    assert variables["note"] == template
+
+    def texts(value):
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                yield from (*texts(name), *texts(inner))
+        elif isinstance(value, (list, tuple)):
+            for inner in value:
+                yield from texts(inner)
+        elif isinstance(value, str):
+            yield value
+
+    found = [one for name in own for one in texts(variables[name])]
+    assert sum(template in one for one in found) >= 6
+    assert not any(is_trusted_as_template(one) for one in found)
+    assert not made.exists()

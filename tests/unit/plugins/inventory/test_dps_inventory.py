@@ -243,3 +243,29 @@ def test_a_connection_string_may_be_a_template_and_other_files_are_left_alone(dp
     found = show(connection_string=template, environment={"TPMFLEET_DPS_CONNECTION_STRING": ""})
     assert sorted(found.hosts) == ["unit-000"]
     assert show(name="fleet.yml").hosts == {}
+
+
+def test_a_name_that_is_no_hosts_is_left_out_and_told_and_the_others_are_there(enroll, dps, run_module, make_ek, show):
+    """Whoever may write one enrollment becomes neither the controller nor a group, nor a pattern of hosts."""
+    enroll(2)
+    ids = ["localhost", "127.0.0.1", "all", "devices", "aa:bb", "tpmfleet_ledger", "product_pump"]
+    records = [{"registration_id": one, "endorsement_key": make_ek(100 + at)} for at, one in enumerate(ids)]
+    records.append(
+        {"registration_id": "z", "endorsement_key": make_ek(99), "initial_twin": {"tags": {"product": "pump"}}}
+    )
+    assert "failed" not in run_module("dps_enrollments", **dps.connection(enrollments=records))
+    keyed = [{"key": "dps_enrollment.initial_twin.tags.product", "prefix": "product"}]
+    found = show(registrations=False, keyed_groups=keyed)
+    assert found.status == 0 and sorted(found.hosts) == ["unit-000", "unit-001", "z"]
+    assert "7 enrollments are no hosts" in found.told and "it is the controller itself" in found.told
+    assert found.group("product_pump") == ["z"]
+
+
+def test_hosts_called_by_device_ids_are_hosts_too(enroll, show):
+    enroll(1, device_id="-oProxyCommand=id")
+    enroll(1, 1, device_id="..")
+    enroll(1, 2, device_id="root@db")
+    enroll(1, 3, device_id="pump-3")
+    found = show(hostname="device_id", registrations=False)
+    assert list(found.hosts) == ["pump-3"]
+    assert "-oProxyCommand=id" in found.told and "hostname: registration_id" in found.told
