@@ -33,7 +33,8 @@ options:
     default: 30
   retry_budget:
     description:
-      - The longest that one call may take with all its tries and the waits that the service asks for, in seconds.
+      - The longest that one call may take with all its tries and the waits that the service asks for, in seconds,
+        whatever the other side does.
       - Calls are tried again on connection errors, 408, 429 and 5xx, after the time that the service names or one that
         grows. A write whose answer was lost is settled by reading again, so it is never done twice.
     type: int
@@ -105,12 +106,13 @@ options:
     type: str
     default: https://management.azure.com
   timeout:
-    description: The longest that one try of one call may wait for an answer, in seconds.
+    description: The longest that one try of one call may take, in seconds.
     type: int
     default: 60
   operation_timeout:
     description:
-      - The longest to wait for a change to be done, and for another one that is under way to end, in seconds.
+      - The longest to wait for a change to be done, and for another one that is under way to end, in seconds. Also the
+        longest that reading may take with all its tries.
       - The change goes on in Azure where this ends first; run again to see what became of it.
     type: int
     default: 900

@@ -68,7 +68,8 @@ notes:
     C(tpmfleet_tpm_type), C(tpmfleet_dps_id_scope), C(tpmfleet_production), C(tpmfleet_software_tpm_allowed),
     C(tpmfleet_replace_tpm), C(tpmfleet_recommission), C(tpmfleet_key_version), C(tpmfleet_ownership_profile) and
     C(tpmfleet_enrollment), a mapping of enrollment settings under the names of the options of
-    M(tpmfleet.azure_dps.dps_enrollment).
+    M(tpmfleet.azure_dps.dps_enrollment), with its parts C(tpmfleet_enrollment_PART), as
+    P(tpmfleet.azure_dps.enrollment_settings#filter) merges them.
 """
 
 EXAMPLES = r"""
@@ -92,8 +93,10 @@ _value:
       tpm_manufacturer: IBM
 """
 
+from ansible.errors import AnsibleFilterError
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from ..module_utils.dps.enrollment_settings import settings_of
 from ..module_utils.places import PLACE
 from ..module_utils.record import DONE, NOT_FOUND, VERIFIED
 
@@ -217,9 +220,16 @@ def _record(host: str, variables: dict, results: list[dict]) -> dict:
         if result.get("storage_root_key"):
             record.update(_ownership_fields(result, variables))
     record.update({field: variables[name] for field, name in INVENTORY_FIELDS.items() if variables.get(name)})
-    record.update(variables.get("tpmfleet_enrollment") or {})
+    record.update(_settings(host, variables))
     record["exceptions"] = _exceptions(variables) or None
     return {field: value for field, value in record.items() if value is not None}
+
+
+def _settings(host: str, variables: dict) -> dict:
+    try:
+        return settings_of(variables)
+    except ValueError as error:
+        raise AnsibleFilterError(f"{host}: {error}") from None
 
 
 def device_records(

@@ -148,11 +148,13 @@ options:
     description:
       - Write the plan to this file, one JSON object a line, whole and without limits. In check mode too, and also where
         O(prune_limit) then refuses it.
+      - An earlier plan in this file is removed first, so that a run that fails before it has a plan leaves none.
     type: path
   plan_summary:
     description:
       - Write the plan for a reviewer to this file, as Markdown. Refusals and deletions come first, and every changed
         value is a line. It shows O(diff_limit) records of each kind.
+      - As with O(plan_file), none of an earlier run is left.
     type: path
   approved_plan:
     description:
@@ -302,7 +304,7 @@ problems:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.dps.batch import enroll
+from ..module_utils.dps.batch import enroll, forget_plans
 from ..module_utils.dps.connection import connection_options, run
 from ..module_utils.dps.enrollment import FIELDS
 from ..module_utils.dps.key_forms import TEMPLATES
@@ -354,6 +356,9 @@ def main():
         mutually_exclusive=[("enrollments", "manifest")],
         supports_check_mode=True,
     )
+    fault = forget_plans(module.params)
+    if fault:
+        module.fail_json(msg=fault)
     if module.params["selector"] is not None and module.params["state"] != "exact":
         module.fail_json(msg="selector is for state exact; with other states only what is listed is touched.")
     for name, lowest, highest in (("concurrency", 1, 64), ("quota_share", 1, 100)):

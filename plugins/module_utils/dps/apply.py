@@ -6,7 +6,9 @@
 
 A plan is a stream of steps, kept on disk (:class:`Plan`). Check mode stops there; an apply goes through the same steps.
 Reading is by single GETs where few records are wanted, else by paging the whole list, which is given up for GETs once
-it has cost more calls than there are records: the cost is bounded by the batch and never by the service's size.
+it has cost more calls than there are records: the cost is bounded by the batch and never by the service's size. A page
+may be older than the world. So what it says leads to no write that the service would not refuse then, and that an
+enrollment is gone is asked again.
 
 Nothing is overwritten blindly: a creation fails where there is something, an update carries the ETag that its plan was
 made from. A record that moved meanwhile is read and planned anew by itself. So a killed run is completed by the next,
@@ -29,8 +31,10 @@ from .manifest import Index
 from .selector import Selector
 from .service import BULK_BYTES, BULK_MOST, Service
 
-# As many records as are read by single calls: below it a GET each is quicker than the pages of a large service.
-SINGLE_READS = 100
+# As many records as are read by single calls: below it a GET each is cheaper than a page that may not have them.
+SINGLE_READS = 20
+# Below it only one page is tried, which has all of a small service: those of a large one take longer than GETs do.
+ONE_PAGE = 100
 PAGE_SIZE = 1000
 # How often a record that others change under us is planned anew.
 REPLANS = 5
@@ -237,7 +241,9 @@ def make_plan(
     elif len(index) > SINGLE_READS:
         complete = _plan_from_pages(service, index, options, unseen, note)
     rest = (number for number in range(index.capacity()) if unseen[number])
-    if complete:
+    # A list may be older than what it lists. A creation that it leads to is refused where there is something; that an
+    # enrollment is gone would be believed.
+    if complete and not options.absent:
         for number in rest:
             note(plan_record(number, index.wanted(number), None, options))
         return plan
@@ -263,7 +269,7 @@ def _plan_from_pages(
 
     With *everything*, the plan of an exact apply, nothing is left out, and what no record lists is removed.
     """
-    budget = len(index)
+    budget = len(index) if len(index) > ONE_PAGE else 1
     left = len(index)
     for calls, page in enumerate(service.pages(page_size=PAGE_SIZE), start=1):
         for document in page:
@@ -281,6 +287,7 @@ def _plan_from_pages(
         if everything is None and not left:
             return True
         if everything is None and calls >= budget:
+            # All that is known of the list is that it goes on.
             return False
     return True
 

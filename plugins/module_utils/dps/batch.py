@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,6 +44,26 @@ def enroll(
         return batch.run(check_mode=check_mode, show_diff=show_diff, directory=directory)
     finally:
         source.close()
+
+
+def forget_plans(params: Mapping[str, Any]) -> str | None:
+    """Removes the plans of an earlier run, which would be taken for this one's where it fails; why it cannot, or None.
+
+    In check mode too, which writes plans as well.
+    """
+    written = {name: params[name] for name in ("plan_file", "plan_summary") if params[name]}
+    read = {name: params[name] for name in ("approved_plan", "manifest") if params[name]}
+    for name, path in written.items():
+        for other, kept in (read | written).items():
+            if other != name and os.path.realpath(kept) == os.path.realpath(path):
+                return f"{name} and {other} are the same file, {path}; nothing was read or written."
+    for name, path in written.items():
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        except OSError as error:
+            return f"{name} {path} cannot be replaced ({error.strerror}); nothing was read."
+    return None
 
 
 class _Batch:

@@ -4,8 +4,8 @@
 
 """Queries and their pages (facts: "Queries").
 
-The service does not read the query and leaves the registration state out of what it finds. The upper limit of a page is not
-published.
+The service does not read the query and leaves the registration state out of what it finds. The upper limit of a page is
+not published.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible.errors import AnsibleFilterError
 from ansible_collections.tpmfleet.azure_dps.plugins.filter.activation_records import activation_records
 from ansible_collections.tpmfleet.azure_dps.plugins.filter.device_records import device_records
 
@@ -213,3 +214,33 @@ def test_a_device_that_a_run_waits_for_is_planned(status):
 
 def test_a_disabled_device_is_not_waited_for():
     assert activation_records([KNOWN], [state("disabled")], planned=True) == []
+
+
+def test_parts_of_the_enrollment_are_merged_in_the_order_of_their_names():
+    """A fleet, a product and a unit each say what is theirs."""
+    variables = {
+        "read": READ,
+        "tpmfleet_enrollment_90_unit": {"initial_twin": {"tags": {"slot": 1}}, "iot_edge": None},
+        "tpmfleet_enrollment_50_pumps": {
+            "initial_twin": {"tags": {"product": "pump", "line": None}},
+            "iot_hubs": ["c"],
+        },
+        "tpmfleet_enrollment": {
+            "iot_edge": True,
+            "iot_hubs": ["a", "b"],
+            "initial_twin": {"tags": {"line": 4, "product": "?"}, "properties": {"desired": {"x": 1}}},
+        },
+        # No part of it.
+        "tpmfleet_enroll_at": "tpm_install",
+    }
+    record = record_of(variables, results=["read"])
+    assert record["iot_hubs"] == ["c"] and "iot_edge" not in record
+    assert record["initial_twin"] == {"tags": {"product": "pump", "slot": 1}, "properties": {"desired": {"x": 1}}}
+    alone = record_of({"read": READ, "tpmfleet_enrollment_x": {"iot_edge": True}}, results=["read"])
+    assert alone["iot_edge"] is True
+
+
+@pytest.mark.parametrize("name", ["tpmfleet_enrollment", "tpmfleet_enrollment_unit"])
+def test_a_part_that_is_none_is_told_with_its_host(name):
+    with pytest.raises(AnsibleFilterError, match=f"slot1: {name} is no mapping"):
+        record_of({"read": READ, name: ["iot_edge"]}, results=["read"])

@@ -223,9 +223,7 @@ def test_a_plan_is_reviewed_and_then_held_to(dps, enroll, team, tmp_path, servic
     assert "failed" not in again and not again["changed"]
 
 
-def test_an_approved_apply_that_was_cut_short_is_completed_under_it(
-    dps, enroll, team, tmp_path, no_sleep
-):
+def test_an_approved_apply_that_was_cut_short_is_completed_under_it(dps, enroll, team, tmp_path, no_sleep):
     plan = str(tmp_path / "plan.jsonl")
     enroll(team(30))
     options = {"state": "exact", "prune_limit": {"percent": 50}, "concurrency": 1}
@@ -358,3 +356,79 @@ def test_a_plan_that_is_none_or_of_another_service_is_refused(enroll, team, tmp_
         assert told in enroll(team(1), approved_plan=str(plan))["msg"]
     assert "cannot be read" in enroll(team(1), approved_plan=str(tmp_path / "none"))["msg"]
     assert "cannot be written" in enroll(team(1), check=True, plan_file=str(tmp_path / "no" / "plan"))["msg"]
+
+
+def test_a_plan_of_an_earlier_run_is_not_left_where_this_one_fails(enroll, records, tmp_path, run_module, dps):
+    where = {"plan_file": str(tmp_path / "plan.jsonl"), "plan_summary": str(tmp_path / "plan.md")}
+    enroll(records(2), check=True, **where)
+    assert (tmp_path / "plan.md").exists()
+    nobody = dps.connection(enrollments=records(2), connection_string="HostName=;", **where)
+    for fails in (
+        lambda: enroll(manifest=str(tmp_path / "none.jsonl"), check=True, **where),
+        lambda: enroll([{"registration_id": "no key at all!"}], state="exact", check=True, **where),
+        lambda: run_module("dps_enrollments", check=True, **nobody),
+        lambda: enroll(records(2), selector={"registration_id": "x"}, check=True, **where),
+    ):
+        enroll(records(2), check=True, **where)
+        assert (tmp_path / "plan.md").exists() and (tmp_path / "plan.jsonl").exists()
+        assert fails()["failed"]
+        assert not (tmp_path / "plan.md").exists() and not (tmp_path / "plan.jsonl").exists()
+
+
+def test_a_plan_does_not_take_the_place_of_what_is_read(enroll, records, tmp_path, manifest):
+    approved = str(tmp_path / "plan.jsonl")
+    enroll(records(2), check=True, plan_file=approved)
+    before = (tmp_path / "plan.jsonl").read_text()
+    (tmp_path / "link").symlink_to(approved)
+    listed = manifest(records(2))
+    for wrong in (
+        {"approved_plan": approved, "plan_file": approved},
+        {"approved_plan": approved, "plan_summary": str(tmp_path / "link")},
+        {"plan_file": listed},
+        {"plan_file": str(tmp_path / "x"), "plan_summary": str(tmp_path / "x")},
+    ):
+        assert "are the same file" in enroll(manifest=listed, **wrong)["msg"]
+    assert (tmp_path / "plan.jsonl").read_text() == before and (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("fleet", "batch", "others", "most"),
+    # A rack in a small service is a page; in a large one it is a page and a call each.
+    [(1000, 1000, 0, 50), (300, 60, 0, 1), (30, 30, 1100, 31), (20, 20, 0, 20)],
+)
+def test_what_is_verified_costs_few_calls(dps, enroll, records, make_ek, fleet, batch, others, most):
+    """1,000 verified enrollments cost 50 calls at the most."""
+    strangers = [
+        {"registration_id": f"a-{number}", "endorsement_key": make_ek(5000 + number)} for number in range(others)
+    ]
+    assert enroll(strangers + records(fleet), results_limit=0)["changed"]
+    dps.control("DELETE", "stats")
+    verified = enroll(records(batch), results_limit=0)
+    assert verified["counts"]["unchanged"] == batch and not verified["changed"]
+    assert sum(dps.calls().values()) <= most
+
+
+def test_a_stale_page_leads_to_nothing_that_is_not_so(dps, enroll, records, monkeypatch):
+    """The list is as it was before the last changes: what it says is asked again before it is done or believed."""
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.service import Service
+
+    enroll(records(30))
+    [old] = Service.pages(service_of(dps), page_size=100)
+    monkeypatch.setattr(Service, "pages", lambda self, **_options: iter([old]))
+    changed = [{**record, "iot_edge": True} for record in records(30)]
+    assert enroll(changed)["counts"]["updated"] == 30
+    again = enroll(changed)
+    assert again["counts"]["unchanged"] == 30 and not again["changed"]
+
+    monkeypatch.setattr(Service, "pages", lambda self, **_options: iter([[]]))
+    assert enroll(changed)["counts"]["unchanged"] == 30
+    gone = enroll(records(30), state="absent")
+    # Not in the list any more, it would be called gone.
+    assert gone["counts"]["deleted"] == 30 and dps.control("GET", "stats")["enrollments"] == 0
+
+
+def service_of(dps):
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.connection import open_service
+
+    options = dict.fromkeys(("sas_token", "host", "tenant", "client_id", "secret"))
+    return open_service({**options, **dps.connection(), "timeout": 10, "retry_budget": 20})
