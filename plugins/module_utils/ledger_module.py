@@ -12,7 +12,7 @@ from typing import Any, Callable
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from .dps.errors import DpsError
-from .ledger.database import SQLALCHEMY_IMPORT_ERROR, Access, LedgerError, opened, password_in
+from .ledger.database import SQLALCHEMY_IMPORT_ERROR, Access, LedgerError, is_new, opened, password_in
 from .module.failure_kind import AGAIN, SETUP, failure
 from .trust.findings import TrustError
 
@@ -40,15 +40,22 @@ def run(module: AnsibleModule, function: Callable[[Any], dict[str, Any]], *, rea
         module.no_log_values.add(password)
     access = Access.READ if reads_only else Access.PREDICT if module.check_mode else Access.WRITE
     result: dict[str, Any]
+    new = False
     try:
         with opened(module.params["ledger"], access) as connection:
             result = function(connection)
+            new = is_new(connection)
             if result.get("failed"):
                 connection.rollback()
     except LedgerError as error:
         result = {"failed": True, "msg": str(error), **failure(AGAIN if error.passing else SETUP, "ledger")}
     except (DpsError, TrustError) as error:
         result = {"failed": True, "msg": str(error), **failure(SETUP)}
+    if new:
+        module.warn(
+            "The ledger is new: no device and no list is known to it. If this line had one before, stop here and bring "
+            "it back, or no twin of its devices is found."
+        )
     # Outside of the handler: inside, Ansible would take it for a crash and show a traceback.
     if result.get("failed"):
         module.fail_json(**result)

@@ -71,6 +71,14 @@ unknown:
   type: list
   elements: dict
   sample: [{"host": "rack1-slot09"}]
+damaged:
+  description:
+    - The devices whose record in the ledger is no record any more, each with the C(reason). They are not in
+      RV(records).
+  returned: success
+  type: list
+  elements: dict
+  sample: []
 complete:
   description: Whether all was returned, or O(limit) cut it off.
   returned: success
@@ -81,11 +89,13 @@ complete:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.ledger.devices import Devices
+from ..module_utils.ledger.stored import DamagedRecord
 from ..module_utils.ledger_module import ledger_option, run
 
 
-def read(connection, params):
+def read(connection, module):
     """The result of the module."""
+    params = module.params
     devices = Devices(connection)
     if params["devices"] is None:
         rows = devices.rows(params["limit"] + 1)
@@ -94,12 +104,22 @@ def read(connection, params):
     else:
         asked = [(devices.row_of(one), one) for one in params["devices"]]
         complete = True
-    records = []
+    records, damaged = [], []
     for row, one in asked:
         if row is not None:
-            record = {**devices.record(row), **({"host": one["host"]} if one.get("host") else {})}
+            try:
+                known = devices.record(row)
+            except DamagedRecord as error:
+                damaged.append({**one, "reason": str(error)})
+                continue
+            record = {**known, **({"host": one["host"]} if one.get("host") else {})}
             records.append({**record, "history": devices.history(row)} if params["history"] else record)
-    return {"records": records, "unknown": [one for row, one in asked if row is None], "complete": complete}
+    if damaged:
+        module.warn(
+            f"{len(damaged)} records in the ledger are damaged. The first: {damaged[0]['reason']}. See damaged."
+        )
+    unknown = [one for row, one in asked if row is None]
+    return {"records": records, "unknown": unknown, "damaged": damaged, "complete": complete}
 
 
 def main():
@@ -112,7 +132,7 @@ def main():
         },
         supports_check_mode=True,
     )
-    run(module, lambda connection: read(connection, module.params), reads_only=True)
+    run(module, lambda connection: read(connection, module), reads_only=True)
 
 
 if __name__ == "__main__":

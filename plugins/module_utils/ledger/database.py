@@ -6,17 +6,27 @@
 
 SQLite where a path is given, PostgreSQL by an SQLAlchemy URL. One transaction a call, which keeps other writers out
 from its beginning, so that two stations never accept one endorsement key for two devices.
+
+A ledger that lost what it knew would find no twin any more, and say nothing. So a new one is told from one that was
+cut: an SQLite file is made whole, under its own name only once it is on the disk, and is never empty after; the tables
+are there all or not at all; and each writer notes in the ledger how far it has come, which the next one has to find.
+What this cannot see: a file, or all tables of a PostgreSQL schema, that went altogether. Then the ledger is new, which
+is said (:func:`is_new`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import stat
+import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from typing import Any
+
+from ..outside.files import kind_at
+from ..outside.visible import visible
 
 SQLALCHEMY_IMPORT_ERROR: str | None
 try:
@@ -40,6 +50,7 @@ DEVICES: Any = None
 LISTED_KEYS: Any = None
 RETIRED_KEYS: Any = None
 EVENTS: Any = None
+MARKS: Any = None
 
 if SQLALCHEMY_IMPORT_ERROR is None:
     METADATA = MetaData()
@@ -82,6 +93,23 @@ if SQLALCHEMY_IMPORT_ERROR is None:
         Column("station", String(255), nullable=False),
         Column("what", Text, nullable=False),
     )
+    # How far the ledger has come, by the name of a table: the highest ID in it, or 1 where it has anything.
+    MARKS = Table(
+        "marks",
+        METADATA,
+        Column("name", String(32), primary_key=True),
+        Column("value", Integer, nullable=False),
+    )
+
+# The tables that every ledger has had from its beginning. Others are made in older ones where they are missing.
+_FROM_THE_BEGINNING = ("ledger", "devices", "listed_keys", "retired_keys", "events")
+# A page of SQLite has so many bytes, or twice, four times as many, and so on (SQLite's file format, 1.2).
+_LEAST_PAGE = 512
+_NEW = "tpmfleet new ledger"
+_RESTORE = (
+    "Restore it from its backup. Until then no twin of a device that it knew is found, so nothing is done. To begin a "
+    "new ledger knowingly, {begin}"
+)
 
 
 class LedgerError(Exception):
@@ -110,19 +138,26 @@ def opened(ledger: str, access: Access) -> Iterator[Any]:
     A ledger that is not there is made where it is to be written, else it is an empty one in memory.
     """
     url = _url(ledger)
-    if url.get_backend_name() == "sqlite" and not os.path.exists(url.database):
-        if access is Access.WRITE:
-            _make_file(url.database)
+    made = False
+    if url.get_backend_name() == "sqlite":
+        if os.path.lexists(url.database):
+            _check_file(url.database)
+        elif access is Access.WRITE:
+            made = _make_file(url)
         else:
             _check_place(url.database)
             url = url.set(database=":memory:")
     engine = _engine(url, access)
     try:
         with engine.connect() as connection, connection.begin() as transaction:
-            _prepare(connection, access)
+            connection.info[_NEW] = _prepare(connection, access, url) or made
             yield connection
             # The caller may have taken all back already.
-            if access is not Access.WRITE and transaction.is_active:
+            if not transaction.is_active:
+                return
+            if access is Access.WRITE:
+                _note_marks(connection)
+            else:
                 transaction.rollback()
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise LedgerError(
@@ -130,6 +165,11 @@ def opened(ledger: str, access: Access) -> Iterator[Any]:
         ) from None
     finally:
         engine.dispose()
+
+
+def is_new(connection: Any) -> bool:
+    """Whether an open ledger was made now, or would be where nothing is written, so that it knows nothing."""
+    return bool(connection.info.get(_NEW))
 
 
 def password_in(ledger: str) -> str | None:
@@ -185,13 +225,81 @@ def _reason(error: Any) -> str:
     return text
 
 
-def _make_file(path: str) -> None:
-    """A new ledger is its owner's only: it says which devices a firm makes."""
+def _check_file(path: str) -> None:
+    """LedgerError where what is at *path* is no file, or an empty one."""
+    fault = kind_at(path)
+    if fault:
+        raise LedgerError(f"The ledger {path} {fault}.")
     try:
-        os.makedirs(os.path.dirname(path), mode=0o750, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, stat.S_IRUSR | stat.S_IWUSR))
+        size = os.stat(path).st_size
+    except OSError as error:
+        raise LedgerError(f"The ledger {path} cannot be read: {error.strerror}.") from None
+    if not size:
+        raise LedgerError(
+            f"The ledger {path} is an empty file, which no ledger is: it was cut. "
+            + _RESTORE.format(begin="remove the file.")
+        )
+    # SQLite itself would read the rest of the last page as zeros.
+    if size % _LEAST_PAGE:
+        raise LedgerError(
+            f"The ledger {path} has no whole number of pages: it is none, or was cut. "
+            + _RESTORE.format(begin="remove the file.")
+        )
+
+
+def _make_file(url: Any) -> bool:
+    """Makes a new ledger, whole and on the disk; False where another station was quicker.
+
+    It is its owner's only: it says which devices a firm makes.
+    """
+    path = url.database
+    directory = os.path.dirname(path)
+    temporary = None
+    try:
+        _make_directories(directory)
+        descriptor, temporary = tempfile.mkstemp(prefix=".ledger-", dir=directory)
+        os.close(descriptor)
+        engine = _engine(url.set(database=temporary), Access.WRITE)
+        try:
+            with engine.begin() as connection:
+                _make_tables(connection)
+        finally:
+            engine.dispose()
+        _sync(temporary)
+        try:
+            # Unlike a rename it leaves a ledger alone that another station has made meanwhile.
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        _sync(directory)
     except OSError as error:
         raise LedgerError(f"The ledger {path} cannot be made: {error.strerror}.") from None
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        raise LedgerError(f"The ledger {path} cannot be made: {_reason(error)}.") from None
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+    return True
+
+
+def _make_directories(directory: str) -> None:
+    """Makes *directory* and what is missing above it, each noted on the disk."""
+    if os.path.isdir(directory):
+        return
+    above = os.path.dirname(directory)
+    _make_directories(above)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(directory, mode=0o750)
+    _sync(above)
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _check_place(path: str) -> None:
@@ -226,20 +334,78 @@ def _leave_transactions_to_us(connection: Any) -> None:
     connection.isolation_level = None
 
 
-def _prepare(connection: Any, access: Access) -> None:
-    """Makes what tables are missing, and keeps other writers out unless it is only read."""
-    complete = set(METADATA.tables) <= set(sqlalchemy.inspect(connection).get_table_names())
-    if access is not Access.READ or not complete:
+def _prepare(connection: Any, access: Access, url: Any) -> bool:
+    """Whether the ledger is new. Makes its tables then, and keeps other writers out unless it is only read."""
+    there = _tables(connection)
+    if access is not Access.READ or not there:
         _keep_writers_out(connection)
+        # Another station may have made them meanwhile.
+        there = _tables(connection)
+    missing = [name for name in _FROM_THE_BEGINNING if name not in there]
+    if not there and (connection.dialect.name != "sqlite" or url.database == ":memory:"):
+        _make_tables(connection)
+        return True
+    if missing:
+        begin = "remove the file." if connection.dialect.name == "sqlite" else "drop all of its tables."
+        raise LedgerError(
+            f"The ledger {_called(url)} has no table {', '.join(missing)}: it is none, or was cut. "
+            + _RESTORE.format(begin=begin)
+        )
+    if access is not Access.READ:
         METADATA.create_all(connection)
     version = connection.execute(sqlalchemy.select(LEDGER.c.schema_version)).scalar()
     if version is None:
-        connection.execute(LEDGER.insert().values(schema_version=SCHEMA_VERSION))
-    elif version != SCHEMA_VERSION:
+        raise LedgerError(f"The ledger {_called(url)} says no schema version: it was cut. Restore it from its backup.")
+    if version != SCHEMA_VERSION:
         raise LedgerError(
-            f"The ledger has schema version {version}, and this version of the collection knows {SCHEMA_VERSION}. "
-            "Use the version of the collection that wrote it."
+            f"The ledger has schema version {visible(version, most=40)}, and this version of the collection knows "
+            f"{SCHEMA_VERSION}. Use the version of the collection that wrote it."
         )
+    if "marks" in there:
+        _check_marks(connection, url)
+    return False
+
+
+def _tables(connection: Any) -> set[str]:
+    """Which of the ledger's tables are there."""
+    return set(METADATA.tables) & set(sqlalchemy.inspect(connection).get_table_names())
+
+
+def _make_tables(connection: Any) -> None:
+    METADATA.create_all(connection)
+    connection.execute(LEDGER.insert().values(schema_version=SCHEMA_VERSION))
+
+
+def _reached(connection: Any) -> dict[str, int]:
+    """How far the ledger has come. Nothing that is counted here is ever taken out of it."""
+    highest = {
+        table.name: connection.execute(sqlalchemy.select(sqlalchemy.func.max(table.c.id))).scalar() or 0
+        for table in (DEVICES, EVENTS)
+    }
+    listed = connection.execute(sqlalchemy.select(LISTED_KEYS.c.endorsement_key_sha256).limit(1)).first()
+    return {**highest, LISTED_KEYS.name: int(listed is not None)}
+
+
+def _check_marks(connection: Any, url: Any) -> None:
+    """LedgerError where the ledger has come less far than it once had."""
+    noted = dict(tuple(row) for row in connection.execute(sqlalchemy.select(MARKS.c.name, MARKS.c.value)))
+    for name, value in _reached(connection).items():
+        mark = noted.get(name, 0)
+        if not isinstance(mark, int) or value < mark:
+            raise LedgerError(
+                f"The ledger {_called(url)} was cut: its table {name} once went up to {visible(mark, most=40)}, and "
+                f"goes up to {value} now. Restore it from its backup. Until then no twin of a device that it knew is "
+                "found, so nothing is done."
+            )
+
+
+def _note_marks(connection: Any) -> None:
+    noted = dict(tuple(row) for row in connection.execute(sqlalchemy.select(MARKS.c.name, MARKS.c.value)))
+    for name, value in _reached(connection).items():
+        if name not in noted:
+            connection.execute(MARKS.insert().values(name=name, value=value))
+        elif noted[name] != value:
+            connection.execute(MARKS.update().where(MARKS.c.name == name).values(value=value))
 
 
 def _keep_writers_out(connection: Any) -> None:

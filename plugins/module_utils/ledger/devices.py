@@ -10,7 +10,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..record import called
 from .database import DEVICES, EVENTS, RETIRED_KEYS, sqlalchemy
+from .stored import DamagedRecord, stored, stored_record
 
 # The columns that identify a device, the surest first. A slot of a rack sees another unit every hour, so the host name
 # identifies only where the inventory says nothing better.
@@ -55,19 +57,22 @@ class Devices:
         return self._connection.execute(found).scalar()
 
     def record(self, row: int) -> dict[str, Any]:
-        """What is known of the device in *row*."""
-        text = self._connection.execute(sqlalchemy.select(DEVICES.c.record).where(DEVICES.c.id == row)).scalar()
-        return json.loads(text)
+        """What is known of the device in *row*. DamagedRecord where that is no record."""
+        found = self._connection.execute(sqlalchemy.select(DEVICES).where(DEVICES.c.id == row)).first()
+        return _record(found)
 
     def other_with(self, name: str, value: Any, row: int | None) -> dict[str, Any] | None:
-        """The record of a device other than that in *row* which has *value* in the column *name*."""
+        """The record of a device other than that in *row* which has *value* in the column *name*.
+
+        DamagedRecord where that is no record.
+        """
         if not value:
             return None
-        found = sqlalchemy.select(DEVICES.c.record).where(DEVICES.c[name] == identity(name, value))
+        found = sqlalchemy.select(DEVICES).where(DEVICES.c[name] == identity(name, value))
         if row is not None:
             found = found.where(DEVICES.c.id != row)
-        text = self._connection.execute(found).scalar()
-        return None if text is None else json.loads(text)
+        other = self._connection.execute(found).first()
+        return None if other is None else _record(other)
 
     def save(self, row: int | None, record: Mapping[str, Any]) -> int:
         """Writes *record* into *row*, or a new one; returns the row."""
@@ -109,12 +114,24 @@ class Devices:
         return list(self._connection.execute(found).scalars())
 
     def history(self, row: int) -> list[dict[str, Any]]:
-        """The events of one device, the oldest first."""
+        """The events of one device, the oldest first; of a damaged one what is left, with ``damaged``."""
         found = sqlalchemy.select(EVENTS).where(EVENTS.c.device == row).order_by(EVENTS.c.id)
         return [
-            {"at": event.at, "step": event.step, "station": event.station, **json.loads(event.what)}
+            {"at": event.at, "step": event.step, "station": event.station, **_what(event.what)}
             for event in self._connection.execute(found)
         ]
+
+
+def _record(row: Any) -> dict[str, Any]:
+    names = {name: getattr(row, name) for name in ("serial_number", "device_id", "host")}
+    return stored_record(row.record, f"the record of {called(names)} in the ledger (device {row.id})")
+
+
+def _what(text: Any) -> dict[str, Any]:
+    try:
+        return stored(text, "the event")
+    except DamagedRecord as error:
+        return {"damaged": str(error)}
 
 
 def twins(records: Sequence[Mapping[str, Any]], name: str) -> dict[Any, list[Mapping[str, Any]]]:

@@ -17,9 +17,11 @@ from ..dps.enrollment import registration_id_fault
 from ..dps.manifest import Problem
 from ..lists.reader import MOST_PROBLEMS
 from ..lists.source import FileSource
+from ..outside.visible import visible
 from ..trust.listing import CertificateReader
 from .certificate_files import CertificateFiles, holds_certificates
 from .database import LISTED_KEYS, sqlalchemy
+from .stored import DamagedRecord, stored
 
 CERTIFICATE = "endorsement_key_certificate"
 # What a module says of a list that it would take in, for another one to hold devices against.
@@ -48,15 +50,18 @@ class ListedKeys:
         return self._connection.execute(sqlalchemy.select(LISTED_KEYS.c.maker).limit(1)).first() is not None
 
     def entry(self, sha256: str | None) -> dict[str, Any] | None:
-        """What a list says of a key, None where none has it."""
+        """What a list says of a key, None where none has it. DamagedRecord where that is no entry any more."""
         found = sqlalchemy.select(LISTED_KEYS.c.entry).where(LISTED_KEYS.c.endorsement_key_sha256 == sha256)
         text = self._connection.execute(found).scalar()
-        return None if text is None else json.loads(text)
+        return None if text is None else _entry(text, sha256)
 
     def entries(self, digests: list[str]) -> dict[str, dict[str, Any]]:
         """What lists say of those of *digests* that are listed."""
         found = sqlalchemy.select(LISTED_KEYS).where(LISTED_KEYS.c.endorsement_key_sha256.in_(digests))
-        return {row.endorsement_key_sha256: json.loads(row.entry) for row in self._connection.execute(found)}
+        return {
+            row.endorsement_key_sha256: _entry(row.entry, row.endorsement_key_sha256)
+            for row in self._connection.execute(found)
+        }
 
     def replace(self, entry: dict[str, Any]) -> None:
         """Writes *entry* in the place of the one that is listed under its key."""
@@ -79,6 +84,15 @@ class ListedKeys:
                     for entry in entries
                 ],
             )
+
+
+def _entry(text: Any, sha256: str | None) -> dict[str, Any]:
+    what = f"what a TPM maker's list said of the key {visible(sha256, most=16)}… in the ledger"
+    entry = stored(text, what)
+    texts = ("maker", "batch", "endorsement_key", CERTIFICATE)
+    if not all(isinstance(entry.get(name), (str, type(None))) for name in texts) or "maker" not in entry:
+        raise DamagedRecord(f"{what} is damaged: it has not what an entry has")
+    return entry
 
 
 def checked_entry(

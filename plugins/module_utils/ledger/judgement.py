@@ -16,6 +16,7 @@ from ..trust.makers import is_software
 from ..trust.policy import CertificatePolicy, Judged
 from .devices import Devices, identity, twins
 from .ek_list import ListedKeys
+from .stored import DamagedRecord
 
 LIST_POLICIES = ("required", "preferred", "ignored")
 DECOMMISSION = "decommission"
@@ -78,7 +79,17 @@ class Step:
     def take(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Verdict]:
         """Judges every record, and writes what was accepted and what happened. Verdicts by host."""
         shared = {name: twins(records, name) for name in _UNIQUE}
-        return {record["host"]: self._take(record, shared) for record in records}
+        return {record["host"]: self._take_or_stop(record, shared) for record in records}
+
+    def _take_or_stop(self, said: Mapping[str, Any], shared: Mapping[str, Mapping[Any, list]]) -> Verdict:
+        """A device is stopped that the ledger cannot be asked about, and the others go on."""
+        try:
+            return self._take(said, shared)
+        except DamagedRecord as error:
+            reasons = [str(error)]
+            what = {"state": "stopped", "reasons": reasons}
+            self._devices.note(self._devices.row_of(said), said["host"], **self._where(), what=what)
+            return Verdict({}, merged({}, said), reasons, changed=False, outcome=said.get("outcome") or {})
 
     def _take(self, said: Mapping[str, Any], shared: Mapping[str, Mapping[Any, list]]) -> Verdict:
         row = self._devices.row_of(said)

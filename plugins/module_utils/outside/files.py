@@ -33,9 +33,11 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
     try:
         # What kind it is has to be asked of what was opened; until that is known nothing may be waited for.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except FileNotFoundError:
+        raise FileError("is not there") from None
     except OSError as error:
         # A socket cannot even be opened.
-        raise FileError(_kind_at(path) or f"cannot be read: {error.strerror}") from None
+        raise FileError(kind_at(path) or f"cannot be read: {error.strerror}") from None
     except ValueError:
         raise FileError("cannot be read: its name holds a NUL") from None
     fault = _kind(os.fstat(descriptor).st_mode)
@@ -89,7 +91,8 @@ def _kind(mode: int) -> str | None:
     return next((words for test, words in _KINDS if test(mode)), None)
 
 
-def _kind_at(path: str | os.PathLike[str]) -> str | None:
+def kind_at(path: str | os.PathLike[str]) -> str | None:
+    """What is at *path* instead of a file, as the end of a sentence about it; None for a file, and for nothing."""
     try:
         return _kind(os.stat(path).st_mode)
     except OSError:

@@ -372,7 +372,7 @@ def test_an_empty_list_is_told(take_in, tmp_path, name, content):
 
 def test_a_list_that_is_not_there_is_told(take_in, tmp_path):
     result = take_in(tmp_path / "gone.csv")
-    assert f"The EK list {tmp_path}/gone.csv cannot be read: No such file or directory." in result["msg"]
+    assert f"The EK list {tmp_path}/gone.csv is not there." in result["msg"]
 
 
 def test_a_hundred_thousand_lines_are_streamed(tmp_path, ek_of_modulus, ledger):

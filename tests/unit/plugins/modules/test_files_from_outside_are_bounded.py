@@ -205,8 +205,8 @@ def test_what_is_no_file_in_a_directory_of_certificates_is_told_by_its_name(run_
         "a_socket.der": "is a socket, not a file",
         "endless.der": "is a device, not a file",
         "fifo.der": "is a FIFO (a named pipe), not a file",
-        "gone.der": "cannot be read: No such file or directory",
-        "huge.der": "is larger than 64 MB, which is more than it can have",
+        "gone.der": "is not there",
+        "huge.der": "is larger than 16 MB, which is more than it can have",
     }
 
 

@@ -150,5 +150,5 @@ def test_a_manifest_that_changes_meanwhile_is_noticed(tmp_path, records):
 
 
 def test_no_manifest_is_told():
-    with pytest.raises(DpsError, match="cannot be read"):
+    with pytest.raises(DpsError, match="is not there"):
         FileSource("/nowhere/m.jsonl")

@@ -211,10 +211,16 @@ def test_a_directory_that_may_not_be_written_is_told_in_check_mode(tmp_path, mon
 def test_what_is_no_ledger_is_told(tmp_path, access):
     path = tmp_path / "list.csv"
     path.write_text("EK_PUB,TPM_SERIAL\n" * 1000)
+    with pytest.raises(LedgerError, match=rf"The ledger {path} has no whole number of pages: it is none, or was cut"):
+        known(str(path), access)
+    path.write_text("EK_PUB,TPM_SERIA\n" * 512)
     with pytest.raises(LedgerError, match=rf"The ledger {path} cannot be used: file is not a database"):
         known(str(path), access)
-    with pytest.raises(LedgerError, match=rf"The ledger {tmp_path} cannot be used: unable to open"):
-        known(str(tmp_path), access)
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for place, what in ((tmp_path, "a directory"), (fifo, r"a FIFO \(a named pipe\)"), (Path("/dev/zero"), "a device")):
+        with pytest.raises(LedgerError, match=rf"The ledger {place} is {what}, not a file\."):
+            known(str(place), access)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,82 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the ledger kept, read again: a database outlives its disks, its restores and its administrators.
+
+What is no record any more stops the device that it is about, and no other one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..outside.strict_json import JsonError, parse
+from ..outside.visible import visible
+from .database import LedgerError
+
+# A list's line of 1 MB in another script is six times as long, as JSON that is ASCII only.
+_MOST_BYTES = 1 << 23
+_TEXTS = (
+    "registration_id",
+    "endorsement_key",
+    "endorsement_key_sha256",
+    "endorsement_key_certificate",
+    "storage_root_key",
+    "storage_root_key_name",
+    "dps_id_scope",
+    "host",
+    "maker",
+    "batch",
+)
+_OBJECTS = ("ownership", "decommission", "certified_tpm", "steps")
+_PLACE = ("dps_id_scope", "registration_id", "endorsement_key")
+
+
+class DamagedRecord(LedgerError):
+    """Something in the ledger is not what was written there; says what, and why."""
+
+
+def stored(text: Any, what: str) -> dict[str, Any]:
+    """The object that was stored as *text*. DamagedRecord, which calls it *what*, where it is none."""
+    if not isinstance(text, str):
+        raise DamagedRecord(f"{visible(what, most=300)} is damaged: it is no text; {_RESTORE}")
+    try:
+        value = parse(text, most=_MOST_BYTES)
+    except JsonError as error:
+        raise DamagedRecord(f"{visible(what, most=300)} is damaged: it {error}; {_RESTORE}") from None
+    if not isinstance(value, dict):
+        raise DamagedRecord(f"{visible(what, most=300)} is damaged: it is no object; {_RESTORE}")
+    return value
+
+
+def stored_record(text: Any, what: str) -> dict[str, Any]:
+    """The same of a device record, whose fields are of their types too."""
+    record = stored(text, what)
+    fault = _fault(record)
+    if fault:
+        raise DamagedRecord(f"{visible(what, most=300)} is damaged: its {fault}; {_RESTORE}")
+    return record
+
+
+_RESTORE = "restore the ledger from its backup"
+
+
+def _fault(record: dict[str, Any]) -> str | None:
+    for name in _TEXTS:
+        if not isinstance(record.get(name), (str, type(None))):
+            return f"{name} is no text"
+    for name in _OBJECTS:
+        if not isinstance(record.get(name), (dict, type(None))):
+            return f"{name} is no object"
+    for name, step in (record.get("steps") or {}).items():
+        if not isinstance(step, dict) or not isinstance(step.get("outcome", {}), dict):
+            return f"step {visible(name, most=40)} is no step"
+    places = record.get("places")
+    if places is not None and not (isinstance(places, list) and all(map(_is_place, places))):
+        return "places are no list of places"
+    return None
+
+
+def _is_place(place: Any) -> bool:
+    return isinstance(place, dict) and all(isinstance(place.get(name), str) for name in _PLACE)
