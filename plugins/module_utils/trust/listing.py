@@ -78,7 +78,7 @@ class CertificateReader:
 
 def _listed(chain: object) -> list[Any]:
     # What is no list is told when it is verified.
-    return list(chain) if isinstance(chain, (list, tuple)) else []
+    return [chain] if isinstance(chain, str) else list(chain) if isinstance(chain, (list, tuple)) else []
 
 
 def _text(data: bytes) -> str:

@@ -143,10 +143,13 @@ class _Search:
             return None
         problems = []
         deeper = False
+        before = {one.data for one in way}
         for issuer in self._finder.candidates(last, self._helpers):
-            self._checks += 1
-            if issuer in way or self._checks > _MAXIMAL_CHECKS:
+            if issuer.data in before:
                 continue
+            self._checks += 1
+            if self._checks > _MAXIMAL_CHECKS:
+                break
             problem = self._problem_of(last, issuer, below=way[1:])
             if problem is None:
                 found = self.go((*way, issuer))

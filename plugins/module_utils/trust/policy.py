@@ -89,6 +89,7 @@ class CertificatePolicy:
 def _chain(record: Mapping[str, Any], entry: Mapping[str, Any] | None) -> object:
     """What may help to reach a root: what the TPM brings along, and what its maker's list does."""
     brought, listed = (one.get(_CHAIN) or () for one in (record, entry or {}))
+    brought, listed = ([one] if isinstance(one, str) else one for one in (brought, listed))
     if isinstance(brought, (list, tuple)) and isinstance(listed, (list, tuple)):
         return [*brought, *listed]
     return brought or listed

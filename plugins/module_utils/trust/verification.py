@@ -112,11 +112,11 @@ class Verifier:
         return [*self._store.notes(), *habits]
 
     def verify(self, certificate: object, *, chain: object = (), endorsement_key: object = None) -> Verdict:
-        """The verdict on *certificate* (DER in base64, or PEM).
+        """The verdict on *certificate*, in any of the forms that encodings reads.
 
-        *chain* are certificates, in the same forms, that may help to reach a root. *endorsement_key* is the
-        TPM2B_PUBLIC in base64 that the certificate should be about; without it nothing is said about that. A device may
-        have sent anything in their place, which is told like any other fault.
+        *chain* are certificates, in the same forms or as one bundle, that may help to reach a root. *endorsement_key*
+        is the TPM2B_PUBLIC in base64 that the certificate should be about; without it nothing is said about that. A
+        device may have sent anything in their place, which is told like any other fault.
         """
         try:
             data, read, beside = sort_out(decode_certificates(certificate))
@@ -256,6 +256,9 @@ def _match(certificate: Certificate, endorsement_key: object) -> tuple[bool, lis
 
 
 def _helpers(chain: object) -> tuple[list[Certificate], list[Finding]]:
+    if isinstance(chain, str):
+        # As a table has it in a cell: a bundle.
+        chain = [chain] if chain.strip() else []
     if not isinstance(chain, (list, tuple)):
         return [], [Finding("chain", "comes with a chain that is no list")]
     found: list[Certificate] = []

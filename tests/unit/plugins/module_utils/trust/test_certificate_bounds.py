@@ -144,6 +144,18 @@ def test_many_authorities_of_one_name_in_a_ring_hold_nobody(tpm_maker, write_roo
     assert not verdict.trusted
 
 
+def test_a_store_of_authorities_of_one_name_holds_nobody(tpm_maker, tmp_path, rsa_keys, as_text, bounded):
+    """As many as a store may have, of which each could have signed each other; none of them is a root."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = ("One", "Other")
+    made = [tpm_maker.authority(names[at % 2], key, issuer=names[1 - at % 2], issuer_key=key) for at in range(800)]
+    bundle = b"".join(one.public_bytes(Encoding.PEM) for one in [tpm_maker.root, *made])
+    (tmp_path / "many.pem").write_bytes(bundle)
+    verifier = Verifier(Rules(roots=(str(tmp_path / "many.pem"),)))
+    certificate = as_text(tpm_maker.certify(rsa_keys[0], issuer="One", issuer_key=key))
+    assert not bounded(lambda: verifier.verify(certificate)).trusted
+
+
 def test_a_chain_is_looked_at_to_its_bound_and_said_so(tpm_maker, write_roots, rsa_keys, as_text, bounded):
     verifier = Verifier(Rules(roots=(write_roots(tpm_maker.root),)))
     chain = [as_text(tpm_maker.root)] * 10_000

@@ -154,6 +154,9 @@ def test_a_chain_comes_with_each_record_of_a_list(tpm_maker, write_roots, certif
     record["endorsement_key_certificate_chain"] = [as_text(tpm_maker.issuer)]
     listed = CertificateReader(verifier).read(record)
     assert (listed.problems, listed.remarks) == ([], [])
+    # As a table has it in one cell.
+    cell = {**record, "endorsement_key_certificate_chain": tpm_maker.issuer.public_bytes(Encoding.PEM).decode()}
+    assert CertificateReader(verifier).read(cell).problems == []
     said = {"endorsement_key": ek_public(rsa_keys[0]), "endorsement_key_certificate": as_text(certificate)}
     assert CertificatePolicy("required", verifier).judge(said, None).reasons != []
     assert CertificatePolicy("required", verifier).judge(said, dict(listed.record)).reasons == []
