@@ -95,7 +95,8 @@ class Authorizations:
                 raise TpmError(
                     f"The lockout authorization of this TPM is of key version {record.version}, wanted is "
                     f"{wish.key_version}; nothing was changed.",
-                    hint=f"Rotate it, from previous_key_version {record.version}.",
+                    hint=f"Rotate it, from previous_key_version {record.version}, on the line "
+                    "tpmfleet_previous_key_version with the playbook rotate_ownership.",
                 )
         known = wish.known_auths("lockout")
         if says == PREVIOUS:
@@ -103,7 +104,8 @@ class Authorizations:
                 raise TpmError(
                     "The owner or key version of this TPM is the previous one, and so is its lockout authorization, "
                     "but no previous_lockout_auth was given; nothing was changed.",
-                    hint="Give it; the same as lockout_auth where that does not change.",
+                    hint="Give it, on the line by tpmfleet_previous_key_version; the same as lockout_auth where that "
+                    "does not change.",
                 )
             says = GIVEN if known[PREVIOUS] == known[GIVEN] else PREVIOUS
         self.standing["lockout"] = says

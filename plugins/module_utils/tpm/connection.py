@@ -302,8 +302,8 @@ class Esys:
             _abandoned.append(self)
             raise TpmError(
                 f"The TPM at {self._tcti} did not answer within {self._timeout:g} s when it was to {doing}.",
-                hint="Either it hangs (power-cycle the device), another program holds it, or the timeout is too short "
-                "for this chip: making a key can take minutes.",
+                hint="Either it hangs (power-cycle the device), another program holds it, or the timeout, on the line "
+                "tpmfleet_tpm_timeout, is too short for this chip: making a key can take minutes.",
             ) from None
         if succeeded:
             return result
@@ -380,7 +380,8 @@ def _look_for_device(tcti: str) -> None:
     if not os.path.exists(path):
         raise TpmError(
             f"There is no TPM at {path}.",
-            hint="Look whether the firmware setup has the TPM enabled and the kernel has its driver, or set tcti.",
+            hint="Look whether the firmware setup has the TPM enabled and the kernel has its driver, or set tcti, on "
+            "the line tpmfleet_tcti.",
         )
     if not os.access(path, os.R_OK | os.W_OK):
         raise TpmError(f"No permission to use the TPM at {path}.", hint=_who_may_use(path))
@@ -433,6 +434,7 @@ def _not_opened(tcti: str, rc: int) -> TpmError:
         return TpmError(
             f"No way to the TPM could be opened for the TCTI {tcti!r} (code 0x{rc:x}).",
             rc,
-            "Look at its spelling (such as device:/dev/tpmrm0) and whether its library (libtss2-tcti) is installed.",
+            "Look at its spelling (tcti, on the line tpmfleet_tcti, such as device:/dev/tpmrm0) and whether its "
+            "library (libtss2-tcti) is installed.",
         )
     return TpmError(f"The connection to the TPM at {tcti} could not be opened (code 0x{rc:x}).", rc)

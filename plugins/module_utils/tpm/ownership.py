@@ -359,7 +359,7 @@ class Ownership:
             raise TpmError(
                 f"The TPM counts {self.properties.lockout_counter} failed tries, so that max_tries of "
                 f"{wanted['max_tries']} would lock it at once; nothing was changed.",
-                hint="Allow more tries, or wait until some are forgiven.",
+                hint="Allow more tries (max_tries, on the line ownership_max_tries), or wait until some are forgiven.",
             )
         words = (
             "set the dictionary attack parameters to {max_tries} tries, {recovery_time} s recovery, "

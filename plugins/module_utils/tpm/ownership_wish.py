@@ -133,7 +133,8 @@ def refuse_contradictions(wish: Wish) -> None:
             + ("the same before and after." if wish.owner_auth else "left out, and so is key_version."),
             hint="Rotate the owner authorization with it."
             if wish.owner_auth
-            else "Give key_version and previous_key_version, which are recorded in the TPM.",
+            else "Give key_version and previous_key_version, on the line tpmfleet_key_version and "
+            "tpmfleet_previous_key_version, which are recorded in the TPM.",
         )
 
 
