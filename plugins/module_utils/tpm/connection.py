@@ -60,6 +60,8 @@ _PASSING = (0x908, 0x90A, 0x920, 0x922, 0x923)
 # TPM_RC_CONTEXT_GAP, the memories and the handles: another user without a resource manager may be about to make room.
 _CROWDED = (0x901, 0x902, 0x903, 0x904, 0x905, 0x906)
 _PATIENCE_WITH_OTHERS = 2.0
+# The last of several tries gets this long, so that a TPM that says that it is busy is not told for one that hangs.
+_SHORTEST_TRY = 1.0
 
 _WORDS: dict[int, tuple[str, str | None]] = {
     RC_AUTH_FAIL: (
@@ -321,7 +323,7 @@ class Esys:
         cured: set[int] = set()
         while True:
             try:
-                return self._in_thread(doing, function, end - time.monotonic())
+                return self._in_thread(doing, function, max(end - time.monotonic(), _SHORTEST_TRY))
             except TSS2_Exception as error:
                 rc = int(error.rc)
                 code = plain_code(rc) if rc & _LAYER in _LAYERS_WITH_TPM_CODES else None
