@@ -2,11 +2,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Hands the authorization to the module of its name where it is needed, and without a file that holds it."""
+"""Has the key read, with the authorization where it is needed, and computes what follows from it."""
 
 from __future__ import annotations
 
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.derived import (
+    WrongClaimError,
+    checked_endorsement_key,
+)
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import PULL_IT, DeviceAction
 
 SECRET = "endorsement_auth"
 
@@ -15,6 +19,7 @@ class ActionModule(DeviceAction):
     """The module, first without the authorization, and off the disks where it comes to that.
 
     A device that was not proven yet is told no secret that it can do without: a persistent key is read without one.
+    What can be derived from the public area is derived here; a device that says otherwise fails.
     """
 
     MODULE = "tpm_endorsement_key_info"
@@ -24,6 +29,11 @@ class ActionModule(DeviceAction):
         """The result of the task."""
         without = {name: value for name, value in self._task.args.items() if name != SECRET}
         result = self.run_module(self.MODULE, without, task_vars)
-        if result.get("needs") != SECRET or self.secret() is None:
+        if result.get("needs") == SECRET and self.secret() is not None:
+            result = self.run_module(self.MODULE, self._task.args, task_vars)
+        if result.get("failed"):
             return result
-        return self.run_module(self.MODULE, self._task.args, task_vars)
+        try:
+            return {**result, "endorsement_key": checked_endorsement_key(result["endorsement_key"])}
+        except WrongClaimError as error:
+            return self.failure(f"{error} {PULL_IT}")

@@ -2,16 +2,97 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Hands the authorizations to the module of its name without a file that holds them."""
+"""Seals the authorizations to the endorsement key of the TPM that they are for, and takes its answer for the proof."""
 
 from __future__ import annotations
 
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.ownership_wish import HIERARCHIES
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction
+import base64
+
+from ansible.errors import AnsibleActionFail
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.connection import TpmError
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.ownership_wish import checked_auth
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.sealed_authorizations import (
+    AUTHORIZATIONS,
+    ENDORSEMENT_AUTHORIZATIONS,
+    as_message,
+)
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.templates import decode_public
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.derived import (
+    WrongClaimError,
+    checked_endorsement_key,
+    checked_storage_root_key,
+)
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.possession import PossessionError, Proof
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import without_secrets
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.proving_action import ProvingAction
 
 
-class ActionModule(DeviceAction):
-    """The module, off the disks."""
+class ActionModule(ProvingAction):
+    """Whoever does not hold the endorsement key reads no authorization, whatever it reports."""
 
     MODULE = "tpm_ownership"
-    SECRET_OPTIONS = tuple(f"{age}{one}_auth" for age in ("", "previous_") for one in HIERARCHIES)
+    SECRET_OPTIONS = (*AUTHORIZATIONS, "challenge")
+
+    def work(self, task_vars):
+        """Runs the module on the device."""
+        arguments = dict(self._task.args)
+        self.refuse_challenge(arguments)
+        auths = _authorizations(arguments)
+        try:
+            if arguments.get("endorsement_key"):
+                said = self._sealed(arguments, auths, task_vars)
+            else:
+                _refuse(auths)
+                said = {**self.run_module(self.MODULE, arguments, task_vars), "proven": False}
+            # What it was sent it could say again where everybody reads.
+            said = without_secrets(said, list(auths.values()))
+            return said if said.get("failed") else _told(said)
+        except PossessionError as error:
+            return self.refusal(error)
+
+    def _sealed(self, arguments, auths, task_vars):
+        """What the module returned, with the proof that it holds the key that *auths* were sealed to."""
+        try:
+            public = decode_public(arguments["endorsement_key"], "endorsement_key")
+        except ValueError as error:
+            raise AnsibleActionFail(f"{error}.") from None
+        arguments["endorsement_key"] = base64.b64encode(public).decode("ascii")
+        proof = Proof(endorsement_key=public, message=as_message(auths))
+        wanted = arguments.setdefault("endorsement_key_sha256", proof.endorsement_key_sha256)
+        if str(wanted).lower() != proof.endorsement_key_sha256:
+            raise AnsibleActionFail(f"endorsement_key_sha256 is {wanted}, which is not that of endorsement_key.")
+        plain = {name: auths[name] for name in ENDORSEMENT_AUTHORIZATIONS if name in auths}
+        said = self.prove(proof, arguments, plain, task_vars)
+        if not said.get("failed") and said["endorsement_key"]["public"] != arguments["endorsement_key"]:
+            raise WrongClaimError("it returns another endorsement key than the one that it was asked for.")
+        return said
+
+
+def _authorizations(arguments):
+    """The authorizations among *arguments*, which are taken out of them."""
+    given = {name: arguments.pop(name, None) for name in AUTHORIZATIONS}
+    auths = {name: str(auth) for name, auth in given.items() if auth is not None}
+    try:
+        for name, auth in auths.items():
+            checked_auth(name, auth)
+    except TpmError as error:
+        raise AnsibleActionFail(str(error)) from None
+    return auths
+
+
+def _refuse(auths):
+    """Authorizations go to no TPM that is not named by its key."""
+    if auths:
+        raise AnsibleActionFail(
+            f"endorsement_key is missing, and {' and '.join(auths)} go to no TPM but the one that holds it. Give the "
+            "key that tpm_endorsement_key_info read and that was found to be trusted."
+        )
+
+
+def _told(said):
+    """What the device said, with all that follows from its keys computed here."""
+    told = {**said, "endorsement_key": checked_endorsement_key(said["endorsement_key"])}
+    told.pop("answer", None)
+    if said["storage_root_key"] is not None:
+        told["storage_root_key"] = checked_storage_root_key(said["storage_root_key"])
+    return told

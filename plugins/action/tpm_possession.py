@@ -6,66 +6,59 @@
 
 from __future__ import annotations
 
-from ansible.errors import AnsibleActionFail
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.templates import decode_public
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.possession import PossessionError, Proof
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.proving_action import ProvingAction
 
 KEYS = ("endorsement_key", "storage_root_key")
-WHAT_TO_DO = "Take it off the line; if it is enrolled already, disable its enrollment."
 
 
-class ActionModule(DeviceAction):
-    """What a device says is taken for what it is worth: nothing of it but a right answer makes the task succeed."""
+class ActionModule(ProvingAction):
+    """The proof, of the endorsement key alone or with the storage root key."""
 
     MODULE = "tpm_possession"
     SECRET_OPTIONS = ("endorsement_auth", "challenge")
 
-    def secret(self):
-        """The challenge is one, whatever the options."""
-        return "The challenge"
-
     def work(self, task_vars):
         """Runs the module on the device."""
         arguments = dict(self._task.args)
-        if "challenge" in arguments:
-            raise AnsibleActionFail("challenge is made for each task anew and cannot be given.")
-        device = (task_vars or {}).get("inventory_hostname", "the device")
+        self.refuse_challenge(arguments)
+        if not arguments.get("endorsement_key"):
+            return self.failure("missing required arguments: endorsement_key.")
+        auth = arguments.pop("endorsement_auth", None)
+        # Only a storage root key that a claim would make cannot be proven before.
+        self.may_be_planned = bool(arguments.get("storage_root_key"))
         try:
             proof = _proof(arguments)
-            if proof is not None:
-                arguments["challenge"] = proof.challenge.as_option()
-            said = self.run_module(self.MODULE, arguments, task_vars)
-            if proof is not None and not said.get("failed"):
-                return self._judged(proof, said)
-            msg = f"{device}: " + said.get("msg", "").removeprefix(f"{device}: ")
-            return {**said, "failed": True, "changed": False, "msg": msg}
+            said = self.prove(proof, arguments, {"endorsement_auth": str(auth)} if auth else {}, task_vars)
         except PossessionError as error:
-            return {"failed": True, "changed": False, "msg": f"{device}: {error} {WHAT_TO_DO}"}
+            return self.refusal(error)
+        if not said.get("failed"):
+            return self._told(proof, said)
+        # The sentence about the TPM stands by itself elsewhere; a proof that failed names whose it is.
+        msg = said["msg"].removeprefix(f"{self._host}: ")
+        return {**said, "changed": False, "msg": f"{self._host}: {msg}"}
 
-    def _judged(self, proof, said):
+    def _told(self, proof, said):
         """The task's result for what the device said."""
         result = {
             "changed": False,
-            "proven": False,
+            "proven": said["proven"],
             "endorsement_key_sha256": proof.endorsement_key_sha256,
             "storage_root_key_name": proof.storage_root_key_name,
             "in_lockout": bool(said.get("in_lockout")),
             "warnings": said.get("warnings") or [],
         }
-        if self._task.check_mode and said.get("answer") is None:
-            msg = "The proof is planned: in check mode the storage root key is not there yet, and making it takes the "
-            return {**result, "skipped": True, "msg": f"{msg}owner authorization."}
-        proof.check_answer(said.get("answer"))
-        return {**result, "proven": True}
+        if said["proven"]:
+            return result
+        msg = "The proof is planned: in check mode the storage root key is not there yet, and making it takes the "
+        return {**result, "skipped": True, "msg": f"{msg}owner authorization."}
 
 
 def _proof(arguments):
-    """The proof that the task's *arguments* ask for; None where one is missing, which is for the module to say."""
-    if not all(arguments.get(name) for name in KEYS):
-        return None
+    """The proof that the task's *arguments* ask for."""
     try:
-        keys = {name: decode_public(arguments[name], name) for name in KEYS}
+        keys = {name: decode_public(arguments[name], name) for name in KEYS if arguments.get(name)}
     except ValueError as error:
         raise PossessionError(f"{error}.") from error
     proof = Proof(**keys)

@@ -63,6 +63,14 @@ options:
     type: list
     elements: str
     default: []
+  proofs:
+    description:
+      - Name of the registered result of a loop of M(tpmfleet.azure_dps.tpm_possession) over hosts of the batch, each
+        of which was asked to prove its endorsement key. What became of that is in the host's record as C(proven), the
+        SHA-256 of that key, or as C(not_proven), the reason.
+      - A result of M(tpmfleet.azure_dps.tpm_possession) or M(tpmfleet.azure_dps.tpm_ownership) among O(results) says
+        C(proven) too.
+    type: str
 notes:
   - The inventory variables read are C(tpmfleet_registration_id), C(tpmfleet_device_id), C(tpmfleet_serial_number),
     C(tpmfleet_tpm_type), C(tpmfleet_dps_id_scope), C(tpmfleet_production), C(tpmfleet_software_tpm_allowed),
@@ -176,6 +184,22 @@ def _ownership_fields(result: dict, variables: dict) -> dict:
     }
 
 
+def _proof_fields(result: dict) -> dict:
+    """What an action of ours has found proven in its task; no device says it."""
+    if not result.get("proven"):
+        return {}
+    return {"proven": result.get("endorsement_key_sha256") or result["endorsement_key"]["sha256"]}
+
+
+def _asked_for_proof(hosts, hostvars, name: str | None) -> dict[str, dict]:
+    """Host to what became of the proof that it was asked for; the result is that of a loop that ran once."""
+    result = hostvars[hosts[0]].get(name) if name and hosts else None
+    return {
+        one["item"]: _proof_fields(one) or {"not_proven": " ".join(str(one.get("msg") or "it gave no answer").split())}
+        for one in (result or {}).get("results", ())
+    }
+
+
 def _outcomes(variables: dict, outcomes: dict[str, str]) -> dict[str, str]:
     return {
         word: DONE if variables[name].get("changed") else VERIFIED
@@ -219,6 +243,7 @@ def _record(host: str, variables: dict, results: list[dict]) -> dict:
             record.update(_tpm_fields(result["tpm"]))
         if result.get("storage_root_key"):
             record.update(_ownership_fields(result, variables))
+        record.update(_proof_fields(result))
     record.update({field: variables[name] for field, name in INVENTORY_FIELDS.items() if variables.get(name)})
     record.update(_settings(host, variables))
     record["exceptions"] = _exceptions(variables) or None
@@ -242,10 +267,12 @@ def device_records(
     unread=False,
     enrolling=False,
     disenrollments=(),
+    proofs=None,
 ) -> list[dict]:
     """Device records of *hosts*; see DOCUMENTATION."""
     enrolled = _enrollment_outcomes(hosts, hostvars, enrollments)
     left = _disenrollments(hosts, hostvars, disenrollments)
+    asked = _asked_for_proof(hosts, hostvars, proofs)
     records = []
     for host in hosts:
         variables = hostvars[host]
@@ -253,7 +280,7 @@ def device_records(
         heard = [result for result in heard if not result.get("failed") and not result.get("skipped")]
         if results and not heard and not unread:
             continue
-        record = _record(host, variables, heard)
+        record = {**_record(host, variables, heard), **asked.get(host, {})}
         said = {**_outcomes(variables, outcomes or {}), **(remarks or {})}
         if record.get("registration_id") in enrolled:
             said["enrollment"] = enrolled[record["registration_id"]]

@@ -25,9 +25,13 @@ options:
     type: str
     required: true
   ek_name:
-    description: The TPM name of the endorsement key, in hexadecimal.
+    description:
+      - The TPM name of the endorsement key, in hexadecimal. Either this or O(endorsement_key) is needed.
+      - A name that a device says is its own word. Give one that was computed from the key.
     type: str
-    required: true
+  endorsement_key:
+    description: The TPM2B_PUBLIC of the endorsement key, in base64, of which the name is computed.
+    type: str
   hierarchy:
     description: The hierarchy.
     type: str
@@ -42,9 +46,10 @@ options:
 EXAMPLES = r"""
 - name: Claim the TPM with an authorization that can be derived again
   tpmfleet.azure_dps.tpm_ownership:
+    endorsement_key: "{{ ek.endorsement_key.public }}"
     lockout_auth: >-
       {{ tpmfleet_master_key | tpmfleet.azure_dps.hierarchy_auth(
-           ek_name=ek.endorsement_key.name, hierarchy='lockout', version=1) }}
+           endorsement_key=ek.endorsement_key.public, hierarchy='lockout', version=1) }}
 """
 
 RETURN = r"""
@@ -56,16 +61,27 @@ _value:
 
 from ansible.errors import AnsibleFilterError
 
-from ..module_utils.hierarchy_auth import MasterKeyError, derive
+from ..module_utils.hierarchy_auth import derive
+from ..module_utils.tpm.templates import decode_public, name_of
 
 
-def hierarchy_auth(master_key: str, ek_name: str, hierarchy: str, version: int) -> str:
+def hierarchy_auth(
+    master_key: str,
+    ek_name: str | None = None,
+    hierarchy: str | None = None,
+    version: int | None = None,
+    *,
+    endorsement_key: str | None = None,
+) -> str:
     """The authorization; see DOCUMENTATION."""
     if not isinstance(master_key, str):
         raise AnsibleFilterError(f"hierarchy_auth: the master key is no text but a {type(master_key).__name__}")
+    if (ek_name is None) == (endorsement_key is None):
+        raise AnsibleFilterError("hierarchy_auth: give either endorsement_key or ek_name")
     try:
-        return derive(master_key, ek_name, hierarchy, version)
-    except MasterKeyError as error:
+        name = ek_name if endorsement_key is None else name_of(decode_public(endorsement_key, "endorsement_key")).hex()
+        return derive(master_key, name, hierarchy, version)
+    except ValueError as error:
         raise AnsibleFilterError(f"hierarchy_auth: {error}") from None
 
 

@@ -24,6 +24,8 @@ STEPS = (
     "decommission",
 )
 
+_PROVING_STEPS = ("software_install", "warehouse", "replace_tpm", "decommission")
+
 VERIFIED = "verified"
 DONE = "done"
 NOT_FOUND = "not found"
@@ -37,6 +39,8 @@ _OF_THE_CALL = (
     "disenrolled",
     "endorsement_key_certificate_chain",
     "endorsement_key_certificate_about",
+    "proven",
+    "not_proven",
 )
 
 # What is known of a device's TPM, and of the device only as long as it has that TPM.
@@ -46,6 +50,7 @@ _OF_THE_TPM = (
     "endorsement_key_sha256",
     "endorsement_key_name",
     "endorsement_key_template",
+    "endorsement_key_proven",
     "endorsement_key_certificate",
     "storage_root_key",
     "storage_root_key_name",
@@ -81,6 +86,31 @@ def has_another_tpm(known: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
 def without_tpm(known: Mapping[str, Any]) -> dict[str, Any]:
     """*known* without what was known of the TPM, for a device that has another one now."""
     return {name: value for name, value in known.items() if name not in _OF_THE_TPM}
+
+
+def is_proven(record: Mapping[str, Any]) -> bool:
+    """Whether the device as *record* has it has proven that its TPM holds its endorsement key."""
+    if record.get("endorsement_key_proven"):
+        return True
+    # Ledgers of before that was noted: these steps end with such an outcome for nobody who has not proven it.
+    outcomes = [(record.get("steps") or {}).get(step, {}).get("outcome") or {} for step in _PROVING_STEPS]
+    return any("possession" in outcome or "ownership" in outcome for outcome in outcomes)
+
+
+def with_proof(record: Mapping[str, Any], said: Mapping[str, Any], *, at: str) -> dict[str, Any]:
+    """*record* with the time of the proof, if *said* has one of its endorsement key and none was noted before."""
+    proven = said.get("proven") and said["proven"] == record.get("endorsement_key_sha256")
+    return {"endorsement_key_proven": at, **record} if proven else dict(record)
+
+
+def decommission_in_words(record: Mapping[str, Any]) -> str | None:
+    """That a device was decommissioned, as the end of a sentence about it; None for one in use."""
+    decommission = record.get("decommission")
+    if not decommission:
+        return None
+    if decommission.get("done"):
+        return f"was decommissioned on {decommission['done']}"
+    return f"is half decommissioned, since {decommission['begun']}: run decommission again to complete it"
 
 
 def with_step(

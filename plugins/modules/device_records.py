@@ -11,8 +11,14 @@ version_added: 0.1.0
 author: tpmfleet contributors (@tpmfleet)
 description:
   - Takes the device records of a whole batch at once, judges each one, and writes those that are accepted.
-  - A device is stopped, with every reason, where it shares its endorsement key, registration ID, serial number or
-    device ID with another device of the batch or of the ledger, where its endorsement key is not the one that was read
+  - SHA-256 and name of a key are computed from the key. A record that says others, or says them without the key, is
+    stopped.
+  - A device that reports an endorsement key claims it, and has it once it has proven that its TPM holds it. Where
+    another device of the batch or of the ledger claims it too, and none of the ledger has proven it, the device is
+    stopped as C(contested); with a proof it may go on, and the unproven claim of the other is withdrawn from the
+    ledger. Where two devices prove it, both are stopped.
+  - A device is stopped, with every reason, where it shares its registration ID, serial number or device ID with another
+    device of the batch or of the ledger, where its endorsement key is another's, where it is not the one that was read
     before or is that of a TPM that was replaced, where the device was decommissioned, where its key is on no EK list,
     where its endorsement key certificate is not trusted, or where its TPM is software and that is not allowed. The
     others go on. The step V(decommission) looks at none of the last four.
@@ -48,6 +54,8 @@ options:
       - C(exceptions) says what is allowed for this device, V(software_tpm), V(tpm_replacement) or V(recommission).
       - C(enrolling) is the ID scope of the DPS in which the device is about to be enrolled. It is noted among the
         record's C(places), until C(disenrolled) lists that place as gone.
+      - C(proven) is the SHA-256 of the endorsement key that the device has just proven to hold; C(not_proven) says why
+        it did not when it was asked. The record then has the time as C(endorsement_key_proven).
       - The filter P(tpmfleet.azure_dps.device_records#filter) makes them of what the modules returned.
     type: list
     elements: dict
@@ -62,8 +70,8 @@ options:
   ek_certificate_policy:
     description:
       - What is asked of the endorsement key certificates in C(endorsement_key_certificate), to which
-        C(endorsement_key_certificate_chain) may add others that the TPM has. A record without C(endorsement_key) is not
-        asked.
+        C(endorsement_key_certificate_chain) may add others that the TPM has. A record without C(endorsement_key) is
+        asked by V(required) alone.
       - V(required) stops a device without a certificate that is trusted and is its key's.
       - V(preferred) stops a device whose certificate is not trusted or not its key's, and one that has none unless its
         key is on an EK list, whatever O(ek_list_policy) is.
@@ -104,6 +112,14 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+contested:
+  description:
+    - The hosts whose endorsement key another device claims too, and which have not been asked for a proof of it.
+      Nothing else stops them. See M(tpmfleet.azure_dps.tpm_possession).
+  returned: success
+  type: list
+  elements: str
+  sample: []
 verdicts:
   description:
     - What became of each device, by host name.
@@ -118,6 +134,7 @@ verdicts:
     rack1-slot01:
       known: true
       accepted: true
+      contested: false
       reasons: []
       remarks: []
       state: done
@@ -189,7 +206,11 @@ def take(connection, module):
     warn_of_remarks(module, verdicts)
     warn_of_notes(module, policy.notes)
     changed = {host: verdict for host, verdict in verdicts.items() if verdict.changed}
-    result = {"changed": bool(changed), "verdicts": {host: one.as_result() for host, one in verdicts.items()}}
+    result = {
+        "changed": bool(changed),
+        "contested": [host for host, verdict in verdicts.items() if verdict.contested],
+        "verdicts": {host: one.as_result() for host, one in verdicts.items()},
+    }
     if module._diff:
         result["diff"] = {
             "before": {host: verdict.known for host, verdict in changed.items()},

@@ -24,6 +24,12 @@ description:
     the new one. Each of these is one command, done wholly or not at all, and a few milliseconds pass between them.
     Where the power goes just then, the lockout hierarchy stays without authorization until the next run. Who has access
     to the TPM by then could clear it or set an authorization of his own; no key and no data in it are open to him.
+  - Authorizations are given to nobody but the TPM that O(endorsement_key) names. The controller seals them to that key
+    (TPM2_MakeCredential), and only the TPM that holds it can open them (TPM2_ActivateCredential). The answer to that is
+    its proof, which the controller checks. A device whose TPM does not hold the key that it reports is refused; it has
+    read nothing, and nothing in it was changed.
+  - There is one exception. A TPM whose endorsement hierarchy has an authorization opens nothing without it, so that
+    where the device says so O(endorsement_auth) and O(previous_endorsement_auth) travel as they are, in a second trip.
   - Authorizations cross the bus to the TPM only in sessions salted to the endorsement key, new ones encrypted. Where
     the endorsement key is not persisted and the endorsement hierarchy has an authorization, making that key takes a
     session that is not salted. The authorization does not cross the bus in it either.
@@ -36,6 +42,7 @@ attributes:
     support: full
     details:
       - Keys that are not persisted yet are made in check mode too, so that it returns them, and flushed again.
+      - What is sealed is opened in check mode too, which changes nothing.
   diff_mode:
     support: full
   idempotent:
@@ -100,6 +107,16 @@ options:
       - For O(state=cleared), the SHA-256 of the TPM2B_PUBLIC of the endorsement key of the TPM to clear, in
         hexadecimal. That of another TPM is refused.
     type: str
+  endorsement_key:
+    description:
+      - The TPM2B_PUBLIC, in base64, of the endorsement key of this TPM, as
+        M(tpmfleet.azure_dps.tpm_endorsement_key_info) returned it and it was found to be trusted.
+      - Required with any authorization. Authorizations are sealed to it; another TPM is refused before anything is
+        changed.
+    type: str
+  challenge:
+    description: What is sealed. Filled in by the collection's action plugin, not by you.
+    type: dict
   endorsement_key_sha256:
     description:
       - SHA-256 of the TPM2B_PUBLIC of the endorsement key that this TPM has to have, in hexadecimal.
@@ -166,17 +183,19 @@ EXAMPLES = r"""
 - name: Claim the TPM whose endorsement key was checked before
   tpmfleet.azure_dps.tpm_ownership:
     state: claimed
-    endorsement_key_sha256: "{{ ek.endorsement_key.sha256 }}"
+    endorsement_key: "{{ ek.endorsement_key.public }}"
     owner_auth: "{{ vault_owner_auth }}"
     lockout_auth: "{{ vault_lockout_auth }}"
 
 - name: Claim it for a stock SDK client, which needs an empty owner authorization
   tpmfleet.azure_dps.tpm_ownership:
+    endorsement_key: "{{ ek.endorsement_key.public }}"
     lockout_auth: "{{ vault_lockout_auth }}"
 
 - name: Give it back as it came
   tpmfleet.azure_dps.tpm_ownership:
     state: released
+    endorsement_key: "{{ ek.endorsement_key.public }}"
     owner_auth: "{{ vault_owner_auth }}"
     lockout_auth: "{{ vault_lockout_auth }}"
     remove_persistent_keys: true
@@ -184,23 +203,34 @@ EXAMPLES = r"""
 - name: Change to the next key version
   tpmfleet.azure_dps.tpm_ownership:
     state: rotated
-    owner_auth: "{{ key | tpmfleet.azure_dps.hierarchy_auth(ek_name=name, hierarchy='owner', version=2) }}"
-    lockout_auth: "{{ key | tpmfleet.azure_dps.hierarchy_auth(ek_name=name, hierarchy='lockout', version=2) }}"
-    previous_owner_auth: "{{ key | tpmfleet.azure_dps.hierarchy_auth(ek_name=name, hierarchy='owner', version=1) }}"
-    previous_lockout_auth: "{{ key | tpmfleet.azure_dps.hierarchy_auth(ek_name=name, hierarchy='lockout', version=1) }}"
+    endorsement_key: "{{ ek }}"
+    owner_auth: "{{ key | tpmfleet.azure_dps.hierarchy_auth(endorsement_key=ek, hierarchy='owner', version=2) }}"
+    lockout_auth: "{{ key | tpmfleet.azure_dps.hierarchy_auth(endorsement_key=ek, hierarchy='lockout', version=2) }}"
+    previous_owner_auth: >-
+      {{ key | tpmfleet.azure_dps.hierarchy_auth(endorsement_key=ek, hierarchy='owner', version=1) }}
+    previous_lockout_auth: >-
+      {{ key | tpmfleet.azure_dps.hierarchy_auth(endorsement_key=ek, hierarchy='lockout', version=1) }}
   vars:
     key: "{{ lookup('ansible.builtin.env', 'TPMFLEET_MASTER_KEY') }}"
-    name: "{{ ek.endorsement_key.name }}"
+    ek: "{{ read.endorsement_key.public }}"
 
 - name: Take everything of an owner out of this one TPM, for good
   tpmfleet.azure_dps.tpm_ownership:
     state: cleared
     clear_confirmation: 69e8ffd4bcf550f4982e7d4c34159f1ad1a56ce843b6cb12cb8abe2d811d5293
+    endorsement_key: "{{ ek.endorsement_key.public }}"
     owner_auth: "{{ vault_owner_auth }}"
     lockout_auth: "{{ vault_lockout_auth }}"
 """
 
 RETURN = r"""
+proven:
+  description:
+    - Whether the TPM has proven in this task that it holds O(endorsement_key), which it does in check mode too.
+    - V(false) only where no O(endorsement_key) was given.
+  returned: success
+  type: bool
+  sample: true
 actions:
   description: What was done, in order; in check mode what would be.
   returned: success
@@ -306,19 +336,21 @@ tpm:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.tpm.challenge import Challenge
 from ..module_utils.tpm.connection import TpmError
 from ..module_utils.tpm.ownership import bring_about
 from ..module_utils.tpm.ownership_wish import (
     CLAIMED_DICTIONARY_ATTACK,
-    HIERARCHIES,
     STATES,
     Wish,
     checked_auth,
     checked_handle,
 )
+from ..module_utils.tpm.possession import open_sealed
+from ..module_utils.tpm.sealed_authorizations import AUTHORIZATIONS, ENDORSEMENT_AUTHORIZATIONS, from_message
+from ..module_utils.tpm.templates import decode_public
 from ..module_utils.tpm_module import connection_options, run
 
-_AUTHS = tuple(f"{age}{one}_auth" for age in ("", "previous_") for one in HIERARCHIES)
 _NUMBERS = {
     "max_tries": 1,
     "recovery_time": 0,
@@ -347,13 +379,42 @@ def wish_of(params):
         if params[option] is not None and not lowest <= params[option] < 2**32:
             raise TpmError(f"{option} is {params[option]}; it has to be {lowest} to 4294967295.")
     wish = Wish(
-        **{option: checked_auth(option, params[option]) for option in _AUTHS},
+        **{option: checked_auth(option, params[option]) for option in AUTHORIZATIONS},
         **{option: params[option] for option in _AS_GIVEN},
         remove_handles=tuple(checked_handle("remove_handles", one) for one in params["remove_handles"]),
     )
     defaults = CLAIMED_DICTIONARY_ATTACK if wish.claims else dict.fromkeys(CLAIMED_DICTIONARY_ATTACK)
     wanted = {option: params[option] if params[option] is not None else value for option, value in defaults.items()}
     return wish._replace(dictionary_attack={option: value for option, value in wanted.items() if value is not None})
+
+
+def opened(esys, params):
+    """What the controller sealed to the endorsement key of this TPM, by :func:`open_sealed`."""
+    auths = [checked_auth(name, params[name]) for name in ENDORSEMENT_AUTHORIZATIONS if params[name] is not None]
+    try:
+        return open_sealed(
+            esys,
+            Challenge.from_option(params["challenge"]),
+            endorsement_key=decode_public(params["endorsement_key"], "endorsement_key"),
+            endorsement_auths=auths,
+            template=params["template"],
+            replacing=params["replace_persistent_keys"],
+        )
+    except ValueError as error:
+        raise TpmError(f"{error}.") from error
+
+
+def own(esys, module):
+    """The result of the module for the open TPM."""
+    params, bare = module.params, dict.fromkeys(AUTHORIZATIONS)
+    if not params["challenge"]:
+        return bring_about(esys, wish_of({**params, **bare}), check_mode=module.check_mode)
+    found = opened(esys, params)
+    auths = from_message(found.message)
+    module.no_log_values.update(auth for auth in auths.values() if auth)
+    wish = wish_of({**params, **bare, **auths})
+    result = bring_about(esys, wish, check_mode=module.check_mode, held=found.endorsement_key)
+    return {**result, "answer": found.answer.hex()}
 
 
 def main():
@@ -370,6 +431,8 @@ def main():
             "key_version": {"type": "int", "no_log": False},
             "previous_key_version": {"type": "int", "no_log": False},
             "lockout_auth_trusted": {"type": "bool", "default": False},
+            "endorsement_key": {"type": "str", "no_log": False},
+            "challenge": {"type": "dict", "no_log": True},
             "endorsement_key_sha256": {"type": "str", "no_log": False},
             "template": {"type": "str", "choices": ["auto", "tcg", "sdk", "nv"], "default": "auto"},
             "identify_template": {"type": "bool", "default": True},
@@ -383,9 +446,10 @@ def main():
             "lockout_recovery": {"type": "int"},
         },
         required_if=[("state", "cleared", ["clear_confirmation"])],
+        required_by={"challenge": "endorsement_key"},
         supports_check_mode=True,
     )
-    run(module, lambda esys: bring_about(esys, wish_of(module.params), check_mode=module.check_mode))
+    run(module, lambda esys: own(esys, module))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ author: tpmfleet contributors (@tpmfleet)
 description:
   - An endorsement key is public, so that a device which reports one proves nothing. This is the proof. The controller
     encrypts a secret to the endorsement key, bound to the name of the storage root key (TPM2_MakeCredential), and the
-    device has its TPM open it (TPM2_ActivateCredential). Only the TPM that has both private keys can.
+    device has its TPM open it (TPM2_ActivateCredential). Only the TPM that has both private keys can. Without a storage
+    root key the secret is bound to an object that every TPM can load, and only the endorsement key is proven.
   - The device answers with an HMAC by that secret over a nonce and the challenge. So the secret is never sent, written
     or shown, and an answer is good for one task. One round trip.
   - A device that fails is to be taken for another one than it says. It has to be kept from being enrolled.
@@ -37,8 +38,8 @@ options:
   storage_root_key:
     description:
       - The TPM2B_PUBLIC, in base64, of the storage root key, as M(tpmfleet.azure_dps.tpm_ownership) returned it.
+      - Where it is left out, only the endorsement key is proven, which a TPM can that nobody has claimed yet.
     type: str
-    required: true
   recorded_storage_root_key_name:
     description:
       - The TPM name, in hexadecimal, of the storage root key that the device had when it was seen last.
@@ -46,7 +47,7 @@ options:
     type: str
   endorsement_auth:
     description:
-      - The authorization of the endorsement hierarchy, where it has one.
+      - The authorization of the endorsement hierarchy. It is sent only to a device that says that it has one.
       - It crosses the bus to the TPM only in a session salted to the endorsement key.
     type: str
   challenge:
@@ -85,7 +86,9 @@ endorsement_key_sha256:
   type: str
   sample: e20e0bd3654bdc8cac62024500d1355262475a3294271b3ef74e6fae105a80b8
 storage_root_key_name:
-  description: The TPM name of the storage root key that is in the same TPM, in hexadecimal.
+  description:
+    - The TPM name of the storage root key that is in the same TPM, in hexadecimal.
+    - Null where none was asked for.
   returned: success
   type: str
   sample: 000b112a4b890facafd8fa865274ebdccef203898c2db375348d78cab6064074aafb
@@ -108,12 +111,13 @@ from ..module_utils.tpm_module import connection_options, run
 def answer(esys, module):
     """The result of the module for the open TPM."""
     params = module.params
+    storage_root_key = params["storage_root_key"]
     try:
         result = answer_challenge(
             esys,
             Challenge.from_option(params["challenge"]),
             endorsement_key=decode_public(params["endorsement_key"], "endorsement_key"),
-            storage_root_key=decode_public(params["storage_root_key"], "storage_root_key"),
+            storage_root_key=decode_public(storage_root_key, "storage_root_key") if storage_root_key else None,
             endorsement_auth=(params["endorsement_auth"] or "").encode("utf-8"),
             check_mode=module.check_mode,
         )
@@ -129,7 +133,7 @@ def main():
         argument_spec={
             **connection_options(),
             "endorsement_key": {"type": "str", "required": True, "no_log": False},
-            "storage_root_key": {"type": "str", "required": True, "no_log": False},
+            "storage_root_key": {"type": "str", "no_log": False},
             "recorded_storage_root_key_name": {"type": "str", "no_log": False},
             "endorsement_auth": {"type": "str", "no_log": True},
             "challenge": {"type": "dict", "no_log": True},

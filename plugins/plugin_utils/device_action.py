@@ -87,7 +87,7 @@ class DeviceAction(ActionBase):
         failed one has ``failed``, ``msg`` and what tells of the cause. The device is given up after *seconds*, by
         default :meth:`patience`. AnsibleConnectionFailure where it cannot be reached.
         """
-        self._host = visible(task_vars.get("inventory_hostname", "the device"), most=100)
+        self._host = self._named(task_vars)
         own = "." not in module
         self._shape = RETURNED[module] if shape is None else shape
         self._difference = DIFFERENCES.get(module) if self._task.diff else None
@@ -106,7 +106,7 @@ class DeviceAction(ActionBase):
             unreachable = visible(error.message, most=1000)
         else:
             given = [one for name in self.SECRET_OPTIONS if isinstance(one := arguments.get(name), str) and one]
-            return _without(self._with_interpreter(said), given)
+            return without_secrets(self._with_interpreter(said), given)
         finally:
             self._end = None
         raise AnsibleConnectionFailure(unreachable)
@@ -125,6 +125,7 @@ class DeviceAction(ActionBase):
     def run(self, tmp=None, task_vars=None):
         """Runs the task."""
         result = super().run(tmp, task_vars)
+        self._host = self._named(task_vars or {})
         if self._task._role is not None and self._task._role._role_collection == "tpmfleet.azure_dps":
             self._look_before(task_vars or {})
         secret = self.secret()
@@ -154,14 +155,14 @@ class DeviceAction(ActionBase):
         try:
             said = read_answer(res.get("stdout") or "", self._shape, self._difference)
         except ShapeError as error:
-            return self._failure(
+            return self.failure(
                 f"what it returned for {self._task.action} is not what that returns: {error}. {PULL_IT}"
             )
         except NoAnswerError as error:
             said = last_words(res)
             words = f"{error} (exit code {int(res.get('rc') or 0)}{', last words: ' + said if said else ''})."
             return {
-                **self._failure(f"{words} Look at its Python interpreter and its memory first."),
+                **self.failure(f"{words} Look at its Python interpreter and its memory first."),
                 **shown_output(res),
             }
         if said.get("warnings"):
@@ -169,6 +170,10 @@ class DeviceAction(ActionBase):
         return said
 
     # Inside
+
+    def _named(self, task_vars: dict[str, Any]) -> str:
+        """What the device is called that the task runs on."""
+        return visible(self._task.delegate_to or task_vars.get("inventory_hostname", "the device"), most=100)
 
     def _bounded(self, function: Callable[[], Any]) -> Any:
         """What *function* returns, which waits for the device; within the time that is left, and so much memory."""
@@ -198,7 +203,8 @@ class DeviceAction(ActionBase):
         if wrong:
             raise AnsibleActionFail(" ".join([*wrong, "Nothing was changed."]), result=failure(SETUP))
 
-    def _failure(self, words: str) -> dict[str, Any]:
+    def failure(self, words: str) -> dict[str, Any]:
+        """The result of a task that failed, told in *words* to follow the device's name."""
         return {"failed": True, "changed": False, "msg": f"{self._host}: {words}"}
 
     def _with_interpreter(self, said: dict[str, Any]) -> dict[str, Any]:
@@ -208,7 +214,7 @@ class DeviceAction(ActionBase):
         if not name:
             return said
         if not (isinstance(found, str) and _INTERPRETER.fullmatch(found)):
-            return self._failure(f"said that its Python is '{visible(found, most=100)}'. {PULL_IT}")
+            return self.failure(f"said that its Python is '{visible(found, most=100)}'. {PULL_IT}")
         # The facts of a task that runs once are those of all hosts.
         return said if self._task.run_once else {**said, "ansible_facts": {name: found}}
 
@@ -233,12 +239,12 @@ class DeviceAction(ActionBase):
         )
 
 
-def _without(value: Any, secrets: list[str]) -> Any:
+def without_secrets(value: Any, secrets: list[str]) -> Any:
     """*value* without the *secrets* that the device was sent: it may say them again where everybody reads."""
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, "********")
         return value
     if isinstance(value, dict):
-        return {name: _without(one, secrets) for name, one in value.items()}
-    return [_without(one, secrets) for one in value] if isinstance(value, list) else value
+        return {name: without_secrets(one, secrets) for name, one in value.items()}
+    return [without_secrets(one, secrets) for one in value] if isinstance(value, list) else value

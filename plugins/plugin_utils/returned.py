@@ -5,7 +5,8 @@
 """The results of what runs on a device, module by module: what each returns, and nothing that Ansible would act on.
 
 Each shape is that of the module's RETURN documentation, which tests/house holds it to; tpm_possession's is that of the
-answer that its action judges. A field that a module comes to return is written here, or it reaches nobody.
+answer that its action judges, which tpm_ownership's has besides. A field that a module comes to return is written here,
+or it reaches nobody.
 """
 
 from __future__ import annotations
@@ -152,7 +153,8 @@ RETURNED: dict[str, Fields] = {
             "storage_root_key": or_null(_STORAGE_ROOT_KEY),
             "tpm": _TPM,
             "unreadable": _UNREADABLE,
-        }
+        },
+        {"answer": text(1024)},
     ),
     "tpm_possession": Fields({"answer": or_null(text(1024)), "in_lockout": flag}),
     "dps_client": Fields(

@@ -6,7 +6,7 @@
 
 SETTINGS says what the attacker does: ``incoming`` and ``outgoing`` are pairs of texts, the first to be replaced by the
 second in what Ansible sends and in what modules answer; ``answer`` is printed in place of running tpm_possession;
-``keep`` is a directory for what was sent and answered.
+``keep`` is a directory for what was sent and answered; ``record`` is a file for all that was ever sent.
 """
 
 import json
@@ -28,6 +28,9 @@ def main():
     """Does with one module what the settings say."""
     settings = json.loads(SETTINGS.read_text())
     sent = sys.stdin.read()
+    if "record" in settings:
+        with open(settings["record"], "a") as record:
+            record.write(sent)
     asked_for_proof = "modules.tpm_possession'" in sent
     if asked_for_proof and "answer" in settings:
         answer = settings["answer"]

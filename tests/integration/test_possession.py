@@ -441,19 +441,45 @@ def test_a_challenge_cannot_be_brought_along(line, run):
 
 
 def test_a_missing_key_is_told(line, run):
-    result = run.module(line.hosts(FIRST), {"tcti": line.tcti(FIRST), "endorsement_key": line.keys[FIRST][0]})
-    assert_refused(result, "missing required arguments: storage_root_key")
+    result = run.module(line.hosts(FIRST), {"tcti": line.tcti(FIRST), "storage_root_key": line.keys[FIRST][1]})
+    assert_refused(result, "missing required arguments: endorsement_key")
+
+
+def test_without_a_storage_root_key_the_endorsement_key_alone_is_proven_also_by_a_fresh_tpm(line, run):
+    for name in (FIRST, FRESH):
+        asking = {"tcti": line.tcti(name), "endorsement_key": line.keys[name][0]}
+        result = run.module(line.hosts(name), asking)
+        assert (result["proven"], result["storage_root_key_name"]) == (True, None)
+    asking = {"tcti": line.tcti(FIRST), "endorsement_key": line.keys[SECOND][0]}
+    own, reported = line.keys[FIRST][0], line.keys[SECOND][0]
+    line.attack(FIRST, incoming=[[reported, own]])
+    assert_refused(run.module(line.hosts(FIRST), asking), "does not hold the endorsement key that it reports")
 
 
 # In the step
 
 
-def test_the_step_stops_the_device_that_fails_and_enrolls_the_others(line, run, dps, service, tmp_path):
-    """A device reports the endorsement key of a TPM that it has not, through all of the step."""
-    own, reported = line.keys[SECOND][0], line.keys[FRESH][0]
-    pairs = [(own, reported), (sha256(own), sha256(reported)), (name_of(own), name_of(reported))]
-    line.attack(SECOND, incoming=[[new, old] for old, new in pairs], outgoing=[[old, new] for old, new in pairs])
-    settings = {
+MASTER_KEY = "possession-test-master-key-0123456789abcdefghijkl"
+STEP = "tpmfleet.azure_dps.software_install"
+
+
+def claiming(own: tuple[str, str], other: tuple[str, str]) -> dict[str, list]:
+    """What an attacker replaces, whose own keys and whose victim's these are, to pass for the victim."""
+    pairs = [(own[0], other[0]), (sha256(own[0]), sha256(other[0])), (name_of(own[0]), name_of(other[0]))]
+    pairs.append((registration_id(own[0]), registration_id(other[0])))
+    outgoing = [[old, new] for old, new in pairs] + [['"certificate_matches": true', '"certificate_matches": false']]
+    return {"incoming": [[new, old] for old, new in pairs], "outgoing": outgoing}
+
+
+def registration_id(public: str) -> str:
+    """The default one of an endorsement key in base64."""
+    return base64.b32encode(bytes.fromhex(sha256(public))).decode().lower().rstrip("=")
+
+
+@pytest.fixture
+def settings(dps, tmp_path):
+    """Variables of a station whose line a device passes through step 3."""
+    return {
         "tpmfleet_dps_connection_string": dps.where["connection_string"],
         "tpmfleet_dps_ca_file": dps.where["ca_file"],
         "tpmfleet_dps_id_scope": dps.where["id_scope"],
@@ -461,15 +487,60 @@ def test_the_step_stops_the_device_that_fails_and_enrolls_the_others(line, run, 
         "tpmfleet_ledger": str(tmp_path / "ledger.sqlite"),
         "tpmfleet_ek_list_policy": "ignored",
         "tpmfleet_production": False,
-        "tpmfleet_master_key": "possession-test-master-key-0123456789abcdefghijkl",
+        "tpmfleet_master_key": MASTER_KEY,
         "tpmfleet_ownership_profile": "sdk",
     }
+
+
+def assert_no_authorization(sent: str, *keys: str) -> None:
+    """None that is derived for the TPMs of *keys* is in what was *sent*, which is truly all that a step sends."""
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.hierarchy_auth import derive
+
+    assert "modules.tpm_endorsement_key_info'" in sent
+    for key in keys:
+        for hierarchy in ("owner", "endorsement", "lockout"):
+            auth = derive(MASTER_KEY, name_of(key), hierarchy, 1)
+            assert auth not in sent and base64.b64encode(auth.encode()).decode() not in sent
+
+
+def test_the_step_stops_the_device_that_fails_and_enrolls_the_others(line, run, dps, service, settings):
+    """A device reports the endorsement key of a TPM that it has not, and that nobody has seen yet, through the step."""
+    record = "/root/sent"
+    line.attack(SECOND, record=record, **claiming(line.keys[SECOND], line.keys[FRESH]))
     hosts = {name: {**variables, **settings} for name, variables in line.hosts(FIRST, SECOND).items()}
-    step = "tpmfleet.azure_dps.software_install"
     for arguments in (["--check"], []):
         assert next(service.pages(), []) == []
-        assert run.playbook(hosts, step, *arguments) != 0
-        assert f"{SECOND}: The TPM could not open the challenge" in run.output, run.output
+        assert run.playbook(hosts, STEP, *arguments) != 0
+        assert "does not hold the endorsement key that it reports" in run.output, run.output
     assert f"{FIRST}: ownership done, possession verified, dps_client done, enrollment done" in run.output
     [enrolled] = [one for page in service.pages() for one in page]
     assert enrolled["attestation"]["tpm"]["endorsementKey"] == line.keys[FIRST][0]
+    sent = line.files(SECOND) / record[1:]
+    assert "modules.tpm_ownership'" in sent.read_text()
+    assert_no_authorization(sent.read_text(), line.keys[SECOND][0], line.keys[FRESH][0])
+    sent.unlink()
+    # The genuine unit comes later. What was claimed in its name makes it no twin.
+    hosts = {name: {**variables, **settings} for name, variables in line.hosts(FRESH).items()}
+    assert run.playbook(hosts, STEP) == 0, run.output
+    assert f"{FRESH}: ownership done, possession verified, dps_client done, enrollment done" in run.output
+
+
+def test_one_who_names_the_key_of_a_unit_beside_him_stops_nobody_but_himself(line, run, dps, service, settings):
+    """He gets no authorization, and neither does one with a key of his own and the name of the other's."""
+    record = "/root/sent"
+    line.attack(SECOND, record=record, **claiming(line.keys[SECOND], line.keys[FIRST]))
+    own, others = (name_of(line.keys[name][0]) for name in (FRESH, FIRST))
+    line.attack(FRESH, record=record, outgoing=[[own, others]])
+    hosts = {name: {**variables, **settings} for name, variables in line.hosts(SECOND, FRESH, FIRST).items()}
+    for arguments in (["--check"], []):
+        assert run.playbook(hosts, STEP, *arguments) != 0
+        assert re.search(rf"{FIRST} +: .*failed=0", run.output), run.output
+        assert f"({FIRST}), which has proven that its TPM holds it; this one did not prove it" in run.output
+        assert f"{FRESH}: it says name '{others}' of its endorsement key, which is another key's" in run.output
+    [enrolled] = [one for page in service.pages() for one in page]
+    assert enrolled["attestation"]["tpm"]["endorsementKey"] == line.keys[FIRST][0]
+    for name in (SECOND, FRESH):
+        sent = line.files(name) / record[1:]
+        assert "modules.tpm_ownership'" not in sent.read_text()
+        assert_no_authorization(sent.read_text(), *(keys[0] for keys in line.keys.values()))
+        sent.unlink()

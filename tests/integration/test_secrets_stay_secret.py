@@ -228,7 +228,7 @@ def test_a_rotation_to_a_master_key_from_a_vault(station):
     """As docs/ownership.md has it: the previous authorizations are of the old key."""
     derivation = (
         "{{ lookup('ansible.builtin.env', 'TPMFLEET_MASTER_KEY') | tpmfleet.azure_dps.hierarchy_auth("
-        "ek_name=ownership_endorsement_key_name, hierarchy='HIERARCHY', version=1) }}"
+        "endorsement_key=ownership_endorsement_key, hierarchy='HIERARCHY', version=1) }}"
     )
     previous = {f"ownership_previous_{one}_auth": derivation.replace("HIERARCHY", one) for one in ("owner", "lockout")}
     run, found = station.run(

@@ -54,6 +54,7 @@ OTHER_RECORD_FIELDS = frozenset(
         "tpm_type",
         "endorsement_key_sha256",
         "endorsement_key_name",
+        "endorsement_key_proven",
         "endorsement_key_template",
         "endorsement_key_certificate",
         "endorsement_key_certificate_chain",

@@ -66,13 +66,17 @@ class Devices:
 
         DamagedRecord where that is no record.
         """
+        other = self.other_row_with(name, value, row)
+        return None if other is None else self.record(other)
+
+    def other_row_with(self, name: str, value: Any, row: int | None) -> int | None:
+        """The row of such a device."""
         if not value:
             return None
-        found = sqlalchemy.select(DEVICES).where(DEVICES.c[name] == identity(name, value))
+        found = sqlalchemy.select(DEVICES.c.id).where(DEVICES.c[name] == identity(name, value))
         if row is not None:
             found = found.where(DEVICES.c.id != row)
-        other = self._connection.execute(found).first()
-        return None if other is None else _record(other)
+        return self._connection.execute(found).scalar()
 
     def save(self, row: int | None, record: Mapping[str, Any]) -> int:
         """Writes *record* into *row*, or a new one; returns the row."""

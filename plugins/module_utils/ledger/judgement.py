@@ -11,11 +11,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..places import places_left, with_place, without_places
-from ..record import VERIFIED, called, has_another_tpm, merged, outcome_state, with_step, without_tpm
+from ..record import (
+    VERIFIED,
+    called,
+    decommission_in_words,
+    has_another_tpm,
+    is_proven,
+    merged,
+    outcome_state,
+    with_proof,
+    with_step,
+    without_tpm,
+)
+from ..trust.derived import checked_record_fields
 from ..trust.makers import is_software
 from ..trust.policy import CertificatePolicy, Judged
 from .devices import Devices, identity, twins
 from .ek_list import ListedKeys
+from .key_claims import KEY, KeyClaims
 from .stored import DamagedRecord
 
 LIST_POLICIES = ("required", "preferred", "ignored")
@@ -23,9 +36,11 @@ DECOMMISSION = "decommission"
 # The outcome of a step that knows of an enrollment where the device no longer belongs, and could not end it.
 LEFT = "left"
 TAKE_UP_AGAIN = "if that is meant to be used again, set tpmfleet_recommission for this host"
-# What no two devices may share, in the words of a message.
+# What nobody says to a ledger: it is computed here, or noted of a proof that was given here.
+_NOBODYS_WORD = ("endorsement_key_sha256", "endorsement_key_name", "storage_root_key_name", "endorsement_key_proven")
+# What no two devices may share, in the words of a message. Whose an endorsement key is that two report is for a proof
+# to say, see key_claims.
 _UNIQUE = {
-    "endorsement_key_sha256": "endorsement key",
     "registration_id": "registration ID",
     "serial_number": "serial number",
     "device_id": "device ID",
@@ -36,7 +51,8 @@ _UNIQUE = {
 class Verdict:
     """*reasons* is empty for a device that may go on. *record* is what is known of it now, *known* what was before.
 
-    *remarks* are worth knowing and stop nothing.
+    *remarks* are worth knowing and stop nothing. *contested* is whether another device claims the endorsement key too,
+    and a proof, for which this one was not yet asked, would settle whose it is.
     """
 
     known: dict[str, Any]
@@ -45,6 +61,7 @@ class Verdict:
     changed: bool
     outcome: Mapping[str, Any]
     remarks: Sequence[str] = ()
+    contested: bool = False
 
     def as_result(self) -> dict[str, Any]:
         """As a module returns it."""
@@ -54,6 +71,7 @@ class Verdict:
         return {
             "known": bool(self.known),
             "accepted": not self.reasons,
+            "contested": self.contested,
             "reasons": self.reasons,
             "remarks": list(self.remarks),
             "state": state,
@@ -78,20 +96,39 @@ class Step:
 
     def take(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Verdict]:
         """Judges every record, and writes what was accepted and what happened. Verdicts by host."""
-        shared = {name: twins(records, name) for name in _UNIQUE}
-        return {record["host"]: self._take_or_stop(record, shared) for record in records}
+        derived = [checked_record_fields(record) for record in records]
+        # Whatever a record says of its keys itself is compared with what follows from them, and not used.
+        found = [{**_without_claims(record), **fields} for record, (fields, _wrong) in zip(records, derived)]
+        claims = KeyClaims(self._devices, found)
+        shared = {name: twins(found, name) for name in _UNIQUE}
+        return {
+            said["host"]: self._take_or_stop(said, wrong, claims, shared)
+            for said, (_fields, wrong) in zip(found, derived)
+        }
 
-    def _take_or_stop(self, said: Mapping[str, Any], shared: Mapping[str, Mapping[Any, list]]) -> Verdict:
+    def _take_or_stop(
+        self,
+        said: Mapping[str, Any],
+        wrong: Sequence[str],
+        claims: KeyClaims,
+        shared: Mapping[str, Mapping[Any, list]],
+    ) -> Verdict:
         """A device is stopped that the ledger cannot be asked about, and the others go on."""
         try:
-            return self._take(said, shared)
+            return self._take(said, wrong, claims, shared)
         except DamagedRecord as error:
             reasons = [str(error)]
             what = {"state": "stopped", "reasons": reasons}
             self._devices.note(self._devices.row_of(said), said["host"], **self._where(), what=what)
             return Verdict({}, merged({}, said), reasons, changed=False, outcome=said.get("outcome") or {})
 
-    def _take(self, said: Mapping[str, Any], shared: Mapping[str, Mapping[Any, list]]) -> Verdict:
+    def _take(
+        self,
+        said: Mapping[str, Any],
+        wrong: Sequence[str],
+        claims: KeyClaims,
+        shared: Mapping[str, Mapping[Any, list]],
+    ) -> Verdict:
         row = self._devices.row_of(said)
         known = self._devices.record(row) if row is not None else {}
         entry = self._listed.entry(said.get("endorsement_key_sha256"))
@@ -102,10 +139,13 @@ class Step:
         placed = with_place(known, known["dps_id_scope"]) if known.get("dps_id_scope") else known
         before = {**(without_tpm(placed) if replaced else placed), **shipment}
         record = merged(before, {**said, "certified_tpm": judged.certified})
+        claim = claims.judge(said, row)
         reasons = [
+            *wrong,
             *self._not_text(said),
-            *self._shared_in_batch(said, shared),
-            *self._shared_with_known(record, row),
+            *claim.reasons,
+            *self._shared_in_batch(said, shared, known_by_key=bool(claim.reasons)),
+            *self._shared_with_known(record, row, claim.withdrawn, known_by_key=bool(claim.reasons)),
             *self._another_tpm(said, known),
             *self._retired_tpm(said, row),
         ]
@@ -114,6 +154,7 @@ class Step:
         else:
             reasons += [
                 *self._decommissioned(said, known),
+                *self._without_key(said),
                 *self._not_listed(said, entry),
                 *judged.reasons,
                 *self._software_tpm(said, judged),
@@ -121,7 +162,13 @@ class Step:
         if reasons:
             self._devices.note(row, said["host"], **self._where(), what={"state": "stopped", "reasons": reasons})
             outcome = said.get("outcome") or {}
-            return Verdict(known, record, reasons, changed=False, outcome=outcome, remarks=judged.remarks)
+            # Not worth a proof where something else stops it all the same.
+            contested = claim.contested and reasons == claim.reasons
+            return Verdict(
+                known, record, reasons, changed=False, outcome=outcome, remarks=judged.remarks, contested=contested
+            )
+        for other in claim.withdrawn:
+            self._withdraw(other, said)
         if replaced and placed.get("places") and not record.get("device_id"):
             # Without a device ID of its own a device has its registration ID for one, which the new TPM takes over.
             record["device_id"] = known["registration_id"]
@@ -129,18 +176,28 @@ class Step:
         changed = record != known
         if changed:
             row = self._devices.save(row, record)
-            if replaced:
-                self._devices.retire(known["endorsement_key_sha256"], row, at=self._at)
-            if record.get("endorsement_key_sha256"):
-                self._devices.reinstate(record["endorsement_key_sha256"])
+            if replaced and is_proven(known):
+                self._devices.retire(known[KEY], row, at=self._at)
+            if record.get(KEY):
+                self._devices.reinstate(record[KEY])
         verdict = Verdict(known, record, [], changed=changed, outcome=outcome, remarks=judged.remarks)
         self._devices.note(row, said["host"], **self._where(), what=self._event(verdict, said))
         return verdict
+
+    def _withdraw(self, row: int, proven: Mapping[str, Any]) -> None:
+        """Takes the unproven claim to the key that was *proven* elsewhere out of the record in *row*."""
+        record = self._devices.record(row)
+        places = [one for one in record.get("places") or () if one["endorsement_key"] != record["endorsement_key"]]
+        left = {name: value for name, value in without_tpm(record).items() if name != "places"}
+        self._devices.save(row, {**left, "places": places} if places else left)
+        what = {"state": "withdrawn", "endorsement_key": record["endorsement_key"], "proven_by": called(proven)}
+        self._devices.note(row, record.get("host"), **self._where(), what=what)
 
     def _with_news(self, record: dict[str, Any], said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """(*record* with what an accepted call means beyond the fields that it names, the outcome of the step)."""
         if said.get("enrolling"):
             record = with_place(record, said["enrolling"])
+        record = with_proof(record, said, at=self._at)
         record = without_places(record, said.get("disenrolled") or ())
         outcome = dict(said.get("outcome") or {})
         if outcome and places_left(record, str(record.get("dps_id_scope"))):
@@ -187,27 +244,35 @@ class Step:
         ]
 
     @staticmethod
-    def _shared_in_batch(said: Mapping[str, Any], shared: Mapping[str, Mapping[Any, list]]) -> list[str]:
+    def _shared_in_batch(
+        said: Mapping[str, Any], shared: Mapping[str, Mapping[Any, list]], *, known_by_key: bool
+    ) -> list[str]:
         reasons: list[str] = []
         for name, words in _UNIQUE.items():
             sharing = shared[name].get(identity(name, said.get(name)), ())
             others = [other for other in sharing if other["host"] != said["host"]]
             # The default registration ID follows from the key, so with the key all is said.
-            if others and not (name == "registration_id" and reasons):
+            if name == "registration_id":
+                others = [] if known_by_key else [other for other in others if not _same_key(other, said)]
+            if others:
                 names = ", ".join(called(other) for other in others)
                 reasons.append(f"its {words} was also found on {names}; pull both, nobody can say which one is genuine")
         return reasons
 
-    def _shared_with_known(self, record: Mapping[str, Any], row: int | None) -> list[str]:
+    def _shared_with_known(
+        self, record: Mapping[str, Any], row: int | None, withdrawn: Sequence[int], *, known_by_key: bool
+    ) -> list[str]:
         reasons: list[str] = []
         for name, words in _UNIQUE.items():
             value = record.get(name)
             if name == "device_id" and not value:
                 # What the service takes for it; a device whose TPM was replaced may have it for its own.
                 value = record.get("registration_id")
-            other = self._devices.other_with(name, value, row)
-            if other is not None and not (name == "registration_id" and reasons):
-                gone = _decommission_in_words(other)
+            other_row = self._devices.other_row_with(name, value, row)
+            said_already = other_row in withdrawn or (name == "registration_id" and known_by_key)
+            if other_row is not None and not said_already:
+                other = self._devices.record(other_row)
+                gone = decommission_in_words(other)
                 owner = f"{called(other)}, which {gone}" if gone else called(other)
                 reasons.append(f"its {words} is already that of {owner}; pull both, one is not what it seems")
         return reasons
@@ -241,10 +306,15 @@ class Step:
 
     @staticmethod
     def _decommissioned(said: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
-        words = _decommission_in_words(known)
+        words = decommission_in_words(known)
         if words is None or "recommission" in (said.get("exceptions") or ()):
             return []
         return [f"it {words}; {TAKE_UP_AGAIN}"]
+
+    def _without_key(self, said: Mapping[str, Any]) -> list[str]:
+        if said.get(KEY) or not (self._list_policy == "required" or self._certificates.required):
+            return []
+        return ["it says no endorsement key, and one that is trusted is required"]
 
     def _not_listed(self, said: Mapping[str, Any], entry: Mapping[str, Any] | None) -> list[str]:
         digest = said.get("endorsement_key_sha256")
@@ -267,11 +337,9 @@ class Step:
         ]
 
 
-def _decommission_in_words(record: Mapping[str, Any]) -> str | None:
-    """That a device was decommissioned, as the end of a sentence about it; None for one in use."""
-    decommission = record.get("decommission")
-    if not decommission:
-        return None
-    if decommission.get("done"):
-        return f"was decommissioned on {decommission['done']}"
-    return f"is half decommissioned, since {decommission['begun']}: run decommission again to complete it"
+def _without_claims(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name not in _NOBODYS_WORD}
+
+
+def _same_key(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return bool(one.get(KEY)) and one.get(KEY) == other.get(KEY)

@@ -101,6 +101,7 @@ def read_endorsement_key(
     replace_persistent: bool = False,
     certificate: bool = True,
     expected: str | None = None,
+    held: EndorsementKey | None = None,
 ) -> EndorsementKey:
     """The endorsement key at 0x81010001, or where there is none the one that *template* makes.
 
@@ -113,7 +114,8 @@ def read_endorsement_key(
     false saves the latter, which can take minutes. With *ignore_persistent* what is at the handle counts for nothing,
     with *replace_persistent* only where it is not what is wanted. *certificate* is whether the certificate is read.
     *expected* is the SHA-256 of the key in hexadecimal where it is known: of all keys that could be made the one that
-    has it is, and a persistent key that has it needs no template.
+    has it is, and a persistent key that has it needs no template. *held* is the key of an earlier reading, which is not
+    made again where it would be.
     """
     nv = nv or NvReader(esys, properties)
     reading = _Reading(
@@ -124,6 +126,7 @@ def read_endorsement_key(
         identify=identify,
         replace=replace_persistent,
         expected=expected.lower() if expected else None,
+        held=held,
     )
     return reading.key(persistent=not ignore_persistent)
 
@@ -169,6 +172,7 @@ class _Reading:
         identify: bool,
         replace: bool,
         expected: str | None,
+        held: EndorsementKey | None,
     ) -> None:
         self._esys = esys
         self._maker = maker
@@ -177,6 +181,7 @@ class _Reading:
         self._identify = identify
         self._replace = replace
         self._expected = expected
+        self._held = held
 
     def key(self, *, persistent: bool) -> EndorsementKey:
         """The key, the persistent one if *persistent* and if it is one that serves."""
@@ -185,7 +190,11 @@ class _Reading:
             key, foreign = self._persistent()
             if key is not None:
                 return key
-        name, handle, public = self._made()
+        held = self._held
+        if held is not None and not held.persisted and held.sha256 == self._expected:
+            name, handle, public = held.template, held.esys_handle, held.public
+        else:
+            name, handle, public = self._made()
         return self._as_key(public, name, False, handle)._replace(foreign=foreign)
 
     def _as_key(self, public: bytes, template: str, persisted: bool, handle: Any) -> EndorsementKey:

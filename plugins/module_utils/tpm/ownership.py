@@ -64,10 +64,12 @@ class Ownership:
     is changed before :meth:`apply`.
     """
 
-    def __init__(self, esys: Any, wish: Wish) -> None:
+    def __init__(self, esys: Any, wish: Wish, held: EndorsementKey | None = None) -> None:
+        """*held* is the endorsement key of an earlier reading, which is not made again."""
         refuse_contradictions(wish)
         self._esys = esys
         self._wish = wish
+        self._held = held
         self.properties = read_properties(esys)
         self._authorizations = Authorizations(esys, self.properties, wish)
         self._nv = NvReader(esys, self.properties)
@@ -200,6 +202,7 @@ class Ownership:
                     replace_persistent=self._wish.claims and self._wish.replace_persistent_keys,
                     certificate=self._wish.read_certificate,
                     expected=self._wish.endorsement_key_sha256,
+                    held=self._held,
                 )
             except TpmError as error:
                 if auth is known[-1] or error.code not in (RC_AUTH_FAIL, RC_BAD_AUTH):
@@ -495,14 +498,16 @@ class State(NamedTuple):
         }
 
 
-def bring_about(esys: Any, wish: Wish, *, check_mode: bool) -> dict[str, Any]:
+def bring_about(esys: Any, wish: Wish, *, check_mode: bool, held: EndorsementKey | None = None) -> dict[str, Any]:
     """Does what *wish* asks for, in check mode nothing but the plan, and returns what the module returns.
+
+    *held* is the endorsement key of an earlier reading, which is not made again.
 
     Keys: changed, actions (words), hierarchies, authorizations, authorizations_before, recorded_key_version,
     lockout_auth_proven, dictionary_attack, in_lockout, endorsement_key, storage_root_key (None where none is left),
     tpm, unreadable, diff. Check mode returns what a run would.
     """
-    ownership = Ownership(esys, wish)
+    ownership = Ownership(esys, wish, held)
     before = ownership.read_state()
     after = ownership.planned_state(before)
     if not check_mode:

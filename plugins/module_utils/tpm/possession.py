@@ -2,16 +2,18 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The device's half of a proof of possession: the answer that only the TPM with both keys can give."""
+"""The device's half of a proof of possession: the answer that only the TPM with the endorsement key can give."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
-from . import templates
+from . import known_object, templates
 from .challenge import Challenge
-from .connection import TpmError
+from .connection import RC_AUTH_FAIL, RC_BAD_AUTH, TpmError
 from .credential import activate_credential
 from .endorsement_key import EndorsementKey, endorsement_authorized, read_endorsement_key
 from .properties import Properties, read_handles, read_properties
@@ -21,31 +23,105 @@ from .session import start_salted_session
 _NOT_FOR_THIS_TPM = (0x09F, 0x084, 0x095, 0x101)
 
 
+class Opened(NamedTuple):
+    """What a TPM that holds the endorsement key has made of a challenge.
+
+    *answer* is for the controller, *message* what came sealed, empty for none. *endorsement_key* stays loaded, so that
+    it need not be made twice.
+    """
+
+    answer: bytes
+    message: bytes
+    endorsement_key: EndorsementKey
+
+
 def answer_challenge(
     esys: Any,
     challenge: Challenge,
     *,
     endorsement_key: bytes,
-    storage_root_key: bytes,
+    storage_root_key: bytes | None = None,
     endorsement_auth: bytes = b"",
     check_mode: bool = False,
 ) -> dict[str, Any]:
     """What the module returns: the answer to *challenge*, which was made for the two keys, each a TPM2B_PUBLIC.
 
     Keys: changed (false), answer (hexadecimal, or None), in_lockout, which is in the way of no answer. The endorsement
-    key is the persistent one, else it is made for this from its template. The storage root key has to be persistent; in
-    *check_mode* it is made too, as the claim that was only planned would have done, and None is the answer where that
-    would take the owner's authorization. :class:`TpmError` where this TPM is not the one that the challenge is for.
+    key is the persistent one, else it is made for this from its template. Without a *storage_root_key* the challenge is
+    bound to the known object. The storage root key has to be persistent; in *check_mode* it is made too, as the claim
+    that was only planned would have done, and None is the answer where that would take the owner's authorization.
+    :class:`TpmError` where this TPM is not the one that the challenge is for.
     """
     properties = read_properties(esys)
-    bound_to = _storage_root_key(esys, properties, storage_root_key, check_mode)
     answer = None
-    if bound_to is not None:
-        key = _endorsement_key(esys, properties, endorsement_key, endorsement_auth)
-        secret = _activate(esys, properties, challenge, key.esys_handle, bound_to, endorsement_auth)
-        names = {"endorsement_key_name": key.name, "storage_root_key_name": templates.name_of(storage_root_key)}
-        answer = challenge.answer(secret, **names).hex()
+    with _bound_to(esys, properties, storage_root_key, check_mode) as bound:
+        if bound is not None:
+            key = _endorsement_key(esys, properties, endorsement_key, [endorsement_auth])
+            opened = _open(esys, properties, challenge, key, bound, [endorsement_auth])
+            answer = opened.answer.hex()
     return {"changed": False, "answer": answer, "in_lockout": properties.in_lockout}
+
+
+def open_sealed(
+    esys: Any,
+    challenge: Challenge,
+    *,
+    endorsement_key: bytes,
+    endorsement_auths: Sequence[bytes] = (),
+    template: str = "auto",
+    replacing: bool = False,
+) -> Opened:
+    """*challenge*, bound to the known object, as the TPM opens it that holds *endorsement_key*, a TPM2B_PUBLIC.
+
+    *endorsement_auths* are those that the endorsement hierarchy may have. *template* and *replacing* are about the
+    endorsement key as a claim that follows has them, see :func:`read_endorsement_key`. :class:`TpmError` where this TPM
+    does not hold the key; then nothing was opened.
+    """
+    properties = read_properties(esys)
+    auths = list(endorsement_auths) or [b""]
+    key = _endorsement_key(esys, properties, endorsement_key, auths, template, replacing)
+    with known_object.loaded(esys) as handle:
+        return _open(esys, properties, challenge, key, _Bound(handle, known_object.NAME), auths)
+
+
+class _Bound(NamedTuple):
+    """What a challenge is bound to besides the endorsement key."""
+
+    handle: Any
+    name: bytes
+
+
+@contextlib.contextmanager
+def _bound_to(esys: Any, properties: Properties, storage_root_key: bytes | None, check_mode: bool) -> Iterator[Any]:
+    """A :class:`_Bound`; None where the storage root key is only planned."""
+    if storage_root_key is None:
+        with known_object.loaded(esys) as handle:
+            yield _Bound(handle, known_object.NAME)
+        return
+    handle = _storage_root_key(esys, properties, storage_root_key, check_mode)
+    yield None if handle is None else _Bound(handle, templates.name_of(storage_root_key))
+
+
+def _open(
+    esys: Any, properties: Properties, challenge: Challenge, key: EndorsementKey, bound: _Bound, auths: Sequence[bytes]
+) -> Opened:
+    secret = _with_any(auths, lambda auth: _activate(esys, properties, challenge, key.esys_handle, bound.handle, auth))
+    answer = challenge.answer(secret, endorsement_key_name=key.name, bound_to_name=bound.name)
+    try:
+        return Opened(answer, challenge.unsealed(secret) if challenge.sealed else b"", key)
+    except ValueError as error:
+        raise TpmError(f"{error}. Nothing was changed.") from error
+
+
+def _with_any(auths: Sequence[bytes], function: Any) -> Any:
+    """What *function* returns for the first of *auths* that the TPM takes; trying them costs nothing."""
+    for auth in auths:
+        try:
+            return function(auth)
+        except TpmError as error:
+            if auth is auths[-1] or error.code not in (RC_AUTH_FAIL, RC_BAD_AUTH):
+                raise
+    raise ValueError("there is always one to try, if only the empty one")
 
 
 def _activate(
@@ -69,6 +145,7 @@ def _activate(
                 f"The TPM could not open the challenge (code 0x{error.rc:x}): it was changed on the way, or made for "
                 "another TPM.",
                 error.rc,
+                "Or the TPM in this device does not hold the endorsement key that it reports. Nothing was changed.",
             ) from error
         raise
     finally:
@@ -104,20 +181,33 @@ def _storage_root_key(esys: Any, properties: Properties, expected: bytes, check_
     return handle
 
 
-def _endorsement_key(esys: Any, properties: Properties, expected: bytes, auth: bytes) -> EndorsementKey:
+def _endorsement_key(
+    esys: Any,
+    properties: Properties,
+    expected: bytes,
+    auths: Sequence[bytes],
+    template: str = "auto",
+    replacing: bool = False,
+) -> EndorsementKey:
     """The endorsement key, which has to be *expected*; where none is persistent, whichever template makes that one."""
-    key = read_endorsement_key(
-        esys,
-        properties=properties,
-        endorsement_auth=auth,
-        identify=False,
-        certificate=False,
-        expected=hashlib.sha256(expected).hexdigest(),
-    )
+
+    def read(auth: bytes) -> EndorsementKey:
+        return read_endorsement_key(
+            esys,
+            properties=properties,
+            template=template,
+            endorsement_auth=auth,
+            identify=False,
+            replace_persistent=replacing,
+            certificate=False,
+            expected=hashlib.sha256(expected).hexdigest(),
+        )
+
+    key: EndorsementKey = _with_any(auths, read)
     if key.public == expected:
         return key
     raise TpmError(
         f"The endorsement key of this TPM has the name {key.name.hex()}, to be proven was "
         f"{templates.name_of(expected).hex()}.",
-        hint="Another TPM answers, or the key that was reported is another TPM's.",
+        hint="Another TPM answers, or the TPM in this device does not hold the endorsement key that it reports.",
     )

@@ -39,7 +39,7 @@ class CertificatePolicy:
         """*verifier* is needed unless *policy* is ``ignored``; ValueError where it is missing."""
         if policy != "ignored" and verifier is None:
             raise ValueError(f"the policy {policy} needs a verifier")
-        self._required = policy == "required"
+        self.required = policy == "required"
         self._verifier = verifier if policy != "ignored" else None
 
     @property
@@ -79,7 +79,7 @@ class CertificatePolicy:
         return Judged(reasons, remarks, _certified(verdict), software)
 
     def _without(self, entry: Mapping[str, Any] | None) -> list[str]:
-        if self._required:
+        if self.required:
             return [f"it has no endorsement key certificate, and this line requires one; {_ADVICE}"]
         if entry is None:
             return [f"it has no endorsement key certificate, and no list of its TPM's maker has its key; {_ADVICE}"]

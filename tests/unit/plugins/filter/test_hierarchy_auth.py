@@ -94,7 +94,7 @@ def test_a_poor_master_key_is_refused_and_not_shown(master_key, says):
         ({"version": True}, "the key version is True"),
         ({"ek_name": ""}, "ek_name is not the name"),
         ({"ek_name": "00ab"}, "ek_name is not the name"),
-        ({"ek_name": None}, "ek_name is not the name"),
+        ({"ek_name": None}, "give either endorsement_key or ek_name"),
     ],
 )
 def test_what_an_authorization_cannot_be_for_is_refused(wrong, says):

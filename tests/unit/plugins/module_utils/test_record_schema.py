@@ -54,6 +54,7 @@ def record(make_ek):
         "endorsement_key": key,
         "endorsement_key_sha256": digest,
         "endorsement_key_name": f"000b{digest}",
+        "endorsement_key_proven": "2026-11-24T12:00:00Z",
         "endorsement_key_template": "tcg",
         "endorsement_key_certificate": "MIIC",
         "certified_tpm": {

@@ -218,8 +218,15 @@ def test_a_remark_is_warned_of_once_for_the_batch(judge, record, tpm_maker, rsa_
 
 def test_what_was_only_done_to_a_device_asks_for_no_certificate(judge, record, tpm_maker, rsa_keys):
     judge(record(0, tpm_maker.certify(rsa_keys[0])))
-    verdict = of(judge({"host": "unit-1", "outcome": {"ownership": "done"}}))
+    verdict = of(judge({"host": "unit-1", "outcome": {"ownership": "done"}}, ek_certificate_policy="preferred"))
     assert verdict["accepted"] and verdict["record"]["certified_tpm"]["maker"] == "Infineon"
+
+
+def test_a_device_that_says_no_key_has_no_trusted_one(judge, record, tpm_maker, rsa_keys):
+    judge(record(0, tpm_maker.certify(rsa_keys[0])))
+    assert of(judge({"host": "unit-1"}, ek_certificate_policy="required"))["reasons"] == [
+        "it says no endorsement key, and one that is trusted is required"
+    ]
 
 
 def test_a_device_that_sends_nonsense_stops_nobody_else(judge, record, tpm_maker, rsa_keys):

@@ -68,7 +68,9 @@ def place(make_ek):
 def installed(take, said):
     """A device that was installed and enrolled in the old DPS."""
     take("software_install", said(enrolling=OLD))
-    return take("software_install", said(outcome={"enrollment": "done"}, dps_id_scope=OLD))["slot1"]["record"]
+    proven = said()["endorsement_key_sha256"]
+    done = said(outcome={"enrollment": "done"}, dps_id_scope=OLD, proven=proven)
+    return take("software_install", done)["slot1"]["record"]
 
 
 def test_a_place_is_noted_before_and_forgotten_when_it_was_seen_gone(take, said, place, installed):

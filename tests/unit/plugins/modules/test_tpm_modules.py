@@ -78,7 +78,7 @@ def test_a_device_through_its_life(ansible, software_tpm):
     assert (read["changed"], key["certificate_matches"], read["tpm"]) == (False, True, info["tpm"])
     assert len(read["certificates"]) == 2
 
-    claim = {"tcti": tcti, "endorsement_key_sha256": key["sha256"], **AUTHS}
+    claim = {"tcti": tcti, "endorsement_key": key["public"], **AUTHS}
     planned = ansible("tpm_ownership", check=True, **claim)
     claimed = ansible("tpm_ownership", **claim, verbosity=4)
     assert OWNER not in ansible.output
@@ -86,13 +86,14 @@ def test_a_device_through_its_life(ansible, software_tpm):
     assert {**planned, "diff": None} == {**claimed, "diff": None}
     assert claimed["changed"] is True
     assert claimed["endorsement_key"] == {**key, "source": "persistent", "persisted": True, "handle": "0x81010001"}
+    assert claimed["proven"] is True
     assert ansible("tpm_ownership", **claim)["changed"] is False
 
     info = ansible("tpm_info", tcti=tcti)
     assert info["persistent_handles"] == ["0x81000001", "0x81010001"]
     assert info["dictionary_attack"] == {"max_tries": 32, "recovery_time": 600, "lockout_recovery": 86400}
 
-    released = ansible("tpm_ownership", tcti=tcti, state="released", remove_persistent_keys=True, **AUTHS)
+    released = ansible("tpm_ownership", state="released", remove_persistent_keys=True, **claim)
     assert released["storage_root_key"] is None
     # A release leaves the dictionary attack parameters as they are unless it is told others.
     assert released["dictionary_attack"] == info["dictionary_attack"]
@@ -107,8 +108,10 @@ def test_a_fault_is_a_sentence_and_not_a_traceback(ansible):
 
 
 def test_a_refusal_has_its_code(ansible, software_tpm):
-    ansible("tpm_ownership", tcti=software_tpm.tcti, **AUTHS)
-    result = ansible("tpm_ownership", tcti=software_tpm.tcti, owner_auth="guess", lockout_auth="guess")
+    where = {"tcti": software_tpm.tcti}
+    where["endorsement_key"] = ansible("tpm_endorsement_key_info", **where)["endorsement_key"]["public"]
+    ansible("tpm_ownership", **where, **AUTHS)
+    result = ansible("tpm_ownership", **where, owner_auth="guess", lockout_auth="guess")
     assert result["failed"]
     assert result["msg"].startswith("This TPM has an owner: the authorization of owner, lockout is set")
     assert result["tpm_rc"] == "0xa2"

@@ -117,9 +117,11 @@ def key(make_ek):
 
     def fields(number: int = 0) -> dict:
         public = make_ek(number)
+        decoded = base64.b64decode(public)
         return {
             "endorsement_key": public,
-            "endorsement_key_sha256": hashlib.sha256(base64.b64decode(public)).hexdigest(),
+            "endorsement_key_sha256": hashlib.sha256(decoded).hexdigest(),
+            "endorsement_key_name": "000b" + hashlib.sha256(decoded[2:]).hexdigest(),
             "registration_id": f"unit-{number}",
         }
 

@@ -132,10 +132,11 @@ def test_a_failure_half_way_takes_all_back(ledger):
 
 
 def test_two_stations_never_accept_one_key_for_two_devices(ledger, key):
-    """Both begin at once, in a ledger that neither has made yet."""
+    """Both begin at once, in a ledger that neither has made yet, and both units have proven it: one is a clone."""
     stations = []
     for number in (1, 2):
-        record = json.dumps({"host": f"rack{number}", "serial_number": f"TF-{number}", **key()})
+        proven = {"proven": key()["endorsement_key_sha256"]}
+        record = json.dumps({"host": f"rack{number}", "serial_number": f"TF-{number}", **key(), **proven})
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         stations.append(subprocess.Popen([sys.executable, "-c", STATION, ledger, record], **pipes))
     assert [station.stdout.readline() for station in stations] == ["ready\n"] * 2

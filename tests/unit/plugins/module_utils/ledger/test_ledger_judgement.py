@@ -118,7 +118,6 @@ def test_a_key_on_a_list_brings_its_maker_and_shipment(take, unit, listed):
 @pytest.mark.parametrize(
     ("shared", "words"),
     [
-        ("endorsement_key_sha256", "endorsement key"),
         ("registration_id", "registration ID"),
         ("serial_number", "serial number"),
         ("device_id", "device ID"),
@@ -147,8 +146,8 @@ def test_registration_ids_clash_in_any_case_of_letters(take, unit):
     assert "registration ID is already that of TF-3" in reasons(take(unit(4, registration_id="pump-y")), "slot4")[0]
 
 
-def test_a_third_twin_is_named_too(take, unit):
-    others = [unit(number, endorsement_key_sha256=unit(1)["endorsement_key_sha256"]) for number in (2, 3)]
+def test_a_third_twin_is_named_too(take, unit, key):
+    others = [{**unit(number), **key(1)} for number in (2, 3)]
     verdicts = take(unit(1), *others)
     assert "TF-2 (pump-2, slot2), TF-3 (pump-3, slot3)" in reasons(verdicts)[0]
     assert all(one.reasons for one in verdicts.values())
@@ -174,12 +173,15 @@ def test_a_stopped_device_is_told_in_the_history_and_changes_nothing(take, unit,
 
 
 def test_a_key_that_is_another_devices_is_stopped(take, unit, key, known):
-    take(unit(1))
+    take(unit(1, proven=key(1)["endorsement_key_sha256"]))
     verdicts = take({**unit(2), **key(1)})
     # The registration ID that follows from the key is no second reason.
     assert reasons(verdicts, "slot2") == [
         "its endorsement key is already that of TF-1 (pump-1, slot1); pull both, one is not what it seems"
     ]
+    assert known() == ["TF-1"]
+    # Nor does the other one's proof help: its TPM is then a clone.
+    assert reasons(take({**unit(2), **key(1), "proven": key(1)["endorsement_key_sha256"]}), "slot2")
     assert known() == ["TF-1"]
 
 
@@ -234,7 +236,13 @@ def test_a_tpm_that_was_replaced_on_purpose_goes_on_and_the_old_key_is_remembere
 
 def test_a_step_that_read_no_key_is_not_held_against_one(take, unit):
     take(unit(1))
-    assert reasons(take({"host": "slot1", "serial_number": "TF-1"}, policy="required")) == []
+    assert reasons(take({"host": "slot1", "serial_number": "TF-1"}, policy="preferred")) == []
+
+
+def test_where_a_listed_key_is_required_saying_none_helps_nobody(take, unit):
+    take(unit(1))
+    found = reasons(take({"host": "slot1", "serial_number": "TF-1"}, policy="required"))
+    assert found == ["it says no endorsement key, and one that is trusted is required"]
 
 
 # Lists.

@@ -72,7 +72,7 @@ def answer_of(tpm, keys, *, challenge=None, **options):
 def assert_proven(said, challenge, keys):
     """The answer is that of who read SECRET."""
     names = [templates.name_of(key) for key in keys]
-    expected = challenge.answer(SECRET, endorsement_key_name=names[0], storage_root_key_name=names[1])
+    expected = challenge.answer(SECRET, endorsement_key_name=names[0], bound_to_name=names[1])
     assert said["answer"] == expected.hex()
 
 

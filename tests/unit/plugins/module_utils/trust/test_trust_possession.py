@@ -29,7 +29,10 @@ def keys(make_ek):
 def test_only_the_answer_of_the_tpm_with_both_keys_is_taken(primaries, activated):
     _esys, (_handle, endorsement_key), (_other, storage_root_key) = primaries
     keys = {"endorsement_key": endorsement_key, "storage_root_key": storage_root_key}
-    names = {f"{name}_name": templates.name_of(public) for name, public in keys.items()}
+    names = {
+        "endorsement_key_name": templates.name_of(endorsement_key),
+        "bound_to_name": templates.name_of(storage_root_key),
+    }
     proof, earlier = Proof(**keys), Proof(**keys)
     secret = activated(*proof.challenge[:2])
     proof.check_answer(proof.challenge.answer(secret, **names).hex())

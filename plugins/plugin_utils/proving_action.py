@@ -1,0 +1,58 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Tasks in which a device's TPM opens what was sealed to its endorsement key here, and so proves that it holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.possession import PossessionError, Proof
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction, without_secrets
+
+WHAT_TO_DO = "Take it off the line; if it is enrolled already, disable its enrollment."
+
+
+class ProvingAction(DeviceAction):
+    """What a device says is taken for what it is worth: nothing of it but a right answer makes the task succeed."""
+
+    # What is there only where check mode keeps it from being made cannot be asked for a proof yet.
+    may_be_planned = False
+
+    def secret(self) -> str | None:
+        """The challenge is one, whatever the options."""
+        return "The challenge"
+
+    def refuse_challenge(self, arguments: Mapping[str, Any]) -> None:
+        """A challenge that was brought along would have been read by somebody."""
+        if "challenge" in arguments:
+            raise AnsibleActionFail("challenge is made for each task anew and cannot be given.")
+
+    def prove(
+        self, proof: Proof, arguments: dict[str, Any], auths: Mapping[str, str], task_vars: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What the module returns with *arguments* and the challenge of *proof*, its answer checked.
+
+        *auths* are options with the authorizations of the endorsement hierarchy, without which a TPM that has one opens
+        nothing. They are sent only where the device says so. :class:`PossessionError` for an answer that is not right.
+        A failure is returned as it is.
+        """
+        arguments = {**arguments, "challenge": proof.challenge.as_option()}
+        said = self.run_module(self.MODULE, arguments, task_vars)
+        if auths and said.get("failed") and said.get("needs") == "endorsement_auth":
+            said = self.run_module(self.MODULE, {**arguments, **auths}, task_vars)
+        said = without_secrets(said, list(auths.values()))
+        if said.get("failed"):
+            return said
+        answer = said.pop("answer", None)
+        if answer is None and self.may_be_planned and self._task.check_mode:
+            return {**said, "proven": False}
+        proof.check_answer(answer)
+        return {**said, "proven": True}
+
+    def refusal(self, error: PossessionError) -> dict[str, Any]:
+        """The task's result where the device proved nothing."""
+        return self.failure(f"{error} {WHAT_TO_DO}")
