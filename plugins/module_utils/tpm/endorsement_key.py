@@ -280,12 +280,12 @@ class _Reading:
                 hint="Ask for template 'tcg', on the line tpmfleet_endorsement_key_template.",
             )
         if len(candidates) > 1:
-            for candidate in candidates:
-                public = self._maker.public_of(candidate[1])
+            for name, template in candidates:
+                handle, public = self._maker.make(template)
                 certified = self._certificate is not None and certifies(self._certificate, public)
                 if _sha256(public) == self._expected if self._expected else certified:
-                    candidates = [candidate]
-                    break
+                    return name, handle, public
+                self._esys.flush_context(handle)
         name, template = candidates[0]
         return (name, *self._maker.make(template))
 
