@@ -76,7 +76,7 @@ class Targets:
         registration = self.client.registration.Registration(self.configuration, state=self.state, clock=clock)
         registration._chip = Chip(self.client)
         with self._network(answers), self._told():
-            assignment = registration.register(patience=0.2)
+            assignment = registration.register(patience=0.02)
             # Nothing was kept that would not be taken again.
             assert self.state.assignment() == assignment
             assert registration.held() == assignment
