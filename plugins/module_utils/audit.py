@@ -84,10 +84,10 @@ class Audit:
             return Finding(check, PULL, f"the unit cannot be reached: {_reason(key)}")
         if not verdict.get("known"):
             return Finding(check, PULL, "the ledger does not know the unit")
-        if not verdict.get("accepted"):
-            return Finding(check, PULL, "; ".join(verdict.get("reasons") or ()))
         if not key.get("endorsement_key"):
             return Finding(check, PULL, _reason(key))
+        if not verdict.get("accepted"):
+            return Finding(check, PULL, "; ".join(verdict.get("reasons") or ()))
         remarks = verdict.get("remarks") or ()
         if remarks:
             return Finding(check, NOTE, "; ".join(remarks))
