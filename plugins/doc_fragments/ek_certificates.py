@@ -12,7 +12,7 @@ class ModuleDocFragment:
 options:
   ek_certificate_roots:
     description:
-      - Files (DER, PEM or PKCS #7, with one or more certificates) and directories of them (C(.pem), C(.crt), C(.cer),
+      - Files (DER, PEM or PKCS7, with one or more certificates) and directories of them (C(.pem), C(.crt), C(.cer),
         C(.der), C(.p7b), C(.p7c)), where the task runs. A certificate that names itself as its issuer is a trusted
         root, others are intermediates.
       - Roots in a directory that is named after a TPM maker, by its TCG vendor ID (C(IFX)) or by its name in short or
