@@ -120,8 +120,8 @@ def test_every_variable_in_a_message_exists():
     known = read_by_the_line()
     for path in [*COLLECTION.glob("plugins/**/*.py"), *role_files("tasks"), *role_files("vars")]:
         for name in re.findall(r"\btpmfleet_[a-z0-9]\w*[a-z0-9]\b(?!\.|\*|/|')", path.read_text()):
-            # The client's program and package have names of the same kind.
-            if not name.startswith(("tpmfleet_dps_client", "tpmfleet_azure")):
+            # The program and package of the client, and variables that users name (enrollment_settings).
+            if not name.startswith(("tpmfleet_dps_client", "tpmfleet_azure", "tpmfleet_enrollment_")):
                 assert name in known, f"{path.relative_to(COLLECTION)} names {name}, which nothing reads"
 
 
