@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Callable
 
 from .outside.visible import visible
 from .places import places_left
@@ -24,6 +24,7 @@ CHECKS = ("endorsement_key", "ownership", "dps_client", "enrollment", "other_enr
 _HARMLESS_CHANGES = {"program"}
 # The hierarchies that an ownership profile sets; None for a unit that was never claimed.
 _HIERARCHIES = {"fleet": ("owner", "lockout"), "sdk": ("lockout",), None: ()}
+_MOST_SHOWN = 1000
 _HARMLESS_FIELDS = {"initial_twin", "optional_device_information"}
 
 
@@ -37,7 +38,7 @@ class Finding:
 
     def as_result(self) -> dict[str, str]:
         """As it stands in the report."""
-        return {"check": self.check, "state": self.state, "words": self.words}
+        return {"check": self.check, "state": self.state, "words": visible(self.words, most=_MOST_SHOWN)}
 
 
 class Audit:
@@ -63,11 +64,11 @@ class Audit:
         verdict = self._verdicts.get(host) or {}
         record = verdict.get("record") or {}
         findings = [
-            self._endorsement_key(verdict, key),
-            self._ownership(record, ownership),
-            self._client(client),
-            self._enrollment(verdict, record),
-            *self._elsewhere(record),
+            *_readable("endorsement_key", lambda: [self._endorsement_key(verdict, key)]),
+            *_readable("ownership", lambda: [self._ownership(record, ownership)]),
+            *_readable("dps_client", lambda: [self._client(client)]),
+            *_readable("enrollment", lambda: [self._enrollment(verdict, record)]),
+            *_readable("other_enrollments", lambda: self._elsewhere(record)),
         ]
         states = {finding.state for finding in findings}
         return {
@@ -151,6 +152,14 @@ class Audit:
         left = places_left(record, self._id_scope)
         names = ", ".join(f"{place['registration_id']} in {place['dps_id_scope']}" for place in left)
         return [Finding("other_enrollments", NOTE, f"may be enrolled as {names} too")] if left else []
+
+
+def _readable(check: str, find: Callable[[], list[Finding]]) -> list[Finding]:
+    """What *find* finds. What a unit or the ledger told in a form that it never has is a reason to pull that unit."""
+    try:
+        return find()
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return [Finding(check, PULL, "what was told of it is not as it is ever told")]
 
 
 def counts(units: Iterable[Mapping[str, Any]]) -> dict[str, int]:

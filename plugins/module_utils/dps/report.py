@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..outside.visible import visible
 from .apply import DONE, PRUNED, Outcome, Step
 from .enrollment import key_digest
 from .manifest import Index, Problem
+
+_MOST_SHOWN = 2000
 
 
 class Report:
@@ -88,6 +91,9 @@ class Report:
 
     def _note(self, place: int, registration_id: str | None, action: str, changed: list[str], why: str | None) -> None:
         self.counts[action] += 1
+        # An ID that is one stays as it is.
+        registration_id = None if registration_id is None else visible(registration_id, most=_MOST_SHOWN)
+        why = None if why is None else visible(why, most=_MOST_SHOWN)
         if action == "failed":
             failed = {"registration_id": registration_id, "place": place, "reason": why}
             self._failed.append((place, failed))

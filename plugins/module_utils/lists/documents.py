@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, Callable
 
 from ..outside.files import FileError, lines_of, told_size
-from ..outside.strict_json import JsonError, parse
+from ..outside.strict_json import MOST_DEPTH, JsonError, parse
 from .reader import CUT_SHORT, MOST_EMPTY, MOST_RECORD, Read, Reasons
 from .text_file import TextFile
 
@@ -241,6 +241,8 @@ class _Window:
                     return None
             else:
                 depth += 1 if mark in b"[{" else -1
+                if depth > MOST_DEPTH:
+                    raise _NoElement(f"is nested deeper than {MOST_DEPTH} levels; it and what follows was not read")
             if depth == 0:
                 return part.end()
         return None

@@ -192,3 +192,44 @@ def test_a_unit_without_a_serial_number_has_its_host_name(audited, unit):
     del unit.record["serial_number"]
     unit.verdict["known"] = False
     assert audited()["lines"][1].startswith("PULL slot2: endorsement_key")
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ("key", {"unreachable": True, "msg": "\x1b[2J\u202enothing is wrong\u200b"}),
+        ("key", {"endorsement_key": None, "msg": "a\x9bb\u2066"}),
+        ("client", {"failed": True, "msg": "\x1b]0;good\x07"}),
+        ("client", {"changed": True, "changes": ["\u202ex"], "changed_settings": ["\x00"]}),
+        ("ownership", {"msg": "\x08\x08good"}),
+        ("verdict", {"known": True, "accepted": False, "reasons": ["\u202e\x1b"]}),
+        ("enrollment", {"registration_id": "reg-2", "action": "failed", "reason": "\u200f\x1b[1m"}),
+    ],
+)
+def test_what_a_unit_says_is_shown_and_not_obeyed(audited, unit, part, told):
+    setattr(unit, part, told)
+    unit.record["serial_number"] = "SN\u202e-2"
+    report = audited()
+    shown = [*report["lines"], *report["bad"].values()]
+    shown += [finding["words"] for one in report["units"] for finding in one["findings"]]
+    assert all(text.isprintable() for text in shown), shown
+    assert report["counts"]["pull"] == 1 and "slot1" not in report["bad"]
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ("ownership", {"hierarchies": {}, "authorizations_before": 5}),
+        ("ownership", {"hierarchies": {}}),
+        ("ownership", {"hierarchies": {}, "authorizations_before": {"owner": {}, "lockout": []}}),
+        ("client", {"changed": True, "changes": [{}, 1]}),
+        ("client", {"changed": True, "changes": 7}),
+        ("client", {"changed": True, "changes": ["x"], "changed_settings": [[]]}),
+        ("enrollment", {"registration_id": "reg-2", "action": "updated", "changed_fields": [{}]}),
+    ],
+)
+def test_what_no_unit_ever_says_is_a_reason_to_pull_that_unit_alone(audited, unit, part, told):
+    setattr(unit, part, told)
+    report = audited()
+    assert list(report["bad"]) == ["slot2"]
+    assert "what was told of it is not as it is ever told" in report["bad"]["slot2"]

@@ -354,7 +354,7 @@ def test_a_plan_that_is_none_or_of_another_service_is_refused(enroll, team, tmp_
     ):
         plan.write_text(text)
         assert told in enroll(team(1), approved_plan=str(plan))["msg"]
-    assert "cannot be read" in enroll(team(1), approved_plan=str(tmp_path / "none"))["msg"]
+    assert "is not there" in enroll(team(1), approved_plan=str(tmp_path / "none"))["msg"]
     assert "cannot be written" in enroll(team(1), check=True, plan_file=str(tmp_path / "no" / "plan"))["msg"]
 
 

@@ -22,10 +22,11 @@ DEEP = 100_000
 @pytest.fixture
 def within_limits():
     """What runs inside takes little time and memory."""
-    begun = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    processor, clock, memory = time.process_time(), time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
-    assert time.monotonic() - begun[0] < SECONDS
-    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begun[1]) / 1024 < MEGABYTES
+    # A busy machine takes longer; what hangs takes for ever.
+    assert time.process_time() - processor < SECONDS and time.monotonic() - clock < 12 * SECONDS
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) / 1024 < MEGABYTES
 
 
 def fifo(path):
@@ -79,7 +80,7 @@ HOSTILE = {
     "20 GB after a good line": (one_line('{"registration_id": "a"}\n{'), "line 2: is longer than 1 MB"),
     "deep arrays": (content('{"a": ' + "[" * DEEP), "line 1: is nested deeper than 32 levels, at character"),
     "deep objects": (content('{"a":' * DEEP), "line 1: is nested deeper than 32 levels, at character"),
-    "deep records": (content('[{"a":' * DEEP), "record 1: ends in the middle of a record"),
+    "deep records": (content('[{"a":' * DEEP), "record 1: is nested deeper than 32 levels"),
     "a deep twin": (
         content('{"registration_id": "a", "initial_twin": ' + '{"tags": ' * 50 + "1" + "}" * 51 + "\n"),
         "line 1: is nested deeper than 32 levels",
