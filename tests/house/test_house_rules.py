@@ -157,3 +157,20 @@ def test_collection_builds_and_installs(repository, tmp_path):
     listed = json.loads(run(*ask, ANSIBLE_COLLECTIONS_PATH=str(tmp_path / "installed")))
     modules = {f"tpmfleet.azure_dps.{path.stem}" for path in (COLLECTION / "plugins" / "modules").glob("*.py")}
     assert set(listed) == modules
+
+
+def test_role_readmes_are_up_to_date():
+    """They are made of what the role says of itself; scripts/role_readmes.py writes them."""
+    run("python", "scripts/role_readmes.py", "--check")
+
+
+def test_galaxy_takes_it(repository, tmp_path):
+    """The importer of Ansible Galaxy takes what is built, and has nothing to say of it."""
+    run("ansible-galaxy", "collection", "build", "--output-path", str(tmp_path), cwd=repository)
+    (archive,) = tmp_path.glob("tpmfleet-azure_dps-*.tar.gz")
+    (tmp_path / "importer.cfg").write_text("[galaxy-importer]\nCHECK_REQUIRED_TAGS = True\nCHECK_CHANGELOG = True\n")
+    # Its own place to unpack and lint is below the temporary directory.
+    settings = {"GALAXY_IMPORTER_CONFIG": str(tmp_path / "importer.cfg"), "TMPDIR": str(tmp_path)}
+    printed = run("python", "-m", "galaxy_importer.main", str(archive), cwd=tmp_path, **settings)
+    assert "Importer processing completed successfully" in printed
+    assert "WARNING" not in printed and "ERROR" not in printed, printed
