@@ -31,6 +31,8 @@ _FAILURE = {
     # An option without which it cannot be done, see the action of tpm_endorsement_key_info.
     "needs": one_of("endorsement_auth"),
     "rc": number(1 << 31, least=-(1 << 31)),
+    "stdout": lines(MOST_OUTPUT_LINES),
+    "stderr": lines(MOST_OUTPUT_LINES),
     "module_stdout": lines(MOST_OUTPUT_LINES),
     "module_stderr": lines(MOST_OUTPUT_LINES),
 }

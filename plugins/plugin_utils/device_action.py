@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ansible import constants as C
@@ -22,11 +22,11 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleE
 from ansible.plugins.action import ActionBase
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import SETUP, failure
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.files import told_size
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible, visible_lines
 
 from .answer import MOST_BYTES, NoAnswerError, last_words, read_answer, shown_output
 from .bounded_call import MOST_MEMORY, TooLateError, TooMuchError, bounded
-from .returned import DIFFERENCES, RETURNED
+from .returned import BUILTIN, DIFFERENCES, RETURNED
 from .shape import Fields, Shape, ShapeError
 from .start_checks import facts_stay_facts
 
@@ -35,6 +35,7 @@ from .start_checks import facts_stay_facts
 TPM_TIMEOUT = 300
 MARGIN = 60
 PULL_IT = "Take it off the line: what runs on it is not what this collection runs, or was tampered with."
+_PATH = re.compile(r"/[\w./+@:, -]{1,500}")
 _INTERPRETER = re.compile(r"/[A-Za-z0-9_./+-]{1,250}")
 
 
@@ -77,39 +78,57 @@ class DeviceAction(ActionBase):
         arguments: dict[str, Any],
         task_vars: dict[str, Any],
         *,
-        shape: Fields | None = None,
         seconds: float | None = None,
+        looks: bool = False,
     ) -> dict[str, Any]:
         """What the *module* returned on the device, as far as it is of its *shape*, or a failed result.
 
-        A module of this collection is named without it, and has its shape in :mod:`.returned`. The result has besides
+        A module of this collection is named without it. The shapes are in :mod:`.returned`. The result has besides
         ``changed``, and where there are any ``warnings``, ``deprecations`` and, if the task shows them, a ``diff``. A
         failed one has ``failed``, ``msg`` and what tells of the cause. The device is given up after *seconds*, by
-        default :meth:`patience`. AnsibleConnectionFailure where it cannot be reached.
+        default :meth:`patience`. What only *looks* does so in check mode too. AnsibleConnectionFailure where it
+        cannot be reached.
         """
-        self._host = self._named(task_vars)
         own = "." not in module
-        self._shape = RETURNED[module] if shape is None else shape
+        self._shape = RETURNED[module] if own else BUILTIN[module]
         self._difference = DIFFERENCES.get(module) if self._task.diff else None
-        self._seconds = self.patience(arguments, task_vars) if seconds is None else seconds
-        self._end = time.monotonic() + self._seconds
+        check_mode = self._task.check_mode
+        if looks:
+            self._task.check_mode = False
         try:
-            said = self._execute_module(
-                module_name=f"tpmfleet.azure_dps.{module}" if own else module,
-                module_args=arguments,
-                task_vars=task_vars,
-            )
+            with self._waiting(task_vars, self.patience(arguments, task_vars) if seconds is None else seconds):
+                said = self._execute_module(
+                    module_name=f"tpmfleet.azure_dps.{module}" if own else module,
+                    module_args=arguments,
+                    task_vars=task_vars,
+                )
         except _GivenUpError as error:
             return {"failed": True, "changed": False, "msg": error.message}
-        except AnsibleConnectionFailure as error:
-            # It quotes the device.
-            unreachable = visible(error.message, most=1000)
-        else:
-            given = [one for name in self.SECRET_OPTIONS if isinstance(one := arguments.get(name), str) and one]
-            return without_secrets(self._with_interpreter(said), given)
         finally:
-            self._end = None
-        raise AnsibleConnectionFailure(unreachable)
+            self._task.check_mode = check_mode
+        # The one fact is of the controller's making, and is looked at when all is done.
+        said.pop("ansible_facts", None)
+        given = [one for name in self.SECRET_OPTIONS if isinstance(one := arguments.get(name), str) and one]
+        return without_secrets(said, given)
+
+    def run_command(
+        self, argv: list[str], task_vars: dict[str, Any], *, seconds: float | None = None, looks: bool = False
+    ) -> dict[str, Any]:
+        """The result of a command on the device: ``stdout`` and ``rc``; failed, with a message, where that is not 0."""
+        said = self.run_module("ansible.builtin.command", {"argv": argv}, task_vars, seconds=seconds, looks=looks)
+        if said.get("failed") and "rc" in said:
+            cause = (said.get("stderr") or said.get("stdout") or "| nothing").splitlines()[-1].removeprefix("| ")
+            said["msg"] = f"{self._host}: a command ended with exit code {said['rc']}, and its last words were: {cause}"
+        return said
+
+    def carry(self, path: str, name: str, task_vars: dict[str, Any], *, seconds: float) -> str:
+        """The path on the device of a copy of the controller's file *path*, which is gone with the task."""
+        with self._waiting(task_vars, seconds):
+            directory = self._connection._shell.tmpdir or self._make_tmp_path()
+            carried = self._connection._shell.join_path(directory, name)
+            self._transfer_file(path, carried)
+            self._fixup_perms2((directory, carried))
+        return carried
 
     def patience(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> float:
         """Seconds within which the device has to answer: the longest that its TPM may take, and :data:`MARGIN`."""
@@ -132,6 +151,7 @@ class DeviceAction(ActionBase):
         if secret is not None:
             self._keep_off_disks(secret)
         result.update(self.work(task_vars or {}))
+        result = self._with_interpreter(result)
         if result.get("failed"):
             # For the closing summary, which tells by it what a device said from what was wrong before it was asked.
             result["answered"] = True
@@ -144,6 +164,13 @@ class DeviceAction(ActionBase):
         if max(len(said["stdout"]), len(said["stderr"])) > MOST_BYTES:
             raise self._given_up(f"sent more than {told_size(MOST_BYTES)}, which are the most")
         return said
+
+    def _make_tmp_path(self, *args, **kwargs):
+        """A directory on the device, whose path the device says: it becomes a part of commands of this machine."""
+        path = super()._make_tmp_path(*args, **kwargs)
+        if not _PATH.fullmatch(path):
+            raise self._given_up(f"said that its directory for temporary files is '{visible(path, most=100)}'")
+        return path
 
     def _transfer_file(self, local_path, remote_path):
         """Where Ansible does not pipeline."""
@@ -174,6 +201,22 @@ class DeviceAction(ActionBase):
     def _named(self, task_vars: dict[str, Any]) -> str:
         """What the device is called that the task runs on."""
         return visible(self._task.delegate_to or task_vars.get("inventory_hostname", "the device"), most=100)
+
+    @contextlib.contextmanager
+    def _waiting(self, task_vars: dict[str, Any], seconds: float) -> Iterator[None]:
+        """All that is asked of the device in here takes *seconds* together at most."""
+        self._host, self._seconds, self._end = self._named(task_vars), seconds, time.monotonic() + seconds
+        try:
+            yield
+        except AnsibleConnectionFailure as error:
+            # It quotes the device, whose lines must not pass for Ansible's; the last is the one that tells.
+            first, *more = visible_lines(error.message, most=300)
+            unreachable = "\n".join([first, *("| " + line for line in more[-10:])])
+        else:
+            return
+        finally:
+            self._end = None
+        raise AnsibleConnectionFailure(unreachable)
 
     def _bounded(self, function: Callable[[], Any]) -> Any:
         """What *function* returns, which waits for the device; within the time that is left, and so much memory."""
@@ -207,16 +250,15 @@ class DeviceAction(ActionBase):
         """The result of a task that failed, told in *words* to follow the device's name."""
         return {"failed": True, "changed": False, "msg": f"{self._host}: {words}"}
 
-    def _with_interpreter(self, said: dict[str, Any]) -> dict[str, Any]:
-        """*said*, with the one fact that the controller made itself, where it is one."""
-        said.pop("ansible_facts", None)
+    def _with_interpreter(self, result: dict[str, Any]) -> dict[str, Any]:
+        """*result*, with the one fact that Ansible made of what a device says: where its Python is."""
         name, found = self._discovered_interpreter_key, self._discovered_interpreter
-        if not name:
-            return said
+        # The facts of a task that runs once are those of all hosts.
+        if not name or self._task.run_once:
+            return result
         if not (isinstance(found, str) and _INTERPRETER.fullmatch(found)):
             return self.failure(f"said that its Python is '{visible(found, most=100)}'. {PULL_IT}")
-        # The facts of a task that runs once are those of all hosts.
-        return said if self._task.run_once else {**said, "ansible_facts": {name: found}}
+        return {**result, "ansible_facts": {name: found}}
 
     def _keep_off_disks(self, secret: str) -> None:
         """Has Ansible pipeline, as else the module and *secret* lie in files on both machines; fails if it cannot."""

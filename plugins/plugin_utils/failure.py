@@ -6,8 +6,8 @@
 
 A device is believed nothing here. Its words are a reason that is shown, and never decide what kind a failure is, nor
 what another unit is told: a kind comes from the task (a variable of it whose name ends with ``_failure_kind``), from a
-module that runs on the station (``failure`` in its result), from Ansible, which could not make a task's arguments, or
-from the last line of this machine's own ssh.
+module that runs on the station or an action that speaks to the device (``failure`` in its result), from Ansible, which
+could not make a task's arguments, or from the last line of this machine's own ssh.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ DEVICE_MODULES = frozenset(
     f"{COLLECTION}{name}"
     for name in (
         "dps_client",
+        "dps_client_aziot",
         "dps_register",
+        "software_tpm",
         "tpm_endorsement_key_info",
         "tpm_info",
         "tpm_ownership",
         "tpm_possession",
+        "tpm_runtime",
     )
 )
 # Of Ansible's own, those whose result no device has a word in.
@@ -171,7 +174,7 @@ def _kind_of_task(task: Any) -> str:
 def _of_connection(result: dict[str, Any], reason: str) -> Failure:
     lines = [line.strip() for line in str(result.get("msg") or "").splitlines() if line.strip()]
     # Lines before the last may be the device's banner.
-    last = _PREAMBLE.sub("", lines[-1]).removeprefix("Failed to connect to the host via ssh: ") if lines else ""
+    last = _PREAMBLE.sub("", lines[-1]).removeprefix("Failed to connect to the host via ssh: ").removeprefix("| ") if lines else ""
     for form, variable, remedy in _ACCESS:
         if form.fullmatch(last):
             return Failure(SETUP, f"{reason} {remedy}", variable)

@@ -21,8 +21,10 @@ from .shape import (
     number,
     one_of,
     or_null,
+    raw,
     real,
     text,
+    words,
 )
 
 _HANDLE = text(10, "0x[0-9a-f]{8}", of="a handle")
@@ -180,8 +182,27 @@ RETURNED: dict[str, Fields] = {
             "selftest": Fields({}, {"assigned": flag, "registration_id": _REGISTRATION_ID, "version": text(32)}),
         },
     ),
+    "dps_client_aziot": Fields({"changes": listed(one_of("configuration", "applied"), 2)}),
+    "software_tpm": Fields(
+        {"programs": flag, "changes": listed(one_of("directory", "tpm", "unit", "enabled", "started"), 5)}
+    ),
     "dps_register": Fields({"assignment": or_null(_ASSIGNMENT)}),
 }
+
+# Of Ansible's own modules, what the actions here look at.
+BUILTIN = {
+    "ansible.builtin.apt": Fields({}),
+    "ansible.builtin.dnf": Fields({}),
+    "ansible.builtin.command": Fields({"stdout": raw(64 << 10), "rc": number(255)}),
+}
+# What roles/tpm_runtime/files/probe.py prints.
+TPM_RUNTIME_LOOK = Fields(
+    {
+        "missing": listed(words(300), 8),
+        "found": words(300),
+        "family": text(64, "[a-z0-9._-]+", of="a family of distributions"),
+    }
+)
 
 # What a difference shows, with --diff.
 DIFFERENCES = {

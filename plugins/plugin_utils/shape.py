@@ -57,6 +57,17 @@ def words(most: int) -> Shape:
     return check
 
 
+def raw(most: int) -> Shape:
+    """Text of at most *most* characters as it is, for a program that reads it next and for nobody else."""
+
+    def check(value: Any, where: str) -> str:
+        if len(_have(value, where, str)) > most:
+            raise ShapeError(f"{where} has {len(value):,} characters, {most:,} are the most")
+        return value
+
+    return check
+
+
 def lines(most: int, *, longest: int = 200) -> Shape:
     """Text for people in several lines, of which the last *most* are kept, each marked as one of a quotation.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.failure import CONTROLLER_ACTIONS, DEVICE_MODULES
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.returned import DIFFERENCES, RETURNED
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.shape import Fields, ShapeError
 
@@ -89,17 +90,18 @@ def test_every_module_of_a_device_is_behind_the_wall():
         imported = {
             node.module or "" for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)
         }
-        if any("module_utils.tpm" in name or "module_utils.client_" in name for name in imported):
+        if any("module_utils.tpm" in name or "module_utils.client" in name for name in imported):
             talking.add(path.stem)
     assert talking
     assert {action.MODULE for action in on_devices().values() if action.MODULE} == talking == set(RETURNED)
     assert set(DIFFERENCES) <= talking
+    assert {f"tpmfleet.azure_dps.{name}" for name in on_devices()} == DEVICE_MODULES
 
 
 def test_every_secret_that_travels_to_a_device_is_kept_off_disks():
     """Every option that is marked no_log is one."""
     secrets = {}
-    for action in on_devices().values():
+    for action in filter(lambda one: one.MODULE, on_devices().values()):
         source = ast.parse((MODULES / f"{action.MODULE}.py").read_text())
         for node in ast.walk(source):
             if isinstance(node, ast.Dict):
@@ -112,3 +114,50 @@ def test_every_secret_that_travels_to_a_device_is_kept_off_disks():
     assert {"dps_client", "tpm_ownership", "tpm_possession", "tpm_endorsement_key_info"} <= set(secrets)
     for action in on_devices().values():
         assert secrets.get(action.MODULE, set()) == set(action.SECRET_OPTIONS), action.MODULE
+
+
+def tasks_of(path):
+    """Every task in the file at *path*, out of its blocks, with the plays' own settings left out."""
+
+    def flat(entries):
+        for entry in entries or ():
+            for part in ("tasks", "pre_tasks", "post_tasks", "handlers", "block", "rescue", "always"):
+                yield from flat(entry.get(part))
+            if "block" not in entry and "hosts" not in entry and "ansible.builtin.import_playbook" not in entry:
+                yield entry
+
+    return list(flat(yaml.safe_load(path.read_text())))
+
+
+def module_of(task):
+    """The name of what a task runs."""
+    (name,) = [key for key in task if "." in key]
+    return name
+
+
+# Whoever runs these runs the controller's own part of them alone.
+ON_THE_CONTROLLER = {"ansible.builtin.meta"} | CONTROLLER_ACTIONS
+# The lab's rack is where the controller is, and its playbooks, like those of lists, are for localhost.
+OF_LOCALHOST = {"enrollments_apply.yml", "lab_down.yml", "lab_up.yml", "maker_access.yml", "maker_access_revoke.yml"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *sorted(path for path in (COLLECTION / "roles").glob("*/tasks/*.yml") if path.parts[-3] != "lab"),
+        *sorted((COLLECTION / "playbooks").glob("*.yml")),
+    ],
+    ids=lambda path: "/".join(path.parts[-3:]),
+)
+def test_every_task_that_runs_on_a_device_is_behind_the_wall(path):
+    if path.name in OF_LOCALHOST:
+        assert all(play["hosts"] == "localhost" for play in yaml.safe_load(path.read_text()))
+        return
+    for task in tasks_of(path):
+        name = module_of(task)
+        if name in DEVICE_MODULES or name in ON_THE_CONTROLLER or name.rpartition(".")[2].startswith("import_"):
+            continue
+        here = task.get("delegate_to") == "localhost" or name == "tpmfleet.azure_dps.step_start"
+        assert here, f"{path.name}: {task.get('name')}"
+    for play in yaml.safe_load(path.read_text()) if path.parent.name == "playbooks" else ():
+        assert play.get("gather_facts", False) is False, path.name

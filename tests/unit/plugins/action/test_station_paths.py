@@ -28,7 +28,10 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_path im
 COLLECTION = Path(__file__).resolve().parents[4]
 ANSIBLE_PLAYBOOK = str(Path(sys.executable).parent / "ansible-playbook")
 MODULES = sorted(path.stem for path in (COLLECTION / "plugins" / "modules").glob("*.py"))
-STATION_MODULES = [name for name in MODULES if f"tpmfleet.azure_dps.{name}" not in DEVICE_MODULES]
+# The head of a step looks at variables only; no option of it names a file, as it has none.
+STATION_MODULES = [
+    name for name in MODULES if f"tpmfleet.azure_dps.{name}" not in DEVICE_MODULES and name != "step_start"
+]
 
 
 def play(directory: Path, playbook: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -160,7 +163,7 @@ def test_every_file_that_ansible_itself_takes_begins_there(path):
     text = path.read_text()
     for found in LOOKUPS.finditer(text):
         what = found["what"]
-        assert "station_path" in what or "role_path" in what or "__tpm_runtime_wheels" in what, what
+        assert "station_path" in what or "role_path" in what, what
     read = yaml.safe_load(text) or []
     if path.parent.name not in ("tasks", "playbooks"):
         return
