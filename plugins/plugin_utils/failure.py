@@ -172,9 +172,10 @@ def _kind_of_task(task: Any) -> str:
 
 
 def _of_connection(result: dict[str, Any], reason: str) -> Failure:
-    lines = [line.strip() for line in str(result.get("msg") or "").splitlines() if line.strip()]
+    # An action of ours marks the lines of a quotation.
+    lines = [line.strip("| ") for line in str(result.get("msg") or "").splitlines() if line.strip("| ")]
     # Lines before the last may be the device's banner.
-    last = _PREAMBLE.sub("", lines[-1]).removeprefix("Failed to connect to the host via ssh: ").removeprefix("| ") if lines else ""
+    last = _PREAMBLE.sub("", lines[-1]).removeprefix("Failed to connect to the host via ssh: ") if lines else ""
     for form, variable, remedy in _ACCESS:
         if form.fullmatch(last):
             return Failure(SETUP, f"{reason} {remedy}", variable)
