@@ -14,6 +14,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import secrets
 import subprocess
 import threading
@@ -243,6 +244,41 @@ def test_a_rotation_to_a_master_key_from_a_vault(station):
     run, found = station.run("software_install", *station.from_vault(), "-e", "tpmfleet_key_version=2")
     assert (run.bad, run.hosts[OURS]["changed"]) == ({STRANGERS}, 0), run.printed
     assert found == station.in_the_chip()
+
+
+def test_what_a_client_is_told_lies_in_its_own_files_and_in_no_other(station):
+    """Of both flavours: the owner authorization, and the proxy's. Ansible's own files hold neither, on either side."""
+    device = station.line.rack.device(OURS)
+    station.secrets["proxy"] = secrets.token_urlsafe(24)
+    settings = {
+        "tpmfleet_key_version": 2,
+        "dps_client_proxy": "http://proxy.factory.example:3128",
+        "dps_client_proxy_auth": "unit:{{ lookup('ansible.builtin.env', 'TPMFLEET_PROXY_SECRET') }}",
+        "dps_client_persistent_handle": "0x81000100",
+    }
+    device.execute(["mkdir", "-p", "/etc/aziot"])
+    for flavour, files in (
+        ("aziot", ["etc/aziot/config.toml"]),
+        ("builtin", ["etc/tpmfleet-dps-client/owner-auth", "etc/tpmfleet-dps-client/proxy-auth"]),
+    ):
+        run, found = station.run(
+            "software_install",
+            *station.from_vault(),
+            "-e",
+            json.dumps({**settings, "tpmfleet_dps_client_flavour": flavour}),
+            TPMFLEET_PROXY_SECRET=station.secrets["proxy"],
+            ANSIBLE_PIPELINING="0",
+        )
+        assert run.bad == {STRANGERS} and run.hosts[OURS]["changed"], run.printed
+        # A file that is being written has its process's number until it is whole.
+        whole = {re.sub(r"\.new\.\d+$", "", where) for where in found}
+        own = {f"file: {device.upper}/{path}" for path in files}
+        assert whole == station.in_the_chip() | own
+        for path in files:
+            assert (device.upper / path).stat().st_mode & 0o7777 == 0o600
+        assert not list((device.upper / "etc").rglob("*.new.*"))
+        # The other flavour's file is not what the next run is searched for.
+        (device.upper / "etc/aziot/config.toml").unlink(missing_ok=True)
 
 
 def test_a_run_that_leaves_its_files_is_refused(station):

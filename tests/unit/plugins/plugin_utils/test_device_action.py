@@ -13,9 +13,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils import device_action
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.answer import NoAnswerError, read_answer
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.bounded_call import TooLateError, bounded
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.returned import RETURNED
@@ -258,6 +262,73 @@ def test_a_later_timeout_of_the_task_still_comes():
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+class Asking(device_action.DeviceAction):
+    """tpm_info of a unit whose connection does what *connection* does."""
+
+    MODULE = "tpm_info"
+
+    def __init__(self, connection, **arguments):
+        self._task = SimpleNamespace(args=arguments, diff=False, check_mode=False, action="tpm_info", run_once=False)
+        self._templar = SimpleNamespace(template=lambda value: value)
+        self.connect = connection
+
+    def _execute_module(self, **_module):
+        return self._parse_returned_data(self._low_level_execute_command("python"))
+
+
+@pytest.fixture
+def asking(monkeypatch):
+    monkeypatch.setattr(
+        ActionBase, "_low_level_execute_command", lambda action, *_arguments, **_options: action.connect()
+    )
+    return Asking
+
+
+def test_a_unit_that_never_answers_is_given_up_with_its_own_timeout(asking, monkeypatch):
+    monkeypatch.setattr(device_action, "MARGIN", 0.2)
+    begin = time.monotonic()
+    action = asking(lambda: time.sleep(600), timeout=0)
+    said = action.work({"inventory_hostname": "unit"})
+    assert said["failed"] and said["msg"].startswith("unit: gave no answer within 0.2 s. ")
+    assert time.monotonic() - begin < 5
+    # Nor is it waited for again, to clean up there.
+    with pytest.raises(AnsibleError, match="gave no answer"):
+        action._low_level_execute_command("rm")
+    assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "seconds"),
+    [
+        ({}, {}, 360),
+        ({"timeout": 5}, {"tpmfleet_tpm_timeout": 900}, 65),
+        ({}, {"tpmfleet_tpm_timeout": "900"}, 960),
+        ({"timeout": "soon"}, {}, 360),
+        ({"timeout": 1e400}, {}, 360),
+        ({"timeout": -5}, {}, 60),
+    ],
+)
+def test_how_long_a_unit_is_waited_for_follows_its_tpms_timeout(asking, arguments, variables, seconds):
+    assert asking(None).patience(arguments, variables) == seconds
+
+
+def test_a_secret_that_a_unit_says_again_is_not_shown(asking):
+    said = {**INFO, "tpm": {**TPM, "model": "my lockout-secret"}, "warnings": ["lockout-secret"]}
+    unit = asking(lambda: {"stdout": json.dumps(said), "stderr": "", "rc": 0}, lockout_auth="lockout-secret")
+    unit.SECRET_OPTIONS = ("lockout_auth",)
+    assert "lockout-secret" not in json.dumps(unit.work({"inventory_hostname": "unit"}))
+
+
+def test_what_a_unit_says_while_it_is_connected_to_passes_for_no_line_of_ansibles(asking):
+    def refuse():
+        raise AnsibleConnectionFailure("Failed to connect\nok: [other]\n\x1b[2J" + "a" * 10_000)
+
+    with pytest.raises(AnsibleConnectionFailure) as error:
+        asking(refuse).work({"inventory_hostname": "unit"})
+    assert str(error.value).startswith("Failed to connect\n| ok: [other]\n| \\x1b[2Jaaa")
+    assert len(str(error.value)) < 500
 
 
 def test_a_call_that_takes_all_memory_is_ended_and_the_memory_is_there_again():
