@@ -106,8 +106,8 @@ _FILE_DIFFERENCE = Fields(
     {
         "before_header": text(512),
         "after_header": text(512),
-        "before": lines(2000, longest=300),
-        "after": lines(2000, longest=300),
+        "before": lines(2000, longest=300, mark=""),
+        "after": lines(2000, longest=300, mark=""),
     },
 )
 

@@ -68,16 +68,17 @@ def raw(most: int) -> Shape:
     return check
 
 
-def lines(most: int, *, longest: int = 200) -> Shape:
+def lines(most: int, *, longest: int = 200, mark: str = "| ") -> Shape:
     """Text for people in several lines, of which the last *most* are kept, each marked as one of a quotation.
 
-    Without the mark, a line could pass for one of Ansible's own.
+    Without the mark, a line could pass for one of Ansible's own. In a difference, Ansible marks each line itself.
     """
 
     def check(value: Any, where: str) -> str:
         # Cut before it is looked at: what falls over may have said anything.
         tail = _have(value, where, str)[-most * longest :]
-        return "\n".join("| " + line for line in visible_lines(tail.rstrip(), most=longest)[-most:])
+        shown = [mark + line for line in visible_lines(tail.rstrip(), most=longest)[-most:]]
+        return "\n".join(shown) + ("\n" if not mark and tail.endswith("\n") else "")
 
     return check
 

@@ -78,7 +78,7 @@ def test_what_a_unit_says_configures_nothing(line, tmp_path):
     records = {record["host"]: record for record in line.records()}
     assert set(records) == {HONEST, HOSTILE, ENDLESS}
     assert records[HOSTILE]["serial_number"] == "TF-000002"
-    assert all(one.assigned_hub for one in line.seen().values())
+    assert all(one.assigned for one in line.seen().values())
 
 
 def test_a_unit_that_answers_wrongly_or_without_an_end_is_stopped_alone(line):

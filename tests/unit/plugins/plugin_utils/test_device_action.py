@@ -22,7 +22,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils import device_action
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.answer import NoAnswerError, read_answer
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.bounded_call import TooLateError, bounded
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.returned import RETURNED
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.returned import DIFFERENCES, RETURNED
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.shape import ShapeError
 
 ANSIBLE_PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
@@ -204,6 +204,14 @@ def test_what_the_module_does_not_return_is_told(answer, words):
 def test_what_is_no_answer_is_told(printed, words):
     with pytest.raises(NoAnswerError, match=words):
         read_answer(printed, RETURNED["tpm_info"], None)
+
+
+def test_a_difference_is_shown_line_by_line_and_nothing_in_it_moves():
+    difference = [{"before_header": "/etc/x", "after_header": "/etc/x", "before": "", "after": "a\n\x1b[2J\n"}]
+    client = {"changed": True, "changes": ["configuration"], "changed_settings": [], "diff": difference}
+    said = read_answer(json.dumps(client), RETURNED["dps_client"], DIFFERENCES["dps_client"])
+    assert said["diff"] == [{**difference[0], "after": "a\n\\x1b[2J\n"}]
+    assert "diff" not in read_answer(json.dumps(client), RETURNED["dps_client"], None)
 
 
 # Time and memory
