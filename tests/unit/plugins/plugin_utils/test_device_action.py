@@ -278,7 +278,9 @@ class Asking(device_action.DeviceAction):
     MODULE = "tpm_info"
 
     def __init__(self, connection, **arguments):
-        self._task = SimpleNamespace(args=arguments, diff=False, check_mode=False, action="tpm_info", run_once=False)
+        self._task = SimpleNamespace(
+            delegate_to=None, args=arguments, diff=False, check_mode=False, action="tpm_info", run_once=False
+        )
         self._templar = SimpleNamespace(template=lambda value: value)
         self.connect = connection
 
