@@ -258,7 +258,7 @@ def _in_bundle(data: bytes) -> list[bytes]:
         _kind, content = der.elements(der.element(data).content)
         parts = der.elements(der.element(content.content).content)
         held = [one for one in parts if one.tag == der.EXPLICIT_0]
-        found = [one for one in _sequences(held[0].content)] if held else []
+        found = _sequences(held[0].content) if held else []
     except (der.DerError, ValueError):
         raise CertificateError("is a PKCS #7 bundle that is damaged") from None
     if not found:
