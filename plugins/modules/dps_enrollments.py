@@ -65,7 +65,7 @@ options:
     description:
       - What stands between two cells of CSV. Left out, it is found in the first line.
     type: str
-    choices: [comma, semicolon, tab]
+    choices: [comma, semicolon, tab, ",", ";"]
   endorsement_key_template:
     description:
       - The template from which the TPMs made their endorsement keys. It is needed where O(manifest) or O(enrollments)

@@ -177,7 +177,7 @@ class Index:
             self._refuse_both("registration_id", other, number, wanted.registration_id)
         key = wanted.fields.get("endorsement_key")
         values = {name: record.get(name) for name in _IDENTITIES}
-        identities = {name: value.encode() for name, value in values.items() if value and isinstance(value, str)}
+        identities = {name: str(value).encode() for name, value in values.items() if _is_identity(value)}
         if key:
             identities["endorsement_key"] = base64.b64decode(key)
         if "device_id" in identities:
@@ -241,6 +241,11 @@ class Index:
             # It is told where the record is read.
             return record
         return {**record, "endorsement_key": base64.b64encode(key).decode("ascii")}
+
+
+def _is_identity(value: Any) -> bool:
+    """A serial number may be a number in JSON."""
+    return isinstance(value, (str, int)) and not isinstance(value, bool) and value != ""
 
 
 def _digest(value: bytes) -> bytes:

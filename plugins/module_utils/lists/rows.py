@@ -19,7 +19,7 @@ from .spreadsheet import Spreadsheet
 from .text_file import TextFile, not_utf8
 
 # The names of the option and the characters, the likeliest first.
-DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t"}
+DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", ",": ",", ";": ";"}
 # CSV has text only: these cells hold JSON, the list of hubs is also taken as names separated by spaces or semicolons.
 _JSON_COLUMNS = (
     "initial_twin",
@@ -123,7 +123,7 @@ class Rows:
     def _header(self, begin: int, place: int, wanted: set[str]) -> _Row:
         """The first row, by the delimiter that is given, or by the one that finds most of what is *wanted* in it."""
         found = []
-        for mark in [self._delimiter] if self._delimiter else list(DELIMITERS.values()):
+        for mark in [self._delimiter] if self._delimiter else dict.fromkeys(DELIMITERS.values()):
             self._delimiter = mark
             row = next(self._rows(self._text.file, begin, place), None)
             if row is None:

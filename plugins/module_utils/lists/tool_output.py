@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import re
 import struct
 from collections.abc import Iterator
@@ -23,11 +24,14 @@ from ..outside.visible import visible
 from .reader import Reasons
 
 # A file of these; a list of more keys is one of records.
-MOST_BYTES = 1 << 24
+MOST_BYTES = 1 << 23
+_MOST_KEYS = 20_000
 _READPUBLIC = re.compile(r"^(?:name|qualified name|name-alg):", re.MULTILINE)
 _PROVISION = re.compile(r"^[ \t]*(registration id|endorsement key)\s*:(.*)$", re.IGNORECASE | re.MULTILINE)
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,40})-----[^-]*-----END \1-----")
 _BARE = re.compile(r"[A-Za-z0-9+/=_:%-]{300,}")
+_LINE = re.compile(r"[^\r\n]+")
+_VALUE = re.compile(r"\S[^\r\n]*")
 _SAID_BESIDE = ("registration_id", "device_id", "serial_number", "tpm_serial_number", "maker", "batch")
 _DIGESTS = {0x000B: "sha256", 0x000C: "sha384", 0x000D: "sha512"}
 _TPM2_FIELDS = (
@@ -69,8 +73,16 @@ def keys_in(content: bytes) -> list[tuple[Any, Reasons]]:
     elif _PROVISION.search(text):
         found = _of_device_provision(text)
     else:
-        found = (({"endorsement_key": line.strip()}, []) for line in text.splitlines() if line.strip())
-    return list(found) or [(None, [("", "has no endorsement key in any form that is known")])]
+        found = (({"endorsement_key": line}, []) for line in _lines(text) if line.strip())
+    keys = list(itertools.islice(found, _MOST_KEYS))
+    if next(found, None) is not None:
+        keys.append((None, [("", f"is one of more than {_MOST_KEYS:,}: make a list of records of them")]))
+    return keys or [(None, [("", "has no endorsement key in any form that is known")])]
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines that are not empty, one at a time."""
+    return (line[0] for line in _LINE.finditer(text))
 
 
 def _is_binary(content: bytes) -> bool:
@@ -93,7 +105,7 @@ def _blocks(text: str) -> Iterator[dict[str, str]]:
     """The keys in what tpm2-tools printed, each as a mapping of its names: ``type`` has what ``raw`` below it says."""
     block: dict[str, str] = {}
     above = ""
-    for line in text.splitlines():
+    for line in _lines(text):
         name, colon, value = (part.strip() for part in line.partition(":"))
         top = not line[:1].isspace()
         if line.strip() == "---" or (colon and top and name in block):
@@ -176,15 +188,13 @@ def _hexadecimal(block: dict[str, str], name: str) -> bytes:
 def _of_device_provision(text: str) -> Found:
     """The tool prints two labels, and each value on the line after its label; others print it behind the label."""
     record: dict[str, str] = {}
-    labels = list(_PROVISION.finditer(text))
-    for at, label in enumerate(labels):
+    for label in _PROVISION.finditer(text):
         name = _PROVISION_FIELDS[label[1].lower()]
-        between = text[label.end() : labels[at + 1].start() if at + 1 < len(labels) else len(text)]
-        below = next((line.strip() for line in between.splitlines() if line.strip()), "")
         if name in record:
             yield _provisioned(record)
             record = {}
-        record[name] = label[2].strip() or below
+        below = _VALUE.search(text, label.end())
+        record[name] = label[2].strip() or (below[0].strip() if below and not _PROVISION.match(below[0]) else "")
     yield _provisioned(record)
 
 

@@ -270,3 +270,26 @@ def test_a_plan_with_a_line_of_20_gb_is_told(run_module, dps, tmp_path, within_l
     records = [{"registration_id": "a", "endorsement_key": make_ek(1)}]
     result = run_module("dps_enrollments", **dps.connection(enrollments=records, approved_plan=str(tmp_path / "plan")))
     assert "line 2: is longer than 4 MB; it and what follows was not read" in result["msg"], result["msg"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A" * 400 + "\na" * 2_000_000,
+        "name-alg:\n" + "name-alg:\n" * 500_000,
+        "name-alg:\n" + " " * 4_000_000,
+        "Registration Id:\n" * 400_000,
+        "Endorsement Key:" + "\n" * 4_000_000,
+        "-----BEGIN PUBLIC KEY-----" * 200_000,
+        "-----BEGIN A-----x-----END A-----" * 200_000,
+        "A" * 400 + "\n" * 4_000_000,
+    ],
+    ids=range(8),
+)
+def test_what_looks_like_the_output_of_a_tool_and_goes_on_is_told(run_module, tmp_path, text):
+    (tmp_path / "keys").write_text(text)
+    begun = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result = run_module("ek_list", ledger=str(tmp_path / "l.sqlite"), src=str(tmp_path / "keys"))
+    assert result["failed"] and result["problems"]
+    assert time.process_time() - begun[0] < SECONDS
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begun[1]) / 1024 < 100

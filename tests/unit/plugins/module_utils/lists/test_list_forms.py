@@ -242,7 +242,8 @@ def test_the_delimiter_is_found(index_of, make_ek, mark, name):
     assert list(wanted(index)) == ["a"] and index.source_record(0)["serial_number"] == "0001"
     assert list(wanted(index_of(f"sep={mark}\r\n{text}", name))) == ["a"]
     option = {",": "comma", ";": "semicolon", "\t": "tab"}[mark]
-    assert list(wanted(index_of(text, name, delimiter=option))) == ["a"]
+    for said in {option, mark} - {"\t"}:
+        assert list(wanted(index_of(text, name, delimiter=said))) == ["a"]
 
 
 def test_a_delimiter_that_is_given_counts(index_of, make_ek):
@@ -316,7 +317,7 @@ def test_an_identity_on_two_lines_is_refused_on_both(index_of, make_ek):
         {"registration_id": "b", "endorsement_key": make_ek(2), "device_id": "Pump"},
         {"registration_id": "c", "endorsement_key": make_ek(3), "device_id": "pump"},
         {"registration_id": "d", "endorsement_key": make_ek(4), "serial_number": "1"},
-        {"registration_id": "e", "endorsement_key": make_ek(5), "serial_number": "1"},
+        {"registration_id": "e", "endorsement_key": make_ek(5), "serial_number": 1},
         {"registration_id": "F", "endorsement_key": make_ek(6)},
         {"registration_id": "g", "endorsement_key": make_ek(7), "device_id": "F"},
         {"registration_id": "h", "endorsement_key": make_ek(8)},
