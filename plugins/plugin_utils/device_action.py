@@ -208,15 +208,17 @@ class DeviceAction(ActionBase):
         self._host, self._seconds, self._end = self._named(task_vars), seconds, time.monotonic() + seconds
         try:
             yield
-        except AnsibleConnectionFailure as error:
-            # It quotes the device, whose lines must not pass for Ansible's; the last is the one that tells.
-            first, *more = visible_lines(error.message, most=300)
-            unreachable = "\n".join([first, *("| " + line for line in more[-10:])])
-        else:
             return
+        except _GivenUpError:
+            raise
+        except AnsibleError as error:
+            # It may quote the device, whose lines must not pass for Ansible's; the last is the one that tells.
+            kind = AnsibleConnectionFailure if isinstance(error, AnsibleConnectionFailure) else AnsibleActionFail
+            first, *more = visible_lines(error.message, most=300)
+            words = "\n".join([first, *("| " + line for line in more[-10:])])
         finally:
             self._end = None
-        raise AnsibleConnectionFailure(unreachable)
+        raise kind(words)
 
     def _bounded(self, function: Callable[[], Any]) -> Any:
         """What *function* returns, which waits for the device; within the time that is left, and so much memory."""
@@ -225,7 +227,9 @@ class DeviceAction(ActionBase):
             raise self._gave_up
         seconds = MARGIN if self._end is None else max(self._end - time.monotonic(), 0.1)
         try:
-            return bounded(function, seconds=seconds)
+            # What runs on this very machine is no stranger, and works, as apt does, as a child of this process.
+            here = self._connection.transport == "local"
+            return bounded(function, seconds=seconds, memory=None if here else MOST_MEMORY)
         except TooLateError:
             words = (
                 f"gave no answer within {self._seconds:g} s. Look whether it hangs, and power-cycle it; a TPM that is "

@@ -90,7 +90,7 @@ def test_a_unit_that_answers_wrongly_or_without_an_end_is_stopped_alone(line):
     run = line.play("warehouse", *line.attacked, "-v")
     assert run.bad == {HOSTILE, ENDLESS}, run.printed
     assert "tpm.model is an object, not text" in run.reason(HOSTILE), run.printed
-    assert "sent more than fits into 48 MB" in run.reason(ENDLESS), run.printed
+    assert "sent more than fits into 16 MB" in run.reason(ENDLESS), run.printed
     assert "Traceback" not in run.printed and "\x1b" not in run.printed
     [record] = [one for one in line.records() if one["host"] == HONEST]
     assert "warehouse" in record["steps"]

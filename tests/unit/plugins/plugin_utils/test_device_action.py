@@ -281,6 +281,7 @@ class Asking(device_action.DeviceAction):
         self._task = SimpleNamespace(
             delegate_to=None, args=arguments, diff=False, check_mode=False, action="tpm_info", run_once=False
         )
+        self._connection = SimpleNamespace(transport="ssh")
         self._templar = SimpleNamespace(template=lambda value: value)
         self.connect = connection
 
@@ -331,14 +332,24 @@ def test_a_secret_that_a_unit_says_again_is_not_shown(asking):
     assert "lockout-secret" not in json.dumps(unit.work({"inventory_hostname": "unit"}))
 
 
-def test_what_a_unit_says_while_it_is_connected_to_passes_for_no_line_of_ansibles(asking):
+@pytest.mark.parametrize("kind", [AnsibleConnectionFailure, AnsibleError])
+def test_what_a_unit_says_while_it_is_connected_to_passes_for_no_line_of_ansibles(asking, kind):
     def refuse():
-        raise AnsibleConnectionFailure("Failed to connect\nok: [other]\n\x1b[2J" + "a" * 10_000)
+        raise kind("Failed to connect\nok: [other]\n\x1b[2J" + "a" * 10_000)
 
-    with pytest.raises(AnsibleConnectionFailure) as error:
+    with pytest.raises(AnsibleError) as error:
         asking(refuse).work({"inventory_hostname": "unit"})
+    assert isinstance(error.value, AnsibleConnectionFailure) is (kind is AnsibleConnectionFailure)
     assert str(error.value).startswith("Failed to connect\n| ok: [other]\n| \\x1b[2Jaaa")
     assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("path", ["/tmp/x\n!touch /owned", "relative", "/tmp/'x", "/" + "a" * 600, "/tmp/\x1b[2J"])
+def test_a_directory_that_a_unit_names_becomes_no_command(asking, monkeypatch, path):
+    monkeypatch.setattr(ActionBase, "_make_tmp_path", lambda _action: path)
+    with pytest.raises(AnsibleError, match="said that its directory for temporary files is '") as error:
+        asking(None)._make_tmp_path()
+    assert str(error.value).isprintable()
 
 
 def test_a_call_that_takes_all_memory_is_ended_and_the_memory_is_there_again():
@@ -351,13 +362,13 @@ def call():
     endless = subprocess.Popen(["cat", "/dev/zero"], stdout=subprocess.PIPE)
     return endless.stdout.read()
 
-before = resource.getrlimit(resource.RLIMIT_AS)
+before = resource.getrlimit(resource.RLIMIT_DATA)
 for _time in range(2):
     try:
         bounded(call, seconds=60)
     except TooMuchError:
         print("too much")
-assert resource.getrlimit(resource.RLIMIT_AS) == before
+assert resource.getrlimit(resource.RLIMIT_DATA) == before
 assert bounded(lambda: bytes(1 << 20), seconds=60) == bytes(1 << 20)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
