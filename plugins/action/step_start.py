@@ -6,7 +6,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ansible import context
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import SETUP, failure
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import (
+    composed,
+    several,
+    variables_of,
+    wrong_values,
+)
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rights import is_without_root, takes_root
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.start_checks import wrong_at_start
 
 
@@ -20,7 +35,53 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         """Runs the task."""
         result = super().run(tmp, task_vars)
-        wrong = wrong_at_start(task_vars or {})
+        wrong = [("", sentence) for sentence in wrong_at_start(task_vars or {})]
+        if self._task._role is not None:
+            role = Path(self._task._role._role_path)
+            wrong += wrong_values(role, self._values(variables_of(role), task_vars or {}))
+            wrong += self._without_root(role, task_vars or {})
         if wrong:
-            return {**result, "failed": True, "msg": " ".join([*wrong, "Nothing was changed."])}
+            told = " ".join([*(sentence for _name, sentence in wrong), "Nothing was changed."])
+            return {**result, "failed": True, "msg": told, **failure(SETUP, variable=wrong[0][0])}
         return {**result, "changed": False}
+
+    def _without_root(self, role: Path, task_vars: dict[str, Any]) -> list[tuple[str, str]]:
+        """One sentence for all hosts that *role* would come to without the root that it takes."""
+        if not takes_root(role.name, {one.name for one in composed(role)}):
+            return []
+        command = context.CLIARGS
+        become = command.get("become") if self._task.become is None else self._task.become
+        become_user = self._task.become_user or command.get("become_user") or ""
+        user = self._task.remote_user or command.get("remote_user") or ""
+        hostvars = task_vars["hostvars"]
+        without = [
+            host
+            for host in task_vars.get("ansible_play_batch") or []
+            if is_without_root(hostvars.raw_get(host), bool(become), become_user, user)
+        ]
+        if not without:
+            return []
+        words = "This step works as root on the device, and nothing makes it root there: set become: true in the play, "
+        return [("ansible_become", f"{words}or ansible_become for {several(without)}.")]
+
+    def _values(self, names: Iterable[str], task_vars: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """What each host of the batch has for each of *names*, by name and host; what is not set is not there."""
+        hostvars = task_vars["hostvars"]
+        values: dict[str, dict[str, Any]] = {name: {} for name in names}
+        here = task_vars.get("inventory_hostname")
+        for host in task_vars.get("ansible_play_batch") or []:
+            own = hostvars.raw_get(host)
+            # What the play or the role says counts for all of its hosts, and is not among those of a host.
+            play = task_vars if host == here else {name: task_vars[name] for name in names if name in task_vars}
+            for name, of_hosts in values.items():
+                if name in own or name in play:
+                    with contextlib.suppress(AnsibleError, KeyError):
+                        of_hosts[host] = self._value(name, host, here, own, play, hostvars)
+        return values
+
+    def _value(self, name, host, here, own, play, hostvars) -> Any:
+        """The templated value; AnsibleError where it cannot be templated, which its own task says better."""
+        raw = own.get(name, play.get(name)) if host != here else play[name]
+        if not isinstance(raw, (str, list, dict)) or "{{" not in str(raw):
+            return raw
+        return self._templar.template(raw) if host == here or name not in own else hostvars[host][name]

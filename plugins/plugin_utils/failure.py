@@ -191,7 +191,7 @@ def _of_station(result: dict[str, Any], task: Any, reason: str) -> Failure:
         return Failure(SETUP, *undefined) if undefined else Failure(_kind_of_task(task) or SETUP, reason)
     option = str(said.get("option") or "")
     kind = said.get("kind")
-    variable = variable_behind(task, option) if option else ""
+    variable = str(said.get("variable") or "") or (variable_behind(task, option) if option else "")
     if variable and variable not in reason:
         reason = f"{reason} It comes from {variable}."
     return Failure(kind if kind in KINDS else SETUP, reason, variable)

@@ -69,9 +69,11 @@ class Run:
         return {name for name, host in self.hosts.items() if host["failed"] or host["unreachable"]}
 
     def reason(self, host: str) -> str:
-        """What the closing summary says of a unit to pull, its place and its reason; empty where it is not named."""
-        found = re.search(rf"^PULL {re.escape(host)}: (.*\n.*)$", self.printed, re.MULTILINE)
-        return found[1] if found else ""
+        """What the closing summary says stopped a unit, the place and the reason; empty where it is not named."""
+        name = re.escape(host)
+        named = rf"^(?:PULL {name}: (.*\n.*)|(?:MEND|AGAIN)[^:\n]*: (.*\b{name}\b.*\n.*))$"
+        found = re.search(named, self.printed, re.MULTILINE)
+        return (found[1] or found[2]) if found else ""
 
 
 class Line:

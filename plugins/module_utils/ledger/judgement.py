@@ -232,6 +232,11 @@ class Step:
             event["taken_up_again"] = True
         if verdict.remarks:
             event["remarks"] = list(verdict.remarks)
+        if event["state"] == VERIFIED and not verdict.outcome:
+            event["verified"] = "endorsement_key" if said.get("endorsement_key_sha256") else "record"
+        before, after = (one.get("ownership", {}).get("key_version") for one in (verdict.known, verdict.record))
+        if before and after and before != after:
+            event["rotation"] = {"from": before, "to": after}
         return event
 
     @staticmethod

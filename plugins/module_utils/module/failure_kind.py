@@ -16,6 +16,9 @@ UNIT, SETUP, AGAIN = "unit", "setup", "again"
 KINDS = (UNIT, SETUP, AGAIN)
 
 
-def failure(kind: str, option: str | None = None) -> dict[str, Any]:
-    """What a module adds to the result that it fails with; *option* is the module's option that is to be mended."""
-    return {"failure": {"kind": kind, "option": option}}
+def failure(kind: str, option: str | None = None, variable: str | None = None) -> dict[str, Any]:
+    """What a module adds to the result that it fails with.
+
+    *option* is the module's option that is to be mended, *variable* the inventory's variable, where that is known.
+    """
+    return {"failure": {"kind": kind, "option": option, "variable": variable}}

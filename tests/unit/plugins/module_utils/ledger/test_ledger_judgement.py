@@ -85,6 +85,15 @@ def test_what_is_found_again_is_verified(take, unit, history):
     assert verdict.as_result()["state"] == "verified"
     # The call is told in the history all the same.
     assert [event["state"] for event in history(unit())] == ["done", "verified"]
+    assert history(unit())[1]["verified"] == "endorsement_key"
+
+
+def test_a_rotation_is_told_with_both_versions(take, unit, history):
+    """And no other event is one."""
+    for version in (1, 1, 2):
+        said = {**unit(), "ownership": {"profile": "fleet", "key_version": version}, "outcome": {"ownership": "done"}}
+        take(said, step="warehouse")
+    assert [event.get("rotation") for event in history(unit())] == [None, None, {"from": 1, "to": 2}]
 
 
 def test_what_a_step_does_not_mention_stays(take, unit):

@@ -1,0 +1,146 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Values of the inventory that no step can work with, told before it begins, with what there is to choose from.
+
+What a variable may be is written once: in the argument specification of the role whose default takes it up. A step is
+its role and all roles that it composes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
+
+_COMPOSED = re.compile(r"^\s+name: tpmfleet\.azure_dps\.(\w+)$", re.MULTILINE)
+# A default that hands the variable on as it is, or a default of its own.
+_HANDED_ON = re.compile(r"\{\{\s*(tpmfleet_\w+)\s*(\|\s*default\(.*\)\s*)?\}\}", re.DOTALL)
+# Of these zero is no time and no version.
+_FROM_ONE = re.compile(r"_(timeout|budget|key_version)$")
+_STEPS_TO_CHOOSE = {"type": "str", "choices": ["tpm_install", "software_install"]}
+# What no argument specification says, since the roles make something else of it.
+_OTHERS: dict[str, dict[str, Any]] = {
+    "tpmfleet_enroll_at": _STEPS_TO_CHOOSE,
+    "tpmfleet_claim_ownership_at": _STEPS_TO_CHOOSE,
+    "tpmfleet_production": {"type": "bool"},
+    "tpmfleet_replace_tpm": {"type": "bool"},
+    "tpmfleet_recommission": {"type": "bool"},
+    "tpmfleet_software_tpm_allowed": {"type": "bool"},
+    "tpmfleet_connection_timeout": {"type": "int"},
+}
+_FORMS = {
+    "tpmfleet_dps_id_scope": (re.compile(r"0[a-z]{2}[0-9A-Za-z]{2,}"), "an ID scope, such as 0ne00000000"),
+    "tpmfleet_previous_dps_id_scope": (re.compile(r"(0[a-z]{2}[0-9A-Za-z]{2,})?"), "an ID scope, such as 0ne00000000"),
+}
+# So many hosts are named in a sentence.
+_NAMED = 5
+
+
+def variables_of(role: Path) -> dict[str, list[dict[str, Any]]]:
+    """The inventory's variables that the step of *role*, a directory, takes up, each with its specifications."""
+    found: dict[str, list[dict[str, Any]]] = {name: [one] for name, one in _OTHERS.items()}
+    for directory in composed(role):
+        defaults = _read(directory / "defaults" / "main.yml")
+        specified = _read(directory / "meta" / "argument_specs.yml")
+        options = ((specified.get("argument_specs") or {}).get("main") or {}).get("options") or {}
+        for name, option in options.items():
+            handed_on = _HANDED_ON.fullmatch(str(defaults.get(name, "")).strip())
+            if handed_on and not option.get("no_log"):
+                found.setdefault(handed_on[1], []).append(option)
+    for name in _FORMS:
+        found.setdefault(name, [])
+    return found
+
+
+def wrong_values(role: Path, values: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """(a variable, what is wrong with it, in words) for each value in *values*, which are by variable and host."""
+    told: list[tuple[str, str]] = []
+    batch = {host for of_hosts in values.values() for host in of_hosts}
+    for name, specifications in variables_of(role).items():
+        wrong: dict[str, list[str]] = {}
+        option = _together(specifications)
+        for host, value in values.get(name, {}).items():
+            reason = _fault(name, value, option)
+            if reason:
+                wrong.setdefault(f"{name} is {_shown(value)}, {reason}", []).append(host)
+        for words, hosts in wrong.items():
+            whom = "" if set(hosts) == batch and len(batch) > 1 else f" (for {several(hosts)})"
+            told.append((name, f"{words}{whom}."))
+    return told
+
+
+def composed(role: Path) -> list[Path]:
+    """The directories of *role* and of the roles that it composes."""
+    found = [role]
+    for directory in found:
+        for tasks in sorted((directory / "tasks").glob("*.yml")):
+            others = (role.parent / name for name in _COMPOSED.findall(tasks.read_text(encoding="utf-8")))
+            found += [one for one in dict.fromkeys(others) if one not in found and one.is_dir()]
+    return found
+
+
+def _together(specifications: list[dict[str, Any]]) -> dict[str, Any]:
+    """What all of *specifications* allow."""
+    choices = [one["choices"] for one in specifications if one.get("choices")]
+    common = [one for one in choices[0] if all(one in others for others in choices)] if choices else None
+    return {**(specifications[0] if specifications else {}), "choices": common}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=loader) or {}
+
+
+def _fault(name: str, value: Any, option: Mapping[str, Any]) -> str | None:
+    """What is wrong with *value*, as the end of a sentence; None for one that can be."""
+    form = _FORMS.get(name)
+    if form and not (isinstance(value, str) and form[0].fullmatch(value)):
+        return f"which is not {form[1]}"
+    kind = option.get("type")
+    if kind == "bool" and not _is_boolean(value):
+        return "which is neither true nor false"
+    # No previous version is 0.
+    lowest = 1 if _FROM_ONE.search(name) and not name.startswith("tpmfleet_previous") else 0
+    if kind in ("int", "float") and not _is_number(value, kind, lowest):
+        return f"which is no {'whole ' if kind == 'int' else ''}number of {lowest} or more"
+    choices = option.get("choices")
+    if not choices:
+        return None
+    given = value if isinstance(value, (list, tuple)) else [value]
+    unknown = [one for one in given if one not in choices]
+    return f"which is none of {', '.join(map(str, choices))}" if unknown else None
+
+
+def _is_boolean(value: Any) -> bool:
+    try:
+        boolean(value, strict=True)
+    except TypeError:
+        return False
+    return True
+
+
+def _is_number(value: Any, kind: str, lowest: int) -> bool:
+    if isinstance(value, bool):
+        return False
+    try:
+        number = float(str(value)) if kind == "float" else int(str(value))
+    except ValueError:
+        return False
+    return lowest <= number < float("inf")
+
+
+def _shown(value: Any) -> str:
+    return visible(repr(value) if isinstance(value, str) else value, most=80)
+
+
+def several(hosts: Iterable[str]) -> str:
+    names = [visible(host, most=80) for host in hosts]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

@@ -1,0 +1,158 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Values that no step can work with are told at its head: once, with the choices, and before a device is asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import variables_of, wrong_values
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rights import is_without_root, takes_root
+
+ANSIBLE_PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
+COLLECTION = Path(__file__).resolve().parents[4]
+ROLES = COLLECTION / "roles"
+STEP = ROLES / "software_install"
+
+
+@pytest.fixture
+def play(tmp_path):
+    """Runs a step over three units that do not exist; (what was printed, the summary)."""
+
+    def run(playbook, *arguments, **of_unit2):
+        units = {f"unit{number}": {"ansible_host": "192.0.2.1"} for number in (1, 2, 3)}
+        units["unit2"].update(of_unit2)
+        (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"devices": {"hosts": units}}))
+        done = subprocess.run(
+            [str(ANSIBLE_PLAYBOOK), "-i", "hosts.yml", f"tpmfleet.azure_dps.{playbook}"]
+            + ["-e", f"tpmfleet_ledger={tmp_path}/ledger", "-e", "tpmfleet_dps_id_scope=0ne00000000", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "TPMFLEET_SUMMARY_FILE": "summary.json"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return done.stdout, json.loads((tmp_path / "summary.json").read_text())
+
+    return run
+
+
+def test_a_value_that_is_no_choice_is_said_once_for_the_play(play):
+    printed, summary = play("software_install", "-e", "tpmfleet_ownership_profile=SDK", "-e", "tpmfleet_tpm_timeout=-5")
+    (mend,) = summary["mend"]
+    assert mend["variable"] == "tpmfleet_tpm_timeout" or mend["variable"] == "tpmfleet_ownership_profile"
+    assert "tpmfleet_ownership_profile is 'SDK', which is none of fleet, sdk." in mend["reason"], printed
+    assert "tpmfleet_tpm_timeout is '-5', which is no whole number of 1 or more." in mend["reason"]
+    assert mend["units"] == summary["held_up"] == ["unit1", "unit2", "unit3"] and summary["pull"] == []
+    assert printed.count("fatal: ") == 1 and "Nothing was changed." in mend["reason"]
+
+
+def test_a_value_of_one_host_names_it(play):
+    _printed, summary = play("software_install", tpmfleet_dps_client_flavour="azoit", tpmfleet_production="perhaps")
+    (mend,) = summary["mend"]
+    assert "tpmfleet_dps_client_flavour is 'azoit', which is none of builtin, aziot (for unit2)." in mend["reason"]
+    assert "tpmfleet_production is 'perhaps', which is neither true nor false (for unit2)." in mend["reason"]
+
+
+def test_a_step_that_takes_root_asks_for_it_before_it_begins(play):
+    _printed, summary = play("software_install", ansible_become=False, ansible_user="line")
+    (mend,) = summary["mend"]
+    assert (
+        mend["variable"] == "ansible_become"
+        and "set become: true in the play, or ansible_become for unit2." in mend["reason"]
+    )
+
+
+WRONG = [
+    ("tpmfleet_ownership_profile", "SDK"),
+    ("tpmfleet_dps_client_flavour", "azoit"),
+    ("tpmfleet_dps_id_scope", "my-dps.azure-devices-provisioning.net"),
+    ("tpmfleet_dps_id_scope", ""),
+    ("tpmfleet_dps_id_scope", 5),
+    ("tpmfleet_previous_dps_id_scope", "0ne 1"),
+    ("tpmfleet_tpm_timeout", 0),
+    ("tpmfleet_tpm_timeout", "5m"),
+    ("tpmfleet_tpm_timeout", True),
+    ("tpmfleet_dps_retry_budget", -1),
+    ("tpmfleet_key_version", 0),
+    ("tpmfleet_key_version", "1.5"),
+    ("tpmfleet_previous_key_version", -1),
+    ("tpmfleet_dps_client_first_attempt_spread", "nan"),
+    ("tpmfleet_ek_list_policy", "Required"),
+    ("tpmfleet_ek_certificate_policy", "always"),
+    ("tpmfleet_ek_certificate_tolerated", ["key_usage", "keyusage"]),
+    ("tpmfleet_ek_certificate_crls_required", "maybe"),
+    ("tpmfleet_enroll_at", "step2"),
+    ("tpmfleet_replace_tpm", "unit1"),
+    ("tpmfleet_endorsement_key_template", "TCG"),
+]
+RIGHT = [
+    ("tpmfleet_ownership_profile", "sdk"),
+    ("tpmfleet_dps_id_scope", "0ne00000A1B"),
+    ("tpmfleet_previous_dps_id_scope", ""),
+    ("tpmfleet_tpm_timeout", "300"),
+    ("tpmfleet_previous_key_version", 0),
+    ("tpmfleet_dps_client_first_attempt_spread", 0.5),
+    ("tpmfleet_ek_certificate_tolerated", []),
+    ("tpmfleet_ek_certificate_crls_required", "yes"),
+    ("tpmfleet_replace_tpm", True),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_what_cannot_be_is_told(name, value):
+    ((told, words),) = wrong_values(STEP, {name: {"unit1": value}})
+    assert told == name and words.startswith(f"{name} is ") and "which is n" in words
+
+
+@pytest.mark.parametrize(("name", "value"), RIGHT)
+def test_what_can_be_is_not(name, value):
+    assert wrong_values(STEP, {name: {"unit1": value}}) == []
+
+
+def test_every_choice_of_every_role_is_looked_at():
+    """Where a role's default hands a variable on; nothing is written twice."""
+    missing = set()
+    for role in ROLES.iterdir():
+        options = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"][
+            "options"
+        ]
+        defaults = yaml.safe_load((role / "defaults" / "main.yml").read_text()) or {}
+        known = variables_of(role)
+        for name, option in options.items():
+            if option.get("choices") and str(defaults.get(name, "")).strip().startswith("{{ tpmfleet_"):
+                variable = defaults[name].split()[1]
+                missing |= {variable} if option not in known.get(variable, []) else set()
+    assert missing == set()
+
+
+@pytest.mark.parametrize(
+    ("variables", "become", "without"),
+    [
+        ({"ansible_user": "line"}, True, False),
+        ({"ansible_user": "line"}, False, True),
+        ({"ansible_user": "root"}, False, False),
+        ({}, False, False),
+        ({"ansible_user": "line", "ansible_become": "no"}, True, True),
+        ({"ansible_user": "line", "ansible_become_user": "tss"}, True, True),
+        ({"ansible_user": "{{ who }}"}, False, False),
+        ({"ansible_connection": "local"}, False, os.geteuid() != 0),
+        ({"ansible_connection": "community.docker.docker", "ansible_user": "line"}, False, False),
+    ],
+)
+def test_only_what_is_certain_is_refused(variables, become, without):
+    assert is_without_root(variables, become, "", "") is without
+
+
+def test_which_steps_take_root():
+    assert takes_root("software_install", {"dps_client"}) and takes_root("decommission", set())
+    assert not takes_root("tpm_install", {"ownership"}) and not takes_root("ownership_rotation", {"dps_client"})
