@@ -107,7 +107,7 @@ def _fault(name: str, value: Any, option: Mapping[str, Any]) -> str | None:
     if kind == "bool" and not _is_boolean(value):
         return "which is neither true nor false"
     # No previous version is 0.
-    lowest = 1 if _FROM_ONE.search(name) and not name.startswith("tpmfleet_previous") else 0
+    lowest = 1 if _FROM_ONE.search(name) and name != "tpmfleet_previous_key_version" else 0
     if kind in ("int", "float") and not _is_number(value, kind, lowest):
         return f"which is no {'whole ' if kind == 'int' else ''}number of {lowest} or more"
     choices = option.get("choices")

@@ -25,12 +25,15 @@ PATH_OPTIONS = frozenset(
         "plan_summary",
         "progress_file",
         "signature",
+        "signature_roots",
         "src",
         "x509_certificate_path",
     )
 )
 # Those that are lists of paths.
 PATH_LISTS = frozenset(("ek_certificate_crls", "ek_certificate_roots"))
+# The modules where an option that is a path elsewhere is such a list.
+LISTS_OF_MODULES = frozenset((("ek_roots", "src"),))
 # Those whose entries have such options.
 OPTIONS_WITH_PATHS = frozenset(("certificates",))
 LEDGER = "ledger"
@@ -43,7 +46,7 @@ class StationAction(NormalAction):
         """Runs the task; ``files_written`` in its result are the files of its options that are not as they were."""
         here = self._connection.transport == "local"
         try:
-            self._task.args = _placed(self._task.args, here)
+            self._task.args = _placed(self._task.args, here, self._task.action.rpartition(".")[2])
         except ValueError as error:
             # Its first word is the option.
             return {"failed": True, "changed": False, "msg": str(error), **failure(SETUP, str(error).split()[0])}
@@ -60,21 +63,21 @@ class StationAction(NormalAction):
         return super().run(tmp, task_vars)
 
 
-def _placed(arguments: dict[str, Any], here: bool) -> dict[str, Any]:
-    """*arguments* with absolute paths, where the task runs *here*. ValueError where a path is empty."""
+def _placed(arguments: dict[str, Any], here: bool, module: str) -> dict[str, Any]:
+    """*arguments* of *module* with absolute paths, where the task runs *here*. ValueError where a path is empty."""
     placed = dict(arguments)
     for name, value in arguments.items():
         if value is None:
             continue
         if name == LEDGER:
             place = ledger_from_here(value, name)
-        elif name in PATH_OPTIONS:
-            place = from_here(value, name)
-        elif name in PATH_LISTS:
+        elif name in PATH_LISTS or (module, name) in LISTS_OF_MODULES:
             # A string is several paths with commas between them, as everywhere in Ansible.
             place = [from_here(one, name) for one in (value.split(",") if isinstance(value, str) else value)]
+        elif name in PATH_OPTIONS:
+            place = from_here(value, name)
         elif name in OPTIONS_WITH_PATHS and isinstance(value, list):
-            place = [_placed(one, here) if isinstance(one, dict) else one for one in value]
+            place = [_placed(one, here, module) if isinstance(one, dict) else one for one in value]
         else:
             continue
         placed[name] = place if here else value

@@ -19,6 +19,7 @@ import yaml
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.failure import DEVICE_MODULES
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_action import (
     LEDGER,
+    LISTS_OF_MODULES,
     OPTIONS_WITH_PATHS,
     PATH_LISTS,
     PATH_OPTIONS,
@@ -122,7 +123,8 @@ def test_every_path_of_a_module_of_the_station_begins_there(module):
     """The next option that names a file fails here, and so does the next module without the action."""
     options = documented(module)
     assert names_of_paths(options) <= PATH_OPTIONS | PATH_LISTS
-    assert {name for name, one in options.items() if one.get("elements") == "path"} <= PATH_LISTS
+    lists = {name for name, one in options.items() if one.get("elements") == "path"}
+    assert lists == {name for name in options if name in PATH_LISTS or (module, name) in LISTS_OF_MODULES}
     if LEDGER in options:
         assert options[LEDGER]["type"] == "str"
     routed = yaml.safe_load((COLLECTION / "meta" / "runtime.yml").read_text())["plugin_routing"]["modules"]
