@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +48,7 @@ class Repository:
         lines = "".join(json.dumps(record) + "\n" for record in records)
         (self.root / "enrollments" / "devices.jsonl").write_text(lines)
 
-    def _step(self, job: str, name: str, secret_of: str = "") -> subprocess.CompletedProcess:
+    def _step(self, job: str, name: str, secret_of: str = "", **more: str) -> subprocess.CompletedProcess:
         """One step of a job, as the example has it, with the secret of that job or of another."""
         (step,) = [one for one in self._jobs[job]["steps"] if one.get("name") == name]
         secret = self._jobs[secret_of or job]["env"]["TPMFLEET_DPS_CONNECTION_STRING"]
@@ -56,15 +57,16 @@ class Repository:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PWD": str(self.root),
             "TPMFLEET_DPS_CONNECTION_STRING": self._secrets[secret],
+            **more,
         }
         command = ["bash", "-e", "-c", step["run"]]
         done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
         assert self._dps.key not in done.stdout + done.stderr
         return done
 
-    def plan(self) -> subprocess.CompletedProcess:
+    def plan(self, **environment: str) -> subprocess.CompletedProcess:
         """The plan on the pull request."""
-        return self._step("plan", "Plan")
+        return self._step("plan", "Plan", **environment)
 
     def approve(self) -> None:
         """The artifact of the plan reaches the other job."""
@@ -165,3 +167,31 @@ def test_bad_lines_are_told_on_the_pull_request(repository, records):
     assert refused.returncode != 0 and "3 of 30 lines" in refused.stdout
     assert "line 5: endorsement_key" in refused.stdout and "line 21: registration_id" in refused.stdout
     assert not (repository.root / "plan.jsonl").exists()
+
+
+def test_a_nightly_check_tells_drift_by_its_status_and_by_a_variable(repository, records, service):
+    """By choice; and what failed before it could compare leaves nothing that looks like a plan."""
+    repository.write(records(3))
+    repository.plan()
+    repository.approve()
+    assert repository.apply().returncode == 0
+    settings = repository.root / "enrollments" / "settings.yml"
+    chosen = settings.read_text()
+    settings.write_text(chosen + "enrollments_fail_on_drift: true\n")
+    as_it_was = repository.plan()
+    assert as_it_was.returncode == 0 and "DRIFT" not in as_it_was.stdout
+    theirs = service.enrollment("unit-1")
+    service.put_enrollment({**theirs, "deviceId": "theirs", "capabilities": {"iotEdge": True}}, etag=theirs["etag"])
+    repository.write(records(3, iot_edge=False))
+    drifted = repository.plan()
+    assert drifted.returncode == 2 and "DRIFT: the service is not as the manifest says" in drifted.stdout
+    assert "iot_edge" in (repository.root / "plan.md").read_text()
+    # By choice as a variable, for a workflow.
+    settings.write_text(chosen)
+    told = repository.plan(ANSIBLE_SHOW_CUSTOM_STATS="true")
+    assert told.returncode == 0 and "enrollments_drift" in told.stdout and "DRIFT" not in told.stdout
+    assert re.search(r'enrollments_drift"?: true', told.stdout)
+    settings.write_text(chosen + "tpmfleet_dps_connection_string: HostName=nobody\n")
+    failed = repository.plan()
+    assert failed.returncode != 0
+    assert not (repository.root / "plan.md").exists() and not (repository.root / "plan.jsonl").exists()
