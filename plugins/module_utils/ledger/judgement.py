@@ -331,11 +331,15 @@ class Step:
 
     @staticmethod
     def _software_tpm(said: Mapping[str, Any], judged: Judged) -> list[str]:
-        chip = (str(said.get(name) or "") for name in ("tpm_manufacturer", "tpm_model"))
-        reported = said.get("tpm_type") == "software" or is_software(next(chip), "", next(chip))
-        if not (reported or judged.software) or "software_tpm" in (said.get("exceptions") or ()):
+        manufacturer, model = (str(said.get(name) or "") for name in ("tpm_manufacturer", "tpm_model"))
+        sources = {
+            "": said.get("tpm_type") == "software",
+            ", says its endorsement key certificate": judged.software,
+            f", as it calls itself {manufacturer} {model}": is_software(manufacturer, "", model),
+        }
+        whence = next((words for words, says in sources.items() if says), None)
+        if whence is None or "software_tpm" in (said.get("exceptions") or ()):
             return []
-        whence = "" if reported else ", says its endorsement key certificate"
         return [
             f"it has a software TPM{whence}, which is refused in a production inventory; "
             "tpmfleet_software_tpm_allowed on this very host allows it"

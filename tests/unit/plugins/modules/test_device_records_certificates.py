@@ -193,7 +193,7 @@ def test_a_software_tpm_is_flagged_by_its_certificate_whatever_it_says_of_itself
 def test_a_virtual_tpm_without_a_certificate_is_flagged_by_what_the_chip_says(judge, record, manufacturer, model):
     said = {"tpm_type": "hardware", "tpm_manufacturer": manufacturer, "tpm_model": model}
     (reason,) = of(judge(record(0, None, **said), ek_certificate_policy="ignored"))["reasons"]
-    assert reason.startswith("it has a software TPM, which is refused in a production inventory")
+    assert reason.startswith(f"it has a software TPM, as it calls itself {manufacturer} {model}, which is refused")
     assert of(judge(record(0, None, **said, exceptions=["software_tpm"]), ek_certificate_policy="ignored"))["accepted"]
 
 
