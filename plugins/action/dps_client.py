@@ -16,9 +16,9 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action i
 
 COLLECTION = Path(__file__).resolve().parents[2]
 FILES = COLLECTION / "roles" / "dps_client" / "files"
-# What the client shares with the modules that run on devices.
+# What the client shares with the modules that run on devices, and no more: each file of it is on every device.
 LIBRARIES = COLLECTION / "plugins" / "module_utils"
-SHARED = ("tpm", "outside")
+SHARED = {"tpm": ("connection", "credential", "templates"), "outside": ("files", "strict_json", "visible")}
 PACKAGE = "tpmfleet_dps_client"
 # The earliest date that a zip file can hold: equal sources give equal bytes, so that a second run changes nothing.
 NO_DATE = (1980, 1, 1, 0, 0, 0)
@@ -27,10 +27,10 @@ START = f"import sys\n\nfrom {PACKAGE}.cli import main\n\nsys.exit(main())\n"
 
 def _sources() -> dict[str, bytes]:
     sources = {f"{PACKAGE}/{path.name}": path.read_bytes() for path in (FILES / PACKAGE).glob("*.py")}
-    for library in SHARED:
-        for path in (LIBRARIES / library).glob("*.py"):
-            sources[f"{PACKAGE}/{library}/{path.name}"] = path.read_bytes()
-        sources.setdefault(f"{PACKAGE}/{library}/__init__.py", b"")
+    for library, names in SHARED.items():
+        sources[f"{PACKAGE}/{library}/__init__.py"] = b""
+        for name in names:
+            sources[f"{PACKAGE}/{library}/{name}.py"] = (LIBRARIES / library / f"{name}.py").read_bytes()
     sources["__main__.py"] = START.encode()
     return sources
 

@@ -57,6 +57,22 @@ def test_nothing_but_python_and_tpm2_pytss_is_imported(sources):
     assert imported - set(sys.stdlib_module_names) == {"tpm2_pytss", "tpmfleet_dps_client"}
 
 
+def test_all_that_is_packed_is_used_and_all_that_is_used_is_packed(sources):
+    """What a module of a device imports beside it, and never more than that."""
+    root = next(source for source in sources if source.parent.name == "tpmfleet_dps_client").parent
+    used, todo = set(), {root / "cli.py"}
+    while todo:
+        source = todo.pop()
+        used.add(source)
+        for step in ast.walk(ast.parse(source.read_text())):
+            if isinstance(step, ast.ImportFrom) and step.level:
+                base = source.parents[step.level - 1].joinpath(*(step.module or "").split("."))
+                named = {base.with_suffix(".py"), *(base / f"{name.name}.py" for name in step.names)}
+                todo |= {path for path in named if path.exists()} - used
+    starting = {root / "__main__.py", root.parent / "__main__.py", *root.rglob("__init__.py")}
+    assert used | starting == set(sources)
+
+
 def test_neither_the_environment_nor_the_working_directory_changes_what_runs(program, tmp_path):
     """It is run as an executable, as its unit does; a module of the same name as one that it needs lies in the way."""
     (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')")
