@@ -162,10 +162,9 @@ class Step:
         if reasons:
             self._devices.note(row, said["host"], **self._where(), what={"state": "stopped", "reasons": reasons})
             outcome = said.get("outcome") or {}
-            # Not worth a proof where something else stops it all the same.
-            contested = claim.contested and reasons == claim.reasons
+            # Also where something else stops it: whether it can prove it says whether another one has a clone beside it.
             return Verdict(
-                known, record, reasons, changed=False, outcome=outcome, remarks=judged.remarks, contested=contested
+                known, record, reasons, changed=False, outcome=outcome, remarks=judged.remarks, contested=claim.contested
             )
         for other in claim.withdrawn:
             self._withdraw(other, said)
