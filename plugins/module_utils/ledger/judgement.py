@@ -162,10 +162,9 @@ class Step:
         if reasons:
             self._devices.note(row, said["host"], **self._where(), what={"state": "stopped", "reasons": reasons})
             outcome = said.get("outcome") or {}
-            # Also where something else stops it: whether it can prove it says whether another one has a clone beside it.
-            return Verdict(
-                known, record, reasons, changed=False, outcome=outcome, remarks=judged.remarks, contested=claim.contested
-            )
+            # Also where something else stops it: its proof tells whether the TPM of the unit beside it was cloned.
+            remarks, contested = judged.remarks, claim.contested
+            return Verdict(known, record, reasons, changed=False, outcome=outcome, remarks=remarks, contested=contested)
         for other in claim.withdrawn:
             self._withdraw(other, said)
         if replaced and placed.get("places") and not record.get("device_id"):

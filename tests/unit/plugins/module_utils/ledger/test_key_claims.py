@@ -124,9 +124,12 @@ def test_a_unit_that_has_proven_it_before_is_asked_again_beside_another(take, un
     assert all(one.reasons for one in verdicts.values())
 
 
-def test_what_is_stopped_for_another_reason_is_not_asked(take, unit):
+def test_what_is_stopped_for_another_reason_is_asked_too(take, unit, proven):
+    """Its own fate is sealed; that of the one beside it hangs on whether it has a clone."""
     verdicts = take(unit(), unit(IMPOSTOR, tpm_type="software"))
-    assert (verdicts[VICTIM].contested, verdicts[IMPOSTOR].contested) == (True, False)
+    assert all(one.contested for one in verdicts.values())
+    verdicts = take(unit(**proven()), unit(IMPOSTOR, tpm_type="software", **proven()))
+    assert all(one.reasons for one in verdicts.values())
 
 
 def test_a_proof_of_another_key_is_none(take, unit, proven):
