@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ansible import context
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import SETUP, failure
@@ -21,7 +20,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import 
     variables_of,
     wrong_values,
 )
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rights import is_without_root, takes_root
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rights import is_without_root, of_play, takes_root
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.start_checks import wrong_at_start
 
 
@@ -49,15 +48,11 @@ class ActionModule(ActionBase):
         """One sentence for all hosts that *role* would come to without the root that it takes."""
         if not takes_root(role.name, {one.name for one in composed(role)}):
             return []
-        command = context.CLIARGS
-        become = command.get("become") if self._task.become is None else self._task.become
-        become_user = self._task.become_user or command.get("become_user") or ""
-        user = self._task.remote_user or command.get("remote_user") or ""
         hostvars = task_vars["hostvars"]
         without = [
             host
             for host in task_vars.get("ansible_play_batch") or []
-            if is_without_root(hostvars.raw_get(host), bool(become), become_user, user)
+            if is_without_root(hostvars.raw_get(host), *of_play(self._task))
         ]
         if not without:
             return []

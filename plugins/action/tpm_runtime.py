@@ -17,6 +17,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.strict_
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import PULL_IT, DeviceAction
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.packages import FAMILIES, PATIENCE, install
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.returned import TPM_RUNTIME_LOOK
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rights import is_without_root, of_play
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.shape import ShapeError
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_path import from_here
 
@@ -46,7 +47,7 @@ class ActionModule(DeviceAction):
         if not before["missing"]:
             return {**found, "state": "verified", "how": before["found"]}
         lacking = f"because there is no {', no '.join(before['missing'])}"
-        refused = self._refused(options, before)
+        refused = self._without_root(options, task_vars) or self._refused(options, before)
         if refused:
             return {**self.failure(refused.pop("msg")), **found, **refused}
         if options["source"] == "packages":
@@ -81,6 +82,14 @@ class ActionModule(DeviceAction):
         except (JsonError, ShapeError) as error:
             words = f"what it said of its libraries is no answer to that: {error}. {PULL_IT}"
             return self.failure(words)
+
+    def _without_root(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """As :meth:`_refused`, for an installation that takes root where nothing gives it."""
+        own = options["source"] == "wheels" and options["wheels_venv"]
+        if own or not is_without_root(task_vars, *of_play(self._task)):
+            return {}
+        words = "The TPM libraries are missing, and installing them takes root: set become. Nothing was changed."
+        return {"msg": words, **failure(SETUP, variable="ansible_become")}
 
     def _refused(self, options: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
         """Why nothing is tried, as part of a result; empty where it is."""

@@ -91,6 +91,7 @@ changes:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client.aziot import Aziot, AziotError
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client_control import without_root
 
 
 def main():
@@ -108,6 +109,9 @@ def main():
         required_if=[("state", "present", ["id_scope", "registration_id"])],
         supports_check_mode=True,
     )
+    refusal = without_root("Configuring Azure's IoT identity service")
+    if refusal:
+        module.fail_json(msg=refusal)
     aziot = Aziot(module.params, run=module.run_command)
     try:
         result = aziot.plan()

@@ -74,6 +74,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client.software
     SoftwareTpm,
     SoftwareTpmError,
 )
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client_control import without_root
 
 
 def main():
@@ -86,6 +87,9 @@ def main():
         },
         supports_check_mode=True,
     )
+    refusal = without_root("Making a software TPM")
+    if refusal:
+        module.fail_json(msg=refusal)
     params = module.params
     tpm = SoftwareTpm(state_dir=params["state_dir"], user=params["user"], unit=params["unit"], run=module.run_command)
     programs = tpm.has_programs()

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from ansible import context
 from ansible.module_utils.parsing.convert_bool import boolean
 
 # A part of a step that places or asks the client, and steps of which it is only a part now and then.
@@ -21,6 +22,14 @@ NOT_ALWAYS = frozenset(("ownership_rotation",))
 def takes_root(step: str, composed: set[str]) -> bool:
     """Whether the role *step*, which composes the roles *composed*, works as root on each of its devices."""
     return step in ROOTS_STEPS or (step not in NOT_ALWAYS and bool(ROOTS_ROLES & composed))
+
+
+def of_play(task: Any) -> tuple[bool, str, str]:
+    """(whether the play or the command becomes, whom, who logs in) for *task*, where its host says nothing else."""
+    command = context.CLIARGS
+    become = command.get("become") if task.become is None else task.become
+    whom = task.become_user or command.get("become_user") or ""
+    return bool(become), whom, task.remote_user or command.get("remote_user") or ""
 
 
 def is_without_root(variables: Mapping[str, Any], become: bool, become_user: str, user: str) -> bool:
