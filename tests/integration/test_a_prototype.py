@@ -36,7 +36,7 @@ def site(line, **variables):
 
 def test_a_production_line_refuses_it(line):
     run = site(line, tpmfleet_production=True)
-    assert "a software TPM is refused in a production inventory" in run.reason(UNIT), run.printed
+    assert "a software TPM is refused in a production inventory" in run.batch_reason, run.printed
     assert not (line.rack.device(UNIT).files / "var/lib/tpmfleet-swtpm").exists()
 
 
