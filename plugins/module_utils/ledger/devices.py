@@ -10,9 +10,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..outside.visible import visible
 from ..record import called
 from .database import DEVICES, EVENTS, RETIRED_KEYS, sqlalchemy
-from .stored import DamagedRecord, stored, stored_record
+from .stored import RESTORE, DamagedRecord, stored, stored_record
 
 # The columns that identify a device, the surest first. A slot of a rack sees another unit every hour, so the host name
 # identifies only where the inventory says nothing better.
@@ -59,6 +60,8 @@ class Devices:
     def record(self, row: int) -> dict[str, Any]:
         """What is known of the device in *row*. DamagedRecord where that is no record."""
         found = self._connection.execute(sqlalchemy.select(DEVICES).where(DEVICES.c.id == row)).first()
+        if found is None:
+            raise DamagedRecord(f"the ledger tells of its device {row} and has no such device any more; {RESTORE}")
         return _record(found)
 
     def other_with(self, name: str, value: Any, row: int | None) -> dict[str, Any] | None:
@@ -128,7 +131,15 @@ class Devices:
 
 def _record(row: Any) -> dict[str, Any]:
     names = {name: getattr(row, name) for name in ("serial_number", "device_id", "host")}
-    return stored_record(row.record, f"the record of {called(names)} in the ledger (device {row.id})")
+    what = f"the record of {called(names)} in the ledger (device {row.id})"
+    record = stored_record(row.record, what)
+    for name in _COLUMNS:
+        # Else a twin of it would be found by the one or by the other.
+        if identity(name, record.get(name)) != getattr(row, name):
+            raise DamagedRecord(
+                f"{visible(what, most=300)} is damaged: its {name} is not the one that it is found by; {RESTORE}"
+            )
+    return record
 
 
 def _what(text: Any) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from typing import Any
 
 from ..outside.strict_json import JsonError, parse
 from ..outside.visible import visible
+from ..trust.derived import checked_record_fields
 from .database import LedgerError
 
+RESTORE = "restore the ledger from its backup"
 # A list's line of 1 MB in another script is six times as long, as JSON that is ASCII only.
 _MOST_BYTES = 1 << 23
 _TEXTS = (
@@ -29,6 +31,7 @@ _TEXTS = (
     "maker",
     "batch",
 )
+_OF_THE_KEY = ("endorsement_key", "endorsement_key_sha256", "endorsement_key_name")
 _OBJECTS = ("ownership", "decommission", "certified_tpm", "steps")
 _PLACE = ("dps_id_scope", "registration_id", "endorsement_key")
 
@@ -40,26 +43,23 @@ class DamagedRecord(LedgerError):
 def stored(text: Any, what: str) -> dict[str, Any]:
     """The object that was stored as *text*. DamagedRecord, which calls it *what*, where it is none."""
     if not isinstance(text, str):
-        raise DamagedRecord(f"{visible(what, most=300)} is damaged: it is no text; {_RESTORE}")
+        raise DamagedRecord(f"{visible(what, most=300)} is damaged: it is no text; {RESTORE}")
     try:
         value = parse(text, most=_MOST_BYTES)
     except JsonError as error:
-        raise DamagedRecord(f"{visible(what, most=300)} is damaged: it {error}; {_RESTORE}") from None
+        raise DamagedRecord(f"{visible(what, most=300)} is damaged: it {error}; {RESTORE}") from None
     if not isinstance(value, dict):
-        raise DamagedRecord(f"{visible(what, most=300)} is damaged: it is no object; {_RESTORE}")
+        raise DamagedRecord(f"{visible(what, most=300)} is damaged: it is no object; {RESTORE}")
     return value
 
 
 def stored_record(text: Any, what: str) -> dict[str, Any]:
-    """The same of a device record, whose fields are of their types too."""
+    """The same of a device record, whose fields are of their types too, and whose key is the one that it says."""
     record = stored(text, what)
-    fault = _fault(record)
+    fault = _fault(record) or _contradiction(record)
     if fault:
-        raise DamagedRecord(f"{visible(what, most=300)} is damaged: its {fault}; {_RESTORE}")
+        raise DamagedRecord(f"{visible(what, most=300)} is damaged: its {fault}; {RESTORE}")
     return record
-
-
-_RESTORE = "restore the ledger from its backup"
 
 
 def _fault(record: dict[str, Any]) -> str | None:
@@ -72,10 +72,20 @@ def _fault(record: dict[str, Any]) -> str | None:
     for name, step in (record.get("steps") or {}).items():
         if not isinstance(step, dict) or not isinstance(step.get("outcome", {}), dict):
             return f"step {visible(name, most=40)} is no step"
+    decommission = record.get("decommission")
+    if decommission and not any(isinstance(decommission.get(moment), str) for moment in ("done", "begun")):
+        return "decommission has no date"
     places = record.get("places")
     if places is not None and not (isinstance(places, list) and all(map(_is_place, places))):
         return "places are no list of places"
     return None
+
+
+def _contradiction(record: dict[str, Any]) -> str | None:
+    # Of a key that is not there nothing follows.
+    said = {name: record.get(name) for name in _OF_THE_KEY} if record.get("endorsement_key") else {}
+    _fields, wrong = checked_record_fields(said)
+    return "endorsement key is not the one that it says the digest or the name of" if wrong else None
 
 
 def _is_place(place: Any) -> bool:

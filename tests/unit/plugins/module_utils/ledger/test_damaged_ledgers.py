@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -219,6 +220,46 @@ def test_a_record_that_is_none_stops_its_own_device(line, take, key, what):
     (reason,) = verdicts["slot1"].reasons
     assert reason.startswith("the record of TF-1 (slot1) in the ledger (device 1) is damaged: it")
     assert words in reason and reason.endswith("restore the ledger from its backup")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("endorsement_key_sha256", "0" * 64, "its endorsement_key_sha256 is not the one that it is found by"),
+        ("registration_id", "another", "its registration_id is not the one that it is found by"),
+        ("device_id", "another", "its device_id is not the one that it is found by"),
+    ],
+)
+def test_a_record_that_is_found_by_what_it_does_not_say_stops_its_own_device(line, take, key, column, value, words):
+    change(line, f"UPDATE devices SET {column} = '{value}' WHERE id = 1")
+    verdicts = take(unit(1, key), unit(2, key), ledger=line)
+    assert words in verdicts["slot1"].reasons[0] and verdicts["slot2"].reasons == []
+
+
+@pytest.mark.parametrize("number", [2, 7])
+def test_a_record_with_the_key_of_another_stops_its_own_device(line, take, key, number):
+    record = {"record_version": 1, **unit(1, key), "endorsement_key": key(number)["endorsement_key"]}
+    damage(line, "devices", "record", json.dumps(record), lambda columns: columns.serial_number == "TF-1")
+    verdicts = take(unit(1, key), unit(2, key), ledger=line)
+    assert "its endorsement key is not the one that it says" in verdicts["slot1"].reasons[0]
+    assert verdicts["slot2"].reasons == []
+
+
+@pytest.mark.parametrize("decommission", [{"at": "x"}, {"done": 5}, {"begun": None}])
+def test_a_decommissioning_without_a_date_stops_its_own_device(line, take, key, decommission):
+    record = {"record_version": 1, **unit(1, key), "decommission": decommission}
+    damage(line, "devices", "record", json.dumps(record), lambda columns: columns.serial_number == "TF-1")
+    verdicts = take(unit(1, key), unit(2, key), ledger=line)
+    assert "its decommission has no date" in verdicts["slot1"].reasons[0] and verdicts["slot2"].reasons == []
+
+
+def test_a_key_that_was_taken_out_of_a_device_that_is_gone_stops_the_one_that_has_it(sqlite, take, key):
+    take(unit(1, key), unit(2, key))
+    digest = key(3)["endorsement_key_sha256"]
+    change(sqlite, f"INSERT INTO retired_keys VALUES ('{digest}', 99, '2026-11-24T12:00:00Z')")
+    verdicts = take(unit(3, key), unit(2, key))
+    assert "the ledger tells of its device 99 and has no such device any more" in verdicts["slot3"].reasons[0]
+    assert verdicts["slot2"].reasons == []
 
 
 def test_a_twin_of_a_damaged_record_is_stopped(line, take, key):
