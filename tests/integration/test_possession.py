@@ -29,6 +29,7 @@ FIRST, SECOND, FRESH = "rack1-slot01", "rack1-slot02", "rack1-slot03"
 # Notes what the controller drew at random, which is all that is secret here.
 RECORDER = """\
 import os, secrets
+import tempfile
 
 draw = secrets.token_bytes
 
@@ -366,7 +367,14 @@ def test_a_cloned_tpm_answers_like_the_original_and_both_are_stopped_as_twins(li
 # What a run leaves behind
 
 
-def test_no_run_leaves_the_secret_or_the_challenge_on_a_disk_or_in_a_log(line, run, tmp_path):
+@pytest.fixture
+def sockets():
+    """A directory for ssh's sockets whose name is short: with theirs a path of 108 characters has to do (unix(7))."""
+    with tempfile.TemporaryDirectory(prefix="ssh-") as directory:
+        yield directory
+
+
+def test_no_run_leaves_the_secret_or_the_challenge_on_a_disk_or_in_a_log(line, run, sockets, tmp_path):
     (tmp_path / "recorder").mkdir()
     (tmp_path / "recorder/sitecustomize.py").write_text(RECORDER)
     drawn = tmp_path / "drawn"
@@ -379,6 +387,7 @@ def test_no_run_leaves_the_secret_or_the_challenge_on_a_disk_or_in_a_log(line, r
         "ANSIBLE_LOCAL_TEMP": places["local"],
         # So it is by default: a module travels as a file. This one must not.
         "ANSIBLE_PIPELINING": "0",
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": sockets,
         "HOME": places["home"],
     }
     line.attack(FIRST, keep="/root")
