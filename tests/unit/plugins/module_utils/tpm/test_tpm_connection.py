@@ -141,8 +141,8 @@ def test_a_chip_that_stays_so_is_told_with_what_to_do(chip, answers, code, words
     answers(chip, answers=[{"command": "GetRandom", "code": code}])
     before = time.monotonic()
     with pytest.raises(TpmError, match=words):
-        look(chip.tcti, timeout=0.3)
-    assert time.monotonic() - before < 4
+        look(chip.tcti, timeout=1.5)
+    assert time.monotonic() - before < 10
 
 
 @pytest.mark.parametrize(("code", "cure"), [("INITIALIZE", "Startup"), ("NEEDS_TEST", "SelfTest")])
