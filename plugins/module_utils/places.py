@@ -26,10 +26,16 @@ def own_place(record: Mapping[str, Any], id_scope: str) -> dict[str, str] | None
 def with_place(record: Mapping[str, Any], id_scope: str) -> dict[str, Any]:
     """*record* with the note that the device is about to be enrolled in the DPS *id_scope*."""
     place = own_place(record, id_scope)
+    return with_places(record, [] if place is None else [place])
+
+
+def with_places(record: Mapping[str, Any], more: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """*record* with the places of *more* that it does not have yet."""
     noted = list(record.get("places") or [])
-    if place is None or _key(place) in map(_key, noted):
-        return dict(record)
-    return {**record, "places": [*noted, place]}
+    for place in more:
+        if _key(place) not in map(_key, noted):
+            noted.append(place)
+    return {**record, "places": noted} if noted else dict(record)
 
 
 def without_places(record: Mapping[str, Any], gone: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..places import places_left, with_place, without_places
+from ..places import places_left, with_place, with_places, without_places
 from ..record import (
     VERIFIED,
     called,
@@ -166,7 +166,7 @@ class Step:
             remarks, contested = judged.remarks, claim.contested
             return Verdict(known, record, reasons, changed=False, outcome=outcome, remarks=remarks, contested=contested)
         for other in claim.withdrawn:
-            self._withdraw(other, said)
+            record = with_places(record, self._withdraw(other, said))
         if replaced and placed.get("places") and not record.get("device_id"):
             # Without a device ID of its own a device has its registration ID for one, which the new TPM takes over.
             record["device_id"] = known["registration_id"]
@@ -182,14 +182,18 @@ class Step:
         self._devices.note(row, said["host"], **self._where(), what=self._event(verdict, said))
         return verdict
 
-    def _withdraw(self, row: int, proven: Mapping[str, Any]) -> None:
-        """Takes the unproven claim to the key that was *proven* elsewhere out of the record in *row*."""
+    def _withdraw(self, row: int, proven: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Takes the unproven claim to the key that was *proven* elsewhere out of the record in *row*.
+
+        Returns where it was enrolled with that key, so that whose the key is can end what was made in its name.
+        """
         record = self._devices.record(row)
-        places = [one for one in record.get("places") or () if one["endorsement_key"] != record["endorsement_key"]]
-        left = {name: value for name, value in without_tpm(record).items() if name != "places"}
-        self._devices.save(row, {**left, "places": places} if places else left)
+        placed = with_place(record, record["dps_id_scope"]) if record.get("dps_id_scope") else record
+        places = [one for one in placed.get("places") or () if one["endorsement_key"] == record["endorsement_key"]]
+        self._devices.save(row, without_places(without_tpm(record), places))
         what = {"state": "withdrawn", "endorsement_key": record["endorsement_key"], "proven_by": called(proven)}
         self._devices.note(row, record.get("host"), **self._where(), what=what)
+        return places
 
     def _with_news(self, record: dict[str, Any], said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """(*record* with what an accepted call means beyond the fields that it names, the outcome of the step)."""

@@ -97,6 +97,9 @@ def test_an_impostor_who_came_first_makes_the_genuine_unit_no_twin(take, unit, p
     gone = {"endorsement_key", "endorsement_key_sha256", "endorsement_key_name", "places", "registration_id"}
     assert not gone & set(known)
     assert history[-1] == "withdrawn"
+    # Whose the key is can end what was made in its name, wherever that is.
+    [place] = record()[0]["places"]
+    assert (place["dps_id_scope"], place["endorsement_key"]) == (SCOPE, unit()["endorsement_key"])
     [again] = take(unit(IMPOSTOR)).values()
     assert "already that of TF-slot1" in again.reasons[0] and not again.contested
 
