@@ -6,14 +6,23 @@
 
 from __future__ import annotations
 
+import base64
 import types
 
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.action.tpm_endorsement_key_info import ActionModule
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.derived import derived_from_endorsement_key
 
 NEEDS = {"failed": True, "msg": "none was given", "needs": "endorsement_auth"}
 FAILED = {"failed": True, "msg": "another fault"}
-READ = {"changed": False, "endorsement_key": {}}
+
+
+@pytest.fixture
+def read(make_ek):
+    """What the module returns, with what the action computes of a key on this side."""
+    public = make_ek(1)
+    derived = derived_from_endorsement_key(base64.b64decode(public))
+    return {"changed": False, "endorsement_key": {"public": public, **derived, "certificate_matches": None}}
 
 
 @pytest.fixture
@@ -35,15 +44,15 @@ def work():
     return run
 
 
-def test_a_device_that_can_do_without_is_sent_none(work):
-    result, sent = work({"template": "tcg", "endorsement_auth": "secret"}, READ)
-    assert (result, sent) == (READ, [("tpm_endorsement_key_info", {"template": "tcg"})])
+def test_a_device_that_can_do_without_is_sent_none(work, read):
+    result, sent = work({"template": "tcg", "endorsement_auth": "secret"}, read)
+    assert (result, sent) == (read, [("tpm_endorsement_key_info", {"template": "tcg"})])
 
 
-def test_a_device_that_needs_it_is_sent_it(work):
+def test_a_device_that_needs_it_is_sent_it(work, read):
     given = {"template": "tcg", "endorsement_auth": "secret"}
-    result, sent = work(given, NEEDS, READ)
-    assert (result, [arguments for _module, arguments in sent]) == (READ, [{"template": "tcg"}, given])
+    result, sent = work(given, NEEDS, read)
+    assert (result, [arguments for _module, arguments in sent]) == (read, [{"template": "tcg"}, given])
 
 
 @pytest.mark.parametrize(("given", "said"), [({}, NEEDS), ({"endorsement_auth": "secret"}, FAILED)])
