@@ -20,14 +20,18 @@ from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
 
-from azure.core.exceptions import ServiceResponseError
-from azure.core.pipeline.transport import RequestsTransport
-from requests import RequestException, Session
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPSConnection
-from urllib3.connectionpool import HTTPSConnectionPool
-from urllib3.exceptions import HTTPError
-from urllib3.util.ssl_ import create_urllib3_context
+try:
+    from azure.core.exceptions import ServiceResponseError
+    from azure.core.pipeline.transport import RequestsTransport
+    from requests import RequestException, Session
+    from requests.adapters import HTTPAdapter
+    from urllib3.connection import HTTPSConnection
+    from urllib3.connectionpool import HTTPSConnectionPool
+    from urllib3.exceptions import HTTPError
+    from urllib3.util.ssl_ import create_urllib3_context
+except ImportError:
+    # Said by who imports this: see AZURE_CORE_IMPORT_ERROR in service.py. Here it only has to be a module.
+    HTTPAdapter = HTTPSConnection = HTTPSConnectionPool = RequestsTransport = Session = object  # type: ignore[assignment,misc]
 
 from ..outside.visible import visible
 
