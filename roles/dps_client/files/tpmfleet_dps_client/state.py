@@ -108,7 +108,9 @@ class State:
             found = self._read("status.json") or {}
         except ClientError:
             found = {}
-        status = {name: found[name] for name, kind in _STATUS.items() if type(found.get(name)) is kind}
+        status = {name: found[name] for name, kind in _STATUS.items() if isinstance(found.get(name), kind)}
+        # A truth value is a number in Python, and none here.
+        status = {name: value for name, value in status.items() if not isinstance(value, bool)}
         for name, most in (("state", 40), ("message", _LONGEST_MESSAGE)):
             if name in status:
                 status[name] = visible(status[name], most=most)

@@ -230,7 +230,7 @@ class Answers:
         if entry is None:
             return answer
         more = bool(answer[10])
-        entries = [values for values in entry.iter_unpack(answer[19:])]
+        entries = list(entry.iter_unpack(answer[19:]))
         told = dict((values[0], values) for values in entries)
         # What it could tell of lies up to the last entry, or where that was the last of all, up to the group's end.
         last = max(told, default=first) if more else first | (0xFFFFFF if capability == _HANDLES else 0xFF)

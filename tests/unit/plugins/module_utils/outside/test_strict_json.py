@@ -73,10 +73,11 @@ def any_value(chance, depth=0):
     kind = chance.randrange(7 if depth < 5 else 5)
     if kind < 3:
         return chance.choice([None, True, chance.randint(-(2**63), 2**64 - 1), chance.uniform(-1e9, 1e9)])
-    text = "".join(chr(chance.choice([chance.randrange(0x80), chance.randrange(0x110000), 0xD83D, 0])) for _ in "1234")
+    letters = [[chance.randrange(0x80), chance.randrange(0x110000), 0xD83D, 0] for _at in range(4)]
+    text = "".join(chr(chance.choice(one)) for one in letters)
     if kind < 5:
         return text
-    inner = [any_value(chance, depth + 1) for _ in range(chance.randrange(4))]
+    inner = [any_value(chance, depth + 1) for _at in range(chance.randrange(4))]
     return inner if kind == 5 else {f"{text}{at}": one for at, one in enumerate(inner)}
 
 
@@ -101,6 +102,6 @@ def test_nothing_else_than_words_comes_of_any_bytes():
     chance = random.Random(14)
     marks = b'[]{}",:\\u0dE+-1 \xfftrue'
     for _text in range(20_000):
-        text = bytes(chance.choice(marks) for _ in range(chance.randrange(40)))
+        text = bytes(chance.choice(marks) for _at in range(chance.randrange(40)))
         with contextlib.suppress(JsonError):
             parse(text)
