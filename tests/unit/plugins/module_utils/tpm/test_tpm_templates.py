@@ -27,7 +27,7 @@ def test_a_key_made_from_a_template_is_recognised_and_named_as_the_tpm_does(
     chip, template, hierarchy, hierarchy_handle
 ):
     with connect(chip.tcti) as esys:
-        handle = esys.create_primary(TPM2B_SENSITIVE_CREATE(), templates._as_pytss(template), hierarchy)[0]
+        handle = esys.create_primary(TPM2B_SENSITIVE_CREATE(), templates.as_pytss(template), hierarchy)[0]
         area, name, qualified_name = esys.read_public(handle)
     public = bytes(area.marshal())
     assert templates.is_made_from(public, template)
