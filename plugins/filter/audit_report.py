@@ -85,7 +85,7 @@ _value:
           - {check: enrollment, state: pull, words: is disabled}
 """
 
-from ..module_utils.audit import GOOD, Audit, counts, lines, why
+from ..module_utils.ledger.audit import GOOD, Audit, counts, lines, why
 
 
 def audit_report(hosts, hostvars, verdicts, enrollments, results, id_scope, key_version) -> dict:

@@ -105,8 +105,8 @@ from ansible.errors import AnsibleFilterError
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ..module_utils.dps.enrollment_settings import settings_of
-from ..module_utils.places import PLACE
-from ..module_utils.record import DONE, NOT_FOUND, VERIFIED
+from ..module_utils.record.model import DONE, NOT_FOUND, VERIFIED
+from ..module_utils.record.places import PLACE
 
 INVENTORY_FIELDS = {
     "registration_id": "tpmfleet_registration_id",

@@ -52,7 +52,7 @@ _value:
       endorsement_key: AToAAQALAAMAsgAgg3GXZ0SEs/gakMyNRqXXJP1S124GUgtk8qHaGzMUaaoABgCA...
 """
 
-from ..module_utils.places import own_place, places_left
+from ..module_utils.record.places import own_place, places_left
 
 
 def enrollment_places(hosts, verdicts, id_scope, own=False) -> list[dict]:

@@ -61,8 +61,8 @@ _value:
 
 from ansible.errors import AnsibleFilterError
 
-from ..module_utils.hierarchy_auth import derive
 from ..module_utils.tpm.templates import decode_public, name_of
+from ..module_utils.trust.hierarchy_auth import derive
 
 
 def hierarchy_auth(

@@ -165,10 +165,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.ledger.ek_list import take_in_planned
 from ..module_utils.ledger.judgement import LIST_POLICIES, Step
-from ..module_utils.ledger_module import ledger_option, now, run
-from ..module_utils.record import STEPS
+from ..module_utils.module.ledger import ledger_option, now, run
+from ..module_utils.module.trust import certificate_options, make_verifier, warn_of_notes
+from ..module_utils.record.model import STEPS
 from ..module_utils.trust.policy import POLICIES, CertificatePolicy
-from ..module_utils.trust_module import certificate_options, make_verifier, warn_of_notes
 
 
 def certificate_policy(module):

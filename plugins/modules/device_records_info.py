@@ -90,7 +90,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.ledger.devices import Devices
 from ..module_utils.ledger.stored import DamagedRecord
-from ..module_utils.ledger_module import ledger_option, run
+from ..module_utils.module.ledger import ledger_option, run
 
 
 def read(connection, module):

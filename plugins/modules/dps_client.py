@@ -206,8 +206,8 @@ selftest:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client_control import without_root
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client_installation import (
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client.control import without_root
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client.installation import (
     Installation,
     InstallationError,
 )

@@ -107,7 +107,7 @@ assignment:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client_control import (
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client.control import (
     ClientControl,
     ControlError,
     without_root,

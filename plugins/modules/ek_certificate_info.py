@@ -225,8 +225,8 @@ certificates:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.module.trust import certificate_options, make_verifier, run, warn_of_notes
 from ..module_utils.trust.verification import read_candidate
-from ..module_utils.trust_module import certificate_options, make_verifier, run, warn_of_notes
 
 
 def verify(module):

@@ -199,13 +199,13 @@ from ..module_utils.dps.errors import DpsError
 from ..module_utils.dps.key_forms import TEMPLATES
 from ..module_utils.dps.manifest import refusal
 from ..module_utils.ledger.ek_list import PLANNED_LIST, Intake, ListedKeys, open_list
-from ..module_utils.ledger_module import ledger_option, now, run
 from ..module_utils.lists.rows import DELIMITERS
 from ..module_utils.lists.source import FORMATS
+from ..module_utils.module.ledger import ledger_option, now, run
+from ..module_utils.module.trust import certificate_options, make_verifier, warn_of_notes
 from ..module_utils.trust.findings import TrustError
 from ..module_utils.trust.list_signature import SUMS, check_signature, signed_sums
 from ..module_utils.trust.listing import CertificateReader
-from ..module_utils.trust_module import certificate_options, make_verifier, warn_of_notes
 
 
 def signed_by(params):

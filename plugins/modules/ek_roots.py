@@ -115,9 +115,9 @@ signed_by:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.module.trust import needs_cryptography, run, warn_of_notes
 from ..module_utils.trust import root_state
 from ..module_utils.trust.archives import check_cabinet, is_cabinet, read_sources
-from ..module_utils.trust_module import needs_cryptography, run, warn_of_notes
 
 
 def keep(module):

@@ -143,9 +143,9 @@ from datetime import datetime, timezone
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.module.trust import needs_cryptography, run
 from ..module_utils.trust.archives import read_sources
 from ..module_utils.trust.survey import survey
-from ..module_utils.trust_module import needs_cryptography, run
 
 
 def look(module):

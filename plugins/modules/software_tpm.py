@@ -70,11 +70,11 @@ changes:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client.control import without_root
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client.software_tpm import (
     SoftwareTpm,
     SoftwareTpmError,
 )
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client_control import without_root
 
 
 def main():

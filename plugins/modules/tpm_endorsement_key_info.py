@@ -234,11 +234,11 @@ tpm:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.module.tpm import connection_options, run
 from ..module_utils.tpm.certificates import read_all_certificates
 from ..module_utils.tpm.endorsement_key import read_endorsement_key, read_persistent_keys
 from ..module_utils.tpm.nv import NvReader
 from ..module_utils.tpm.properties import read_properties
-from ..module_utils.tpm_module import connection_options, run
 
 
 def read(esys, params):

@@ -114,6 +114,7 @@ algorithms:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.module.tpm import connection_options, run
 from ..module_utils.tpm.properties import (
     NV_INDICES,
     PERSISTENT_HANDLES,
@@ -121,7 +122,6 @@ from ..module_utils.tpm.properties import (
     read_handles,
     read_properties,
 )
-from ..module_utils.tpm_module import connection_options, run
 
 
 def read(esys):

@@ -336,6 +336,7 @@ tpm:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.module.tpm import connection_options, run
 from ..module_utils.tpm.challenge import Challenge
 from ..module_utils.tpm.connection import TpmError
 from ..module_utils.tpm.ownership import bring_about
@@ -349,7 +350,6 @@ from ..module_utils.tpm.ownership_wish import (
 from ..module_utils.tpm.possession import open_sealed
 from ..module_utils.tpm.sealed_authorizations import AUTHORIZATIONS, ENDORSEMENT_AUTHORIZATIONS, from_message
 from ..module_utils.tpm.templates import decode_public
-from ..module_utils.tpm_module import connection_options, run
 
 _NUMBERS = {
     "max_tries": 1,

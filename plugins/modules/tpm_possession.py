@@ -101,11 +101,11 @@ in_lockout:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.module.tpm import connection_options, run
 from ..module_utils.tpm.challenge import Challenge
 from ..module_utils.tpm.connection import TpmError
 from ..module_utils.tpm.possession import answer_challenge
 from ..module_utils.tpm.templates import decode_public
-from ..module_utils.tpm_module import connection_options, run
 
 
 def answer(esys, module):

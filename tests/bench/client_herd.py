@@ -121,9 +121,7 @@ def herd(directory: Path, service: dict, arguments: argparse.Namespace) -> dict:
         names = [f"herd-{number:05d}-{time.time_ns():x}" for number in range(arguments.clients)]
         dps.settings(throttle=False)
         enroll(dps, names, chip.Chip(one).endorsement_key)
-        dps.settings(
-            throttle=True, registrations_per_window=arguments.registrations, window_seconds=arguments.window
-        )
+        dps.settings(throttle=True, registrations_per_window=arguments.registrations, window_seconds=arguments.window)
         before = device_calls(dps)
         ended: dict[str, float] = {}
         start = time.monotonic()

@@ -504,7 +504,7 @@ def settings(dps, tmp_path):
 
 def assert_no_authorization(sent: str, *keys: str) -> None:
     """None that is derived for the TPMs of *keys* is in what was *sent*, which is truly all that a step sends."""
-    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.hierarchy_auth import derive
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.hierarchy_auth import derive
 
     assert "modules.tpm_endorsement_key_info'" in sent
     for key in keys:

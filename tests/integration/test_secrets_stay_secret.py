@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.hierarchy_auth import derive
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.hierarchy_auth import derive
 
 COLLECTION = Path(__file__).resolve().parents[2]
 OURS, STRANGERS = "rack1-slot01", "rack1-slot02"

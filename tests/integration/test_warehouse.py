@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps import credentials, service
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.hierarchy_auth import derive
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.hierarchy_auth import derive
 from line_demo.observe import Service
 
 HERE = Path(__file__).parent
@@ -75,9 +75,7 @@ class Yard:
         limit = ["--limit", ",".join(units)] if units else []
         check = ["--check"] if variables.pop("check", False) else []
         environment = {"ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback_plugins"), "CUT_OFF_LOG": str(self.log)}
-        run = self.line.play(
-            playbook, "-e", f"@{path}", *limit, *check, CUT_OFF_AT=str(cut_off_at), **environment
-        )
+        run = self.line.play(playbook, "-e", f"@{path}", *limit, *check, CUT_OFF_AT=str(cut_off_at), **environment)
         assert (run.code == -9) is bool(cut_off_at), run.printed
         return run
 

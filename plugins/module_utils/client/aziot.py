@@ -10,7 +10,7 @@ import json
 import os
 from typing import Any, Callable
 
-from .. import placement
+from . import placement
 
 DIRECTORY = "/etc/aziot"
 CONFIGURATION_FILE = DIRECTORY + "/config.toml"

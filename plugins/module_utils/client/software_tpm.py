@@ -12,7 +12,7 @@ import shutil
 import stat
 from typing import Any, Callable
 
-from .. import placement
+from . import placement
 
 PROGRAMS = ("swtpm", "swtpm_setup")
 SERVICE = "tpmfleet-swtpm.service"

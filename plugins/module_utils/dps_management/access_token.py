@@ -17,7 +17,7 @@ import time
 from datetime import datetime, timezone
 from typing import Any
 
-from .. import placement
+from ..client import placement
 from ..dps.credentials import sign, token_fields
 from ..dps.errors import DpsError
 from .access_policy import KEYS, find_policy, rights_of

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..outside.visible import visible
-from ..record import called
+from ..record.model import called
 from .database import DEVICES, EVENTS, RETIRED_KEYS, sqlalchemy
 from .stored import RESTORE, DamagedRecord, stored, stored_record
 

@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..places import places_left, with_place, with_places, without_places
-from ..record import (
+from ..record.model import (
     VERIFIED,
     called,
     decommission_in_words,
@@ -23,6 +22,7 @@ from ..record import (
     with_step,
     without_tpm,
 )
+from ..record.places import places_left, with_place, with_places, without_places
 from ..trust.derived import checked_record_fields
 from ..trust.makers import is_software
 from ..trust.policy import CertificatePolicy, Judged

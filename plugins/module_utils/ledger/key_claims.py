@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..record import called, decommission_in_words, is_proven
+from ..record.model import called, decommission_in_words, is_proven
 from .devices import Devices, twins
 
 KEY = "endorsement_key_sha256"

@@ -211,9 +211,7 @@ class Chip:
 
 
 @contextlib.contextmanager
-def _primary(
-    esys: Any, persistent: int, template: Callable[[], Any], hierarchy: Any
-) -> Iterator[tuple[Any, bytes]]:
+def _primary(esys: Any, persistent: int, template: Callable[[], Any], hierarchy: Any) -> Iterator[tuple[Any, bytes]]:
     """A primary key and its TPM2B_PUBLIC: the persistent one, else made from its template for as long as it is used.
 
     The client never persists a key, as that would need the owner authorization; ownership does it in the factory.

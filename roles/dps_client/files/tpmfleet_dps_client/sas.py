@@ -16,9 +16,7 @@ def hub_audience(assignment: dict[str, Any]) -> str:
     return "{}/devices/{}".format(assignment["assigned_hub"], assignment["device_id"])
 
 
-def make_token(
-    resource: str, *, expiry: int, sign: Callable[[bytes], bytes], key_name: str | None = None
-) -> str:
+def make_token(resource: str, *, expiry: int, sign: Callable[[bytes], bytes], key_name: str | None = None) -> str:
     """``SharedAccessSignature sr=…&sig=…&se=…``; *expiry* in seconds since the epoch."""
     encoded = urllib.parse.quote(resource, safe="")
     signature = sign(f"{encoded}\n{expiry}".encode())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.filter.step_summary import NEXT, step_summary
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record import STEPS
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.model import STEPS
 
 GOOD = {"accepted": True, "outcome": {"ownership": "done", "enrollment": "verified"}, "state": "done", "reasons": []}
 BAD = {"accepted": False, "reasons": ["its name is \x1b[2J\u202e"], "state": "stopped"}

@@ -10,7 +10,7 @@ import importlib
 import os
 
 import pytest
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils import client_control
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client import control as client_control
 
 
 class RefusedError(Exception):

@@ -15,7 +15,8 @@ import pytest
 # Installs the client below a directory in place of the root, as the module does, and says what the module says.
 INSTALL = """
 import base64, json, os, pwd, sys
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils import client_files, client_installation
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client import files as client_files
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client import installation as client_installation
 
 root, options = sys.argv[1], json.loads(sys.argv[2])
 os.umask(0o077)

@@ -120,9 +120,10 @@ def test_a_failure_half_way_takes_all_back(ledger):
     with pytest.raises(ZeroDivisionError), opened(ledger, Access.WRITE) as connection:
         Devices(connection).save(None, {"host": "rack1-slot02"})
         raise ZeroDivisionError
-    with pytest.raises(LedgerError, match=r"serial_number.*Nothing was written"), opened(
-        ledger, Access.WRITE
-    ) as connection:
+    with (
+        pytest.raises(LedgerError, match=r"serial_number.*Nothing was written"),
+        opened(ledger, Access.WRITE) as connection,
+    ):
         Devices(connection).save(None, {"host": "rack1-slot03"})
         Devices(connection).save(None, RECORD)
     assert known(ledger) == [RECORD]

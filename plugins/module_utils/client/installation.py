@@ -15,9 +15,9 @@ import pwd
 import stat
 from typing import Any, Callable
 
-from . import client_files, placement
-from .client import durable
-from .client_files import (
+from . import durable, placement
+from . import files as client_files
+from .files import (
     COMMAND,
     CONFIGURATION_DIRECTORY,
     PROGRAM,

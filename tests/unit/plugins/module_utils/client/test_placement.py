@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils import placement
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.placement import PlacementError, WantedFile
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client import placement
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client.placement import PlacementError, WantedFile
 
 
 def wanted(path, content, **more):

@@ -11,14 +11,7 @@ from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from .tpm.connection import (
-    DEFAULT_TCTI,
-    DEFAULT_TIMEOUT,
-    HAS_TPM2_PYTSS,
-    TPM2_PYTSS_IMPORT_ERROR,
-    TpmError,
-    connect,
-)
+from ..tpm.connection import DEFAULT_TCTI, DEFAULT_TIMEOUT, HAS_TPM2_PYTSS, TPM2_PYTSS_IMPORT_ERROR, TpmError, connect
 
 
 def connection_options() -> dict[str, dict[str, Any]]:

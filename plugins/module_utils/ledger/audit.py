@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from .outside.visible import visible
-from .places import places_left
-from .record import called
+from ..outside.visible import visible
+from ..record.model import called
+from ..record.places import places_left
 
 GOOD, NOTE, PULL, UNCHECKED = "good", "note", "pull", "unchecked"
 CHECKS = ("endorsement_key", "ownership", "dps_client", "enrollment", "other_enrollments")

@@ -11,10 +11,10 @@ from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from .dps.errors import DpsError
-from .ledger.database import SQLALCHEMY_IMPORT_ERROR, Access, LedgerError, is_new, opened, password_in
-from .module.failure_kind import AGAIN, SETUP, failure
-from .trust.findings import TrustError
+from ..dps.errors import DpsError
+from ..ledger.database import SQLALCHEMY_IMPORT_ERROR, Access, LedgerError, is_new, opened, password_in
+from ..trust.findings import TrustError
+from .failure_kind import AGAIN, SETUP, failure
 
 
 def ledger_option() -> dict[str, dict[str, Any]]:

@@ -10,9 +10,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from .client_files import COMMAND
-from .outside import strict_json
-from .outside.visible import visible, visible_lines
+from ..outside import strict_json
+from ..outside.visible import visible, visible_lines
+from .files import COMMAND
 
 _LONGEST_LINE = 2000
 

@@ -18,7 +18,12 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.enrollment 
     OTHER_RECORD_FIELDS,
     wanted_of,
 )
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record import RECORD_VERSION, STEPS, merged, with_step
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.model import (
+    RECORD_VERSION,
+    STEPS,
+    merged,
+    with_step,
+)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record import (
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.model import (
     called,
     merged,
     outcome_state,

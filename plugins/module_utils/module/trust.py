@@ -12,10 +12,10 @@ from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from .module.failure_kind import SETUP, failure
-from .trust.findings import TrustError
-from .trust.profile import TOLERABLE
-from .trust.verification import Rules, Verifier, parse_moment
+from ..trust.findings import TrustError
+from ..trust.profile import TOLERABLE
+from ..trust.verification import Rules, Verifier, parse_moment
+from .failure_kind import SETUP, failure
 
 
 def certificate_options() -> dict[str, dict[str, Any]]:

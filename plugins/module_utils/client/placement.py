@@ -15,7 +15,7 @@ import os
 import stat
 from dataclasses import dataclass, replace
 
-from .client import durable
+from . import durable
 
 
 class PlacementError(Exception):
