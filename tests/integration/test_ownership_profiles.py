@@ -27,7 +27,10 @@ READ = {
 def owning(**variables):
     """A task that has the role do something, as docs/ownership.md has it."""
     key = "found.endorsement_key"
-    named = {f"ownership_endorsement_key_{what}": f"{{{{ {key}.{what} }}}}" for what in ("sha256", "name")}
+    named = {
+        "ownership_endorsement_key": "{{ found.endorsement_key.public }}",
+        "ownership_endorsement_key_sha256": "{{ found.endorsement_key.sha256 }}",
+    }
     return {
         "name": "Have it owned",
         "ansible.builtin.include_role": {"name": "tpmfleet.azure_dps.ownership"},

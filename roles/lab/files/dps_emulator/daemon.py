@@ -18,6 +18,7 @@ import fcntl
 import hashlib
 import json
 import os
+import random
 import signal
 import socket
 import ssl
@@ -84,7 +85,8 @@ def _listen(host: str, port: int) -> list[socket.socket]:
 
 
 def _listen_somewhere(host: str) -> tuple[list[socket.socket], int]:
-    for port in PORTS:
+    # At random, for another service that looks for a port should not come upon that of one which is down for a moment.
+    for port in random.sample(PORTS, len(PORTS)):
         with contextlib.suppress(DaemonError):
             return _listen(host, port), port
     raise DaemonError("no free port")
