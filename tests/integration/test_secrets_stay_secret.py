@@ -289,7 +289,7 @@ def test_a_run_that_leaves_its_files_is_refused(station):
     assert said[0].endswith(f"for {OURS}, {STRANGERS}"), said
     assert "ANSIBLE_KEEP_REMOTE_FILES leaves modules on its disk" in said[1]
     assert "PULL" not in run.printed, run.printed
-    assert found == station.in_the_chip()
+    assert found <= station.in_the_chip()
 
 
 def test_a_poor_master_key_is_not_shown_by_the_error_about_it(station, tmp_path):
