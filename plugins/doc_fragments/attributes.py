@@ -36,6 +36,17 @@ attributes:
       - This action does not modify state.
 """
 
+    RESOURCE_MODULE = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+"""
+
     ACTIONGROUP_TPM = r"""
 options: {}
 attributes:

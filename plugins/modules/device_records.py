@@ -28,15 +28,9 @@ description:
   - Each call is noted in the history of each device, stopped ones included. That is a log and counts as no change.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
+  - tpmfleet.azure_dps.attributes.resource_module
   - tpmfleet.azure_dps.ledger
   - tpmfleet.azure_dps.ek_certificates
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
 options:
   step:
     description: The manufacturing step that found it.

@@ -21,13 +21,7 @@ requirements:
   - On the device Python 3.9 and tpm2-pytss 1.2 or later, and systemd.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
+  - tpmfleet.azure_dps.attributes.resource_module
 options:
   state:
     description:

@@ -18,16 +18,10 @@ description:
   - To remove enrollments only, ten in a call, use M(tpmfleet.azure_dps.dps_enrollments) with C(state=absent).
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
+  - tpmfleet.azure_dps.attributes.resource_module
   - tpmfleet.azure_dps.attributes.actiongroup_dps
   - tpmfleet.azure_dps.dps
   - tpmfleet.azure_dps.dps.entra
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
 options:
   enrollments:
     description:

@@ -15,16 +15,10 @@ description:
   - For more than one device use M(tpmfleet.azure_dps.dps_enrollments), which costs a tenth of the calls.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
+  - tpmfleet.azure_dps.attributes.resource_module
   - tpmfleet.azure_dps.attributes.actiongroup_dps
   - tpmfleet.azure_dps.dps
   - tpmfleet.azure_dps.dps.entra
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
 options:
   state:
     description: Whether the enrollment is to be there.

@@ -14,16 +14,10 @@ description:
   - What is not mentioned is left as it is, and so are linked hubs and access policies, which have modules of their own.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
+  - tpmfleet.azure_dps.attributes.resource_module
   - tpmfleet.azure_dps.attributes.actiongroup_dps_management
   - tpmfleet.azure_dps.dps.management
   - tpmfleet.azure_dps.dps.entra
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
 options:
   state:
     description:

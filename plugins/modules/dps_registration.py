@@ -16,16 +16,10 @@ description:
   - A registration is made by the device alone, so there is no other state to ask for.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
+  - tpmfleet.azure_dps.attributes.resource_module
   - tpmfleet.azure_dps.attributes.actiongroup_dps
   - tpmfleet.azure_dps.dps
   - tpmfleet.azure_dps.dps.entra
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
 options:
   registration_ids:
     description: The registrations to remove. One call to read and one to remove each.

@@ -19,13 +19,7 @@ description:
     along, so that they may come by any way.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
+  - tpmfleet.azure_dps.attributes.resource_module
 options:
   src:
     description:

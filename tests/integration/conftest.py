@@ -193,6 +193,23 @@ class Station:
         assert (done.returncode == 0) is succeeds, done.stdout
         return done.stdout
 
+    def role(self, name: str, *arguments: str, succeeds: bool = True) -> tuple[dict, str]:
+        """Runs the collection's role *name*; what it left in its result, and what was printed."""
+        result = self.directory / "result"
+        tasks = [
+            {"ansible.builtin.import_role": {"name": f"tpmfleet.azure_dps.{name}"}},
+            {
+                "ansible.builtin.copy": {"dest": str(result), "content": f"{{{{ {name}_result }}}}"},
+                "delegate_to": "localhost",
+                "vars": {"ansible_python_interpreter": sys.executable},
+                "check_mode": False,
+                "changed_when": False,
+            },
+        ]
+        result.write_text("{}")
+        printed = self.play(tasks, *arguments, succeeds=succeeds)
+        return json.loads(result.read_text()), printed
+
 
 @pytest.fixture(scope="session")
 def make_station():

@@ -26,7 +26,6 @@ READ = {
 
 def owning(**variables):
     """A task that has the role do something, as docs/ownership.md has it."""
-    key = "found.endorsement_key"
     named = {
         "ownership_endorsement_key": "{{ found.endorsement_key.public }}",
         "ownership_endorsement_key_sha256": "{{ found.endorsement_key.sha256 }}",

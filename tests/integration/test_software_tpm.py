@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 
@@ -40,23 +39,7 @@ def run_role(prototype, make_station, tmp_path):
     """Runs the role with *arguments*; returns what it left in ``software_tpm_result``, and what was printed."""
     _device, _rack, described = prototype
     station = make_station(tmp_path, described, tpmfleet_software_tpm_port=described["tpm_port"])
-    tasks = [
-        {"ansible.builtin.import_role": {"name": "tpmfleet.azure_dps.software_tpm"}},
-        {
-            "ansible.builtin.copy": {"dest": str(tmp_path / "result"), "content": "{{ software_tpm_result }}"},
-            "delegate_to": "localhost",
-            "vars": {"ansible_python_interpreter": sys.executable},
-            "check_mode": False,
-            "changed_when": False,
-        },
-    ]
-
-    def run(*arguments: str, succeeds: bool = True) -> tuple[dict, str]:
-        (tmp_path / "result").write_text("{}")
-        printed = station.play(tasks, *arguments, succeeds=succeeds)
-        return json.loads((tmp_path / "result").read_text()), printed
-
-    return run
+    return lambda *arguments, **expected: station.role("software_tpm", *arguments, **expected)
 
 
 def test_production_is_refused_unless_the_inventory_allows_the_host(prototype, run_role):

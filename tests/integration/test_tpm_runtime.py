@@ -32,23 +32,7 @@ def run_role(device, make_station, tmp_path):
     """Runs the role with *arguments*; returns what it left in ``tpm_runtime_result``, and what was printed."""
     _device, described = device
     station = make_station(tmp_path, described, tpmfleet_tcti=described["tcti"])
-    tasks = [
-        {"ansible.builtin.import_role": {"name": "tpmfleet.azure_dps.tpm_runtime"}},
-        {
-            "ansible.builtin.copy": {"dest": str(tmp_path / "result"), "content": "{{ tpm_runtime_result }}"},
-            "delegate_to": "localhost",
-            "vars": {"ansible_python_interpreter": sys.executable},
-            "check_mode": False,
-            "changed_when": False,
-        },
-    ]
-
-    def run(*arguments: str, succeeds: bool = True) -> tuple[dict, str]:
-        (tmp_path / "result").write_text("{}")
-        printed = station.play(tasks, *arguments, succeeds=succeeds)
-        return json.loads((tmp_path / "result").read_text()), printed
-
-    return run
+    return lambda *arguments, **expected: station.role("tpm_runtime", *arguments, **expected)
 
 
 def without_the_library(device) -> None:
