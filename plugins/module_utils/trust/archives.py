@@ -4,12 +4,16 @@
 
 """What TPM makers' roots come in: Microsoft's cabinet, tarballs, ZIP archives.
 
-Only regular files with a certificate's name are taken out, below one directory, each within its bound. Cabinets are
-read by cabextract(1), and their signature (Authenticode) is checked by osslsigncode(1).
+Only regular files with a certificate's name are taken out, below one directory, each within its bound. What an archive
+says of its sizes is not believed: it is expanded to a bound and no further. Cabinets are read by cabextract(1), and
+their signature (Authenticode) is checked by osslsigncode(1).
 """
 
 from __future__ import annotations
 
+import bz2
+import io
+import lzma
 import os
 import re
 import resource
@@ -18,20 +22,40 @@ import subprocess
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from ..outside.files import FileError, open_file
+from ..outside.files import FileError, open_file, read_file
 from ..outside.visible import visible
 from .findings import TrustError
 from .limits import MAXIMAL_FILE_BYTES, MAXIMAL_STORE_FILES
 from .store import CERTIFICATE_SUFFIXES, Store, read_store
 
 _TIMEOUT_SECONDS = 60
-# What an archive may hold altogether; Microsoft's has 2 MB.
-_MAXIMAL_EXPANDED = 64 << 20
-_CABINET, _ZIP = b"MSCF", b"PK\x03\x04"
+# An archive, and what it may hold altogether. Microsoft's has 1 MB and holds 2.
+_MAXIMAL_ARCHIVE = 16 << 20
+_MAXIMAL_EXPANDED = 16 << 20
+# What stands before a file in a tarball: a long name, or what it has beside its content.
+_MAXIMAL_HEADER = 1 << 16
+# Compressors that work side by side write one stream after another.
+_MAXIMAL_STREAMS = 100
+_XZ_MEMORY = 80 << 20
+_CABINET, _ZIP, _ZIP_ENTRY = b"MSCF", b"PK\x03\x04", b"PK\x01\x02"
+_COMPRESSIONS: tuple[tuple[bytes, Any], ...] = (
+    (b"\x1f\x8b", lambda: zlib.decompressobj(16 + zlib.MAX_WBITS)),
+    (b"BZh", bz2.BZ2Decompressor),
+    (b"\xfd7zXZ\0", lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY)),
+)
+_LISTED_IN_CABINET = re.compile(r"^\s*(\d+) \|", re.MULTILINE)
+_TAR_HEADERS = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
 _TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 
 
@@ -83,27 +107,72 @@ def _named_as(text: str, told: dict[str, str]) -> str:
 
 def expand(path: str, into: str) -> None:
     """Takes the certificates of the archive *path* out into the empty directory *into*. TrustError where it cannot."""
-    with open_file(path) as file:
-        beginning = file.read(4)
     try:
-        if beginning == _CABINET:
+        content = read_file(path, most=_MAXIMAL_ARCHIVE)
+        if content.startswith(_CABINET):
             _expand_cabinet(path, into)
-        elif beginning == _ZIP:
-            with zipfile.ZipFile(path) as archive:
+        elif content.startswith(_ZIP):
+            # An object for each entry is made before the first one is seen.
+            if content.count(_ZIP_ENTRY) > MAXIMAL_STORE_FILES:
+                raise ValueError(_TOO_MUCH)
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 _write(into, _members_of_zip(archive))
         else:
-            with tarfile.open(path, "r:*") as tar:
+            content = _decompressed(content)
+            if _SPARSE in content:
+                raise ValueError(_SPARSE_TOLD)
+            with tarfile.open(fileobj=io.BytesIO(content), mode="r:", tarinfo=_Member) as tar:
                 _write(into, _members_of_tar(tar))
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        EOFError,
-        OSError,
-        ValueError,
-        RuntimeError,
-        NotImplementedError,
-    ) as fault:
+    except TrustError:
+        raise
+    except FileError as error:
+        raise TrustError(f"The archive {path} {error}.") from None
+    except Exception as fault:
+        # What Python's libraries make of an archive that is none is an exception of any kind.
         raise TrustError(f"The archive {path} cannot be expanded ({visible(fault, most=200)}).") from None
+
+
+# A list of pieces, which Python makes however long it says that it is.
+_SPARSE, _SPARSE_TOLD = b"GNU.sparse.", "it has sparse files"
+_TOO_MUCH = f"it holds more than {MAXIMAL_STORE_FILES} files or {_MAXIMAL_EXPANDED >> 20} MB"
+
+
+def _decompressed(content: bytes) -> bytes:
+    """A tarball without what it is compressed with. ValueError where that is more than it may be."""
+    mark, make = next((one for one in _COMPRESSIONS if content.startswith(one[0])), (b"", None))
+    if make is None:
+        return content
+    parts: list[bytes] = []
+    left = _MAXIMAL_EXPANDED + 1
+    while content.startswith(mark):
+        stream = make()
+        parts.append(stream.decompress(content, left))
+        left -= len(parts[-1])
+        if left <= 0 or len(parts) > _MAXIMAL_STREAMS:
+            raise ValueError(_TOO_MUCH)
+        if not stream.eof:
+            raise ValueError("it was cut short")
+        content = stream.unused_data
+    return b"".join(parts)
+
+
+class _Member(tarfile.TarInfo):
+    """An entry of a tarball, none of which Python reads a list or a text without an end for."""
+
+    @classmethod
+    def frombuf(cls, buf: Any, encoding: str, errors: str) -> _Member:
+        made = super().frombuf(buf, encoding, errors)
+        if made.type in _TAR_HEADERS and made.size > _MAXIMAL_HEADER:
+            raise ValueError(f"it has a name or header of {made.size} bytes")
+        if made.type == tarfile.GNUTYPE_SPARSE:
+            raise ValueError(_SPARSE_TOLD)
+        return made
+
+    def _block(self, count: int) -> int:
+        # CVE-2025-8194: with a size below zero Python reads the same entries again and again.
+        if count < 0:
+            raise ValueError(f"it has an entry of {count} bytes")
+        return super()._block(count)  # type: ignore[misc]
 
 
 def check_cabinet(path: str, authorities: str) -> str:
@@ -111,6 +180,10 @@ def check_cabinet(path: str, authorities: str) -> str:
     program = shutil.which("osslsigncode")
     if program is None:
         raise TrustError("osslsigncode is not there, which checks the signature of a cabinet: install osslsigncode.")
+    try:
+        read_file(path, most=_MAXIMAL_ARCHIVE)
+    except FileError as error:
+        raise TrustError(f"The cabinet {path} {error}.") from None
     done = _run([program, "verify", "-CAfile", authorities, "-TSA-CAfile", authorities, "-in", path], "osslsigncode")
     said = done.stdout.decode("utf-8", "replace")
     if done.returncode:
@@ -136,7 +209,11 @@ def _expand_cabinet(path: str, into: str) -> None:
     program = shutil.which("cabextract")
     if program is None:
         raise TrustError("cabextract is not there, which expands cabinet files: install cabextract, or expand it.")
-    done = _run([program, "--quiet", "--directory", into, "--", os.path.abspath(path)], "cabextract")
+    about = ["--single", "--", os.path.abspath(path)]
+    sizes = _LISTED_IN_CABINET.findall(_run([program, "--list", *about], "cabextract").stdout.decode("latin-1"))
+    if len(sizes) > MAXIMAL_STORE_FILES or sum(map(int, sizes)) > _MAXIMAL_EXPANDED:
+        raise ValueError(_TOO_MUCH)
+    done = _run([program, "--quiet", "--directory", into, *about], "cabextract")
     if done.returncode:
         said = visible(" ".join(done.stderr.decode("utf-8", "replace").split()), most=300)
         raise TrustError(f"The cabinet {path} cannot be expanded ({said}).")
@@ -145,6 +222,7 @@ def _expand_cabinet(path: str, into: str) -> None:
 def _run(command: list[str], name: str) -> subprocess.CompletedProcess[bytes]:
     def bound() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (_MAXIMAL_EXPANDED, _MAXIMAL_EXPANDED))
+        resource.setrlimit(resource.RLIMIT_CPU, (_TIMEOUT_SECONDS, _TIMEOUT_SECONDS))
 
     try:
         return subprocess.run(
@@ -175,7 +253,7 @@ def _write(into: str, members: Iterator[tuple[str, int, BinaryIO | None]]) -> No
         total += size
         count += 1
         if total > _MAXIMAL_EXPANDED or count > MAXIMAL_STORE_FILES:
-            raise ValueError(f"it holds more than {MAXIMAL_STORE_FILES} files or {_MAXIMAL_EXPANDED >> 20} MB")
+            raise ValueError(_TOO_MUCH)
         parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..", ".")]
         if stream is None or not parts or not name.lower().endswith(CERTIFICATE_SUFFIXES):
             continue

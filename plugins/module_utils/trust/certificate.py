@@ -19,7 +19,7 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from ..tpm import der
-from .keys import PublicKey, read_public_key
+from .keys import PublicKey, read_public_key, signature_algorithm
 from .limits import (
     MAXIMAL_CERTIFICATE_BYTES,
     MAXIMAL_KEY_IDENTIFIER_BYTES,
@@ -66,16 +66,17 @@ class Extension(NamedTuple):
 class Certificate:
     """What a certificate says, read whole at once: what cannot be read makes it no certificate.
 
-    *data* is its DER, *tbs* the part of it that was signed. *key_usage* has the bits that are set, counted from the
-    first, and is None where the extension is missing; *extended_key_usage* has object identifiers. *issuer_urls* is
-    where the maker publishes the issuer's certificate. *repeated* names extensions that stand in it twice.
+    *data* is its DER, *tbs* the part of it that was signed, *signature_algorithm* an object identifier. *key_usage* has
+    the bits that are set, counted from the first, and is None where the extension is missing; *extended_key_usage* has
+    object identifiers. *issuer_urls* is where the maker publishes the issuer's certificate. *repeated* names extensions
+    that stand in it twice.
     """
 
     data: bytes
     tbs: bytes
     version: int
     serial_number: int
-    signature_algorithm: der.Element
+    signature_algorithm: str
     signature: bytes
     issuer: Name
     subject: Name
@@ -172,7 +173,7 @@ def _read(data: bytes) -> Certificate:
         tbs=tbs.raw,
         version=version,
         serial_number=int.from_bytes(serial.content, "big", signed=True),
-        signature_algorithm=algorithm,
+        signature_algorithm=signature_algorithm(algorithm),
         signature=bits.content[1:],
         issuer=read_name(issuer.content),
         subject=read_name(subject.content),

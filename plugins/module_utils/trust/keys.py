@@ -119,25 +119,30 @@ def read_public_key(info: der.Element) -> PublicKey:
     return EccKey(_CURVES[curve], point.x, point.y)
 
 
-def weakness(algorithm: der.Element) -> str | None:
-    """Why a signature of *algorithm* proves nothing, whoever made it; None where it may."""
-    digest = _WEAK_SIGNATURES.get(object_identifier(der.elements(algorithm.content)[0]))
+def signature_algorithm(identifier: der.Element) -> str:
+    """The object identifier in an AlgorithmIdentifier. DerError, or IndexError, where it has none."""
+    return object_identifier(der.elements(identifier.content)[0])
+
+
+def weakness(algorithm: str) -> str | None:
+    """Why a signature of *algorithm*, an object identifier, proves nothing, whoever made it; None where it may."""
+    digest = _WEAK_SIGNATURES.get(algorithm)
     return f"is signed with {digest}, which anybody with means can forge" if digest else None
 
 
-def is_signed_by(key: PublicKey, algorithm: der.Element, signature: bytes, data: bytes) -> bool:
+def is_signed_by(key: PublicKey, algorithm: str, signature: bytes, data: bytes) -> bool:
     """Whether *signature* over *data* was made with *key*. SignatureUnknownError where that cannot be told."""
-    name = object_identifier(der.elements(algorithm.content)[0])
     weak = weakness(algorithm)
     if weak:
         raise SignatureUnknownError("weak_signature", weak)
-    if name not in _SIGNATURES:
-        raise SignatureUnknownError("unknown_algorithm", f"is signed with an algorithm that is not known here ({name})")
+    if algorithm not in _SIGNATURES:
+        told = f"is signed with an algorithm that is not known here ({algorithm})"
+        raise SignatureUnknownError("unknown_algorithm", told)
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-    kind, digest_name = _SIGNATURES[name]
+    kind, digest_name = _SIGNATURES[algorithm]
     digest = getattr(hashes, digest_name)()
     try:
         if isinstance(key, RsaKey) and kind == key.kind:

@@ -22,8 +22,14 @@ MAXIMAL_FILE_BYTES = 4 << 20
 MAXIMAL_FILE_CERTIFICATES = 20_000
 MAXIMAL_STORE_FILES = 10_000
 MAXIMAL_STORE_CERTIFICATES = 4096
-# All revocation lists together: some 150,000 entries.
+# Authorities of one name in a store. Makers have two or three, of keys that took each other's place.
+MAXIMAL_NAMESAKES = 100
+# Signatures that are checked to find out where all the intermediates of a store lead to.
+MAXIMAL_STORE_CHECKS = 20_000
+# All revocation lists together: some 150,000 entries. Their number, and that of those of one issuer.
 MAXIMAL_REVOCATION_BYTES = 6 << 20
+MAXIMAL_REVOCATION_LISTS = 1000
+MAXIMAL_REVOCATION_LISTS_OF_ONE = 50
 MAXIMAL_RSA_BITS = 8192
 MAXIMAL_EXPONENT_BITS = 64
 MAXIMAL_IDENTIFIER_BYTES = 64

@@ -11,6 +11,7 @@ how far the way went that went furthest, and what was missing there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -80,17 +81,28 @@ class Path:
 
 
 class PathFinder:
-    """Finds ways to the roots of *store*. What it learns of intermediates it keeps, as a fleet shares a few of them."""
+    """Finds ways to the roots of *store*. What it learns of intermediates it keeps, as a fleet shares a few of them.
 
-    def __init__(self, store: Store) -> None:
+    *checks* is how many signatures it may look at altogether, where what is asked of it has an end.
+    """
+
+    def __init__(self, store: Store, *, checks: float = math.inf) -> None:
         self._store = store
+        self._checks_left = checks
         self._signed: dict[tuple[str, str], bool | SignatureUnknownError] = {}
 
     def find(self, certificate: Certificate, helpers: Iterable[Certificate], moments: Iterable[datetime]) -> Path:
         """The way from *certificate*, over *helpers* too, all of it valid at each of *moments*."""
-        search = _Search(self, tuple(helpers), tuple(moments))
+        most = min(_MAXIMAL_CHECKS, self._checks_left)
+        search = _Search(self, tuple(helpers), tuple(moments), most)
         way = search.go((certificate,))
+        self._checks_left -= search.checks
         return Path(way) if way else search.failure
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether it looked at as many signatures as it may, so that ways may be there that it did not find."""
+        return self._checks_left <= 0
 
     def candidates(self, certificate: Certificate, helpers: tuple[Certificate, ...]) -> list[Certificate]:
         """Who could be the issuer, the likeliest first: by the key's identifier, then roots."""
@@ -126,11 +138,14 @@ class PathFinder:
 
 
 class _Search:
-    def __init__(self, finder: PathFinder, helpers: tuple[Certificate, ...], moments: tuple[datetime, ...]) -> None:
+    def __init__(
+        self, finder: PathFinder, helpers: tuple[Certificate, ...], moments: tuple[datetime, ...], most: float
+    ) -> None:
         self._finder = finder
         self._helpers = helpers
         self._moments = moments
-        self._checks = 0
+        self._most = most
+        self.checks = 0
         self._reached = -1
         self.failure = Path()
 
@@ -147,9 +162,10 @@ class _Search:
         for issuer in self._finder.candidates(last, self._helpers):
             if issuer.data in before:
                 continue
-            self._checks += 1
-            if self._checks > _MAXIMAL_CHECKS:
-                break
+            if self.checks >= self._most:
+                self._fail(way, Finding("path", "has too many authorities of one name above it to look at each"))
+                return None
+            self.checks += 1
             problem = self._problem_of(last, issuer, below=way[1:])
             if problem is None:
                 found = self.go((*way, issuer))

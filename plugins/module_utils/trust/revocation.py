@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,13 +22,19 @@ from ..outside.files import FileError, read_file, told_size
 from ..tpm import der
 from .certificate import CRL_DISTRIBUTION_POINTS, CRL_SIGN, Certificate, Extension, read_extensions, read_time
 from .findings import Finding, TrustError
-from .keys import SignatureUnknownError, is_signed_by
-from .limits import MAXIMAL_REVOCATION_BYTES, MAXIMAL_SERIAL_BYTES, shortened
+from .keys import SignatureUnknownError, is_signed_by, signature_algorithm
+from .limits import (
+    MAXIMAL_REVOCATION_BYTES,
+    MAXIMAL_REVOCATION_LISTS,
+    MAXIMAL_REVOCATION_LISTS_OF_ONE,
+    MAXIMAL_SERIAL_BYTES,
+    shortened,
+)
 from .names import Name, NameKey, read_name
 from .path import PathFinder, check_validity, told
 from .store import CRL_SUFFIXES, files_in
 
-_PEM = re.compile(rb"-----BEGIN X509 CRL-----(.*?)-----END X509 CRL-----", re.DOTALL)
+_BEGIN, _END = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
 _AUTHORITY_KEY_IDENTIFIER, _CRL_NUMBER = "2.5.29.35", "2.5.29.20"
 _ISSUING_DISTRIBUTION_POINT = "2.5.29.28"
 _CERTIFICATE_ISSUER, _REASON_CODE, _INVALIDITY_DATE = "2.5.29.29", "2.5.29.21", "2.5.29.24"
@@ -71,7 +76,7 @@ class Scope:
     attributes: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RevocationList:
     """One list. *entries* has, by the name of an issuer and a serial number, where in *written* the entry begins.
 
@@ -87,7 +92,7 @@ class RevocationList:
     scope: Scope
     strange: bool
     tbs: bytes
-    signature_algorithm: der.Element
+    signature_algorithm: str
     signature: bytes
 
     def revoked(self, certificate: Certificate) -> str | None:
@@ -155,16 +160,38 @@ def read_revocation_lists(paths: Iterable[str]) -> list[RevocationList]:
                 raise TrustError(f"The certificate revocation list {file} {error}; {most}.") from None
             left -= len(content)
             try:
-                encoded = [base64.b64decode(one) for one in _PEM.findall(content)]
+                encoded = [base64.b64decode(one) for one in _in_pem(content)]
                 if not encoded and b"-----BEGIN" not in content:
                     encoded = [content]
+                if len(found) + len(encoded) > MAXIMAL_REVOCATION_LISTS:
+                    raise ValueError(f"with it there are more than {MAXIMAL_REVOCATION_LISTS}")
                 found += [_read(data, str(file)) for data in encoded]
             except (ValueError, IndexError, OverflowError, binascii.Error) as error:
                 why = shortened(error)
                 raise TrustError(f"{file} is no certificate revocation list ({why}): replace or remove it.") from None
         if len(found) == before:
             raise TrustError(f"There is no certificate revocation list in {place}.")
+    _check_number(found)
     return found
+
+
+def _in_pem(content: bytes) -> list[bytes]:
+    """What stands between the marks of PEM. ValueError where one has no end, as it might have revoked anything."""
+    parts = [part.partition(_END) for part in content.split(_BEGIN)[1:]]
+    if not all(end for _body, end, _after in parts):
+        raise ValueError("it was cut short")
+    return [body for body, _end, _after in parts]
+
+
+def _check_number(lists: list[RevocationList]) -> None:
+    of_one: dict[NameKey, int] = {}
+    for one in lists:
+        of_one[one.issuer.key] = of_one.get(one.issuer.key, 0) + 1
+        if of_one[one.issuer.key] > MAXIMAL_REVOCATION_LISTS_OF_ONE:
+            raise TrustError(
+                f"There are more than {MAXIMAL_REVOCATION_LISTS_OF_ONE} certificate revocation lists of {one.issuer}, "
+                f"the last one in {one.source}: keep the newest."
+            )
 
 
 class Revocations:
@@ -274,7 +301,7 @@ def _read(data: bytes, source: str) -> RevocationList:
         scope=_read_scope(scope) if scope else Scope(),
         strange=strange or any(one.critical and kind not in _UNDERSTOOD for kind, one in extensions.items()),
         tbs=tbs.raw,
-        signature_algorithm=algorithm,
+        signature_algorithm=signature_algorithm(algorithm),
         signature=bits.content[1:],
     )
 

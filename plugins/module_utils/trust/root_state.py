@@ -15,8 +15,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..outside.files import FileError, read_file
 from .certificate import Certificate
 from .findings import TrustError
+from .limits import MAXIMAL_FILE_BYTES, MAXIMAL_STORE_CHECKS
 from .names import COMMON_NAME
 from .path import PathFinder
 from .store import ANY_MAKER, CERTIFICATE_SUFFIXES, Store, read_store
@@ -93,19 +95,30 @@ def plan(source: Store, pinned: Iterable[str], path: str, *, skip_others: bool) 
 
 
 def apply(made: Plan, path: str) -> None:
-    """Writes and removes what *made* says. Cut off anywhere, the next run completes it."""
-    base = Path(path)
+    """Writes and removes what *made* says. Cut off anywhere, the next run completes it. TrustError where it cannot."""
+    try:
+        _apply(made, Path(path))
+    except OSError as error:
+        raise TrustError(
+            f"The store {path} cannot be written: {error.strerror} ({error.filename}). Mend that and run again, which "
+            "completes it."
+        ) from None
+
+
+def _apply(made: Plan, base: Path) -> None:
     for name in sorted(made.write, key=lambda one: one != MARK):
         target = base / name
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = target.with_name(f".{target.name}.new")
+        # It may be a link to somewhere else.
+        fresh.unlink(missing_ok=True)
         fresh.write_bytes(made.files[name])
         os.chmod(fresh, 0o644)
         os.replace(fresh, target)
     for name in made.remove:
         (base / name).unlink(missing_ok=True)
     for directory in sorted((one for one in base.rglob("*") if one.is_dir()), reverse=True):
-        if not any(directory.iterdir()):
+        if not directory.is_symlink() and not any(directory.iterdir()):
             directory.rmdir()
 
 
@@ -136,8 +149,13 @@ def _roots_of_intermediates(source: Store, kept: Store) -> dict[str, str]:
     whole = Store()
     for one in (*kept.roots.values(), *source.intermediates.values()):
         whole.add(one)
-    finder = PathFinder(whole)
+    finder = PathFinder(whole, checks=MAXIMAL_STORE_CHECKS)
     ends = {one.sha256: finder.find(one, (), ()).root for one in source.intermediates.values()}
+    if finder.is_exhausted:
+        raise TrustError(
+            "The sources have so many intermediate certificates of the same names that it takes too long to tell which "
+            "of them lead to a pinned root. No TPM maker has as many: take out those that did not come from one."
+        )
     return {name: root.sha256 for name, root in ends.items() if root}
 
 
@@ -152,10 +170,16 @@ def _present(path: str) -> dict[str, bytes]:
             f"{path} is not empty, and was not made by ek_roots, which would remove what it does not know. Name an "
             "empty or a new directory; what is in this one can be a source."
         )
-    names = [
-        one for one in base.rglob("*") if one.is_file() and one.name.lower().endswith((*CERTIFICATE_SUFFIXES, MARK))
-    ]
-    return {str(one.relative_to(base)): one.read_bytes() for one in names}
+    there = (one for one in base.rglob("*") if one.name.lower().endswith((*CERTIFICATE_SUFFIXES, MARK)))
+    return {str(one.relative_to(base)): _content(one) for one in there if one.is_symlink() or not one.is_dir()}
+
+
+def _content(file: Path) -> bytes:
+    """What is in a file of the store; nothing for what this did not make, so that it is replaced or removed."""
+    try:
+        return b"" if file.is_symlink() else read_file(file, most=MAXIMAL_FILE_BYTES)
+    except FileError:
+        return b""
 
 
 def _lines_of(path: str) -> list[str]:

@@ -21,7 +21,13 @@ from ..outside.files import FileError, read_file
 from .certificate import Certificate, CertificateError, read_certificate
 from .encodings import certificates_of
 from .findings import TrustError
-from .limits import MAXIMAL_FILE_BYTES, MAXIMAL_STORE_CERTIFICATES, MAXIMAL_STORE_FILES, listed
+from .limits import (
+    MAXIMAL_FILE_BYTES,
+    MAXIMAL_NAMESAKES,
+    MAXIMAL_STORE_CERTIFICATES,
+    MAXIMAL_STORE_FILES,
+    listed,
+)
 from .makers import guests_of, vendors_named
 
 CERTIFICATE_SUFFIXES = (".pem", ".crt", ".cer", ".der", ".p7b", ".p7c")
@@ -57,7 +63,8 @@ class Store:
         fingerprint = certificate.sha256
         known = fingerprint in self.places
         self.places.setdefault(fingerprint, []).append(place)
-        if not known:
+        # Who has no name issued nothing; certificates of endorsement keys have none.
+        if not known and certificate.subject.key:
             self._by_subject.setdefault(certificate.subject.key, []).append(certificate)
         if not certificate.is_self_issued:
             self.intermediates[fingerprint] = certificate
@@ -121,6 +128,7 @@ def read_store(paths: Iterable[str], *, needs_root: bool = True) -> Store:
                     "maker has a few dozen: keep those of the makers of your TPMs."
                 )
             _add(store, place, file, found)
+            _check_namesakes(store, found, file)
     if places and needs_root and not store.roots:
         why = f" Not used: {listed([f'{one} {reason}' for one, reason in store.unusable])}." if store.unusable else ""
         raise TrustError(
@@ -128,6 +136,15 @@ def read_store(paths: Iterable[str], *, needs_root: bool = True) -> Store:
             f"same: add the TPM maker's root next to its intermediate certificates.{why}"
         )
     return store
+
+
+def _check_namesakes(store: Store, found: list[Certificate], file: Path) -> None:
+    for one in found:
+        if len(store.called(one.subject.key)) > MAXIMAL_NAMESAKES:
+            raise TrustError(
+                f"There are more than {MAXIMAL_NAMESAKES} certificates that are all called {one.subject}, the last one "
+                f"in {file}. No TPM maker has as many: take out those that did not come from one."
+            )
 
 
 def _add(store: Store, place: str, file: Path, found: list[Certificate]) -> None:

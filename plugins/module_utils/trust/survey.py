@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from .certificate import Certificate
+from .limits import MAXIMAL_STORE_CHECKS
 from .makers import maker_name
 from .path import PathFinder, check_authority, told
 from .store import Store
@@ -17,7 +18,7 @@ from .store import Store
 
 def survey(store: Store, now: datetime) -> dict[str, Any]:
     """Roots, intermediates and unusable files of *store*, as a module returns them."""
-    finder = PathFinder(store)
+    finder = PathFinder(store, checks=MAXIMAL_STORE_CHECKS)
     return {
         "roots": [_root(store, one, now) for one in _sorted(store.roots)],
         "intermediates": [_intermediate(store, finder, one, now) for one in _sorted(store.intermediates)],

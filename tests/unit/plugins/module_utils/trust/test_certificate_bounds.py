@@ -10,17 +10,33 @@ Time is that of the process, so that a busy machine fails no test.
 from __future__ import annotations
 
 import base64
+import bz2
+import gzip
+import io
+import lzma
 import os
+import struct
+import tarfile
 import time
 import tracemalloc
+import zipfile
+from datetime import datetime, timezone
 from functools import reduce
+from random import Random
 
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import der
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust import root_state
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust import survey as survey_module
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.archives import read_sources
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.findings import TrustError
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.limits import MAXIMAL_REVOCATION_BYTES
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.limits import (
+    MAXIMAL_NAMESAKES,
+    MAXIMAL_REVOCATION_BYTES,
+)
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.names import object_identifier
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.revocation import read_revocation_lists
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.store import read_store
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.verification import Rules, Verifier
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -145,10 +161,10 @@ def test_many_authorities_of_one_name_in_a_ring_hold_nobody(tpm_maker, write_roo
 
 
 def test_a_store_of_authorities_of_one_name_holds_nobody(tpm_maker, tmp_path, rsa_keys, as_text, bounded):
-    """As many as a store may have, of which each could have signed each other; none of them is a root."""
+    """As many of a name as a store may have, of which each could have signed each other; none of them is a root."""
     key = ec.generate_private_key(ec.SECP256R1())
     names = ("One", "Other")
-    made = [tpm_maker.authority(names[at % 2], key, issuer=names[1 - at % 2], issuer_key=key) for at in range(800)]
+    made = [tpm_maker.authority(names[at % 2], key, issuer=names[1 - at % 2], issuer_key=key) for at in range(200)]
     bundle = b"".join(one.public_bytes(Encoding.PEM) for one in [tpm_maker.root, *made])
     (tmp_path / "many.pem").write_bytes(bundle)
     verifier = Verifier(Rules(roots=(str(tmp_path / "many.pem"),)))
@@ -237,3 +253,215 @@ def test_the_largest_store_is_read_in_time(tpm_maker, tmp_path, bounded):
         (tmp_path / f"{number}.pem").write_bytes(one * 25)
     (tmp_path / "root.pem").write_bytes(tpm_maker.root.public_bytes(Encoding.PEM))
     assert bounded(lambda: Verifier(Rules(roots=(str(tmp_path),)))).notes == []
+
+
+WRONG_ALGORITHMS = {
+    "none": b"\x30\x00",
+    "no identifier": b"\x30\x02\x05\x00",
+    "an empty identifier": b"\x30\x02\x06\x00",
+    "one that is cut short": b"\x30\x03\x06\x09\x2a",
+    "one without an end": tlv(0x30, tlv(6, LONG[:200], b"\x01")),
+}
+
+
+@pytest.mark.parametrize("algorithm", WRONG_ALGORITHMS.values(), ids=WRONG_ALGORITHMS)
+def test_a_signature_of_no_algorithm_stops_its_own_certificate(tpm_maker, write_roots, rsa_keys, as_text, algorithm):
+    def signed_by_nothing(certificate):
+        fields = der.elements(changed(certificate, lambda f: [*f[:2], algorithm, *f[3:]])[4:])
+        return base64.b64encode(tlv(0x30, fields[0].raw, algorithm, fields[2].raw)).decode()
+
+    verifier = Verifier(Rules(roots=(write_roots(tpm_maker.root, tpm_maker.issuer),)))
+    good = tpm_maker.certify(rsa_keys[0])
+    assert [one.code for one in verifier.verify(signed_by_nothing(good)).problems] == ["unreadable"]
+    beside = verifier.verify(as_text(good), chain=[signed_by_nothing(tpm_maker.issuer)])
+    assert beside.trusted and [one.code for one in beside.remarks] == ["chain"]
+
+
+def test_no_change_to_a_certificate_is_an_error_of_ours(tpm_maker, write_roots, rsa_keys, as_text):
+    """Elements that are cut, doubled, emptied or of another kind, at every place in the structure."""
+    verifier = Verifier(Rules(roots=(write_roots(tpm_maker.root, tpm_maker.issuer),)))
+    good = tpm_maker.certify(rsa_keys[0])
+    random = Random(14)
+    codes = set()
+    for data in (good.public_bytes(Encoding.DER), tpm_maker.issuer.public_bytes(Encoding.DER)):
+        for _turn in range(120):
+            mutant = base64.b64encode(mutated(data, random)).decode()
+            verdict = verifier.verify(mutant)
+            codes.update(one.code for one in verdict.problems)
+            verifier.verify(as_text(good), chain=[mutant])
+            str(verdict.as_result())
+    assert {"unreadable", "signature"} < codes and len(codes) > 5
+
+
+def mutated(data, random):
+    """*data*, in DER, with one element somewhere in it made another; all around it are as long as they have to be."""
+    found = der.elements(data)
+    at = random.randrange(len(found))
+    one = found[at]
+    try:
+        inner = der.elements(one.content) if one.tag in (0x30, 0x31, 0xA0, 0xA3) else []
+    except der.DerError:
+        inner = []
+    if inner and random.random() < 0.85:
+        new = tlv(one.tag, mutated(one.content, random))
+    else:
+        new = random.choice(
+            [
+                b"",
+                one.raw * 2,
+                tlv(one.tag),
+                tlv(one.tag, one.content[:-1]),
+                tlv(one.tag, bytes(random.randrange(256) for _octet in one.content[:40])),
+                tlv(random.choice((1, 2, 3, 4, 5, 6, 0x0C, 0x17, 0x18, 0x1E, 0x30, 0x31, 0xA0, 0xA4)), one.content),
+            ]
+        )
+    return b"".join(part.raw for part in found[:at]) + new + b"".join(part.raw for part in found[at + 1 :])
+
+
+def test_more_authorities_of_one_name_than_a_maker_has_are_refused(tpm_maker, tmp_path, bounded):
+    key = ec.generate_private_key(ec.SECP256R1())
+    made = [tpm_maker.root, *(tpm_maker.authority("One", key) for _one in range(MAXIMAL_NAMESAKES + 1))]
+    (tmp_path / "many.pem").write_bytes(b"".join(one.public_bytes(Encoding.PEM) for one in made))
+    error = bounded(lambda: Verifier(Rules(roots=(str(tmp_path),))))
+    assert isinstance(error, TrustError) and "100 certificates that are all called CN=One" in str(error)
+
+
+def test_a_look_at_a_store_and_its_plan_end(tpm_maker, tmp_path, monkeypatch):
+    """Where each of many could have signed each other, the look at them has an end, which is told."""
+    monkeypatch.setattr(survey_module, "MAXIMAL_STORE_CHECKS", 30)
+    monkeypatch.setattr(root_state, "MAXIMAL_STORE_CHECKS", 30)
+    key, names = ec.generate_private_key(ec.SECP256R1()), ("One", "Other")
+    ring = [tpm_maker.authority(names[at % 2], key, issuer=names[1 - at % 2], issuer_key=key) for at in range(20)]
+    (tmp_path / "many.pem").write_bytes(b"".join(one.public_bytes(Encoding.PEM) for one in [tpm_maker.root, *ring]))
+    store = read_store([str(tmp_path)])
+    found = survey_module.survey(store, datetime.now(timezone.utc))["intermediates"]
+    assert "too many authorities of one name" in found[-1]["why_no_root"]
+    with pytest.raises(TrustError, match="so many intermediate certificates of the same names"):
+        root_state.plan(store, list(store.roots), str(tmp_path / "store"), skip_others=False)
+
+
+@pytest.mark.parametrize("text", ["-----BEGIN X509 CRL-----", "-----BEGIN X509 CRL-----\n-----END X509 CRL"])
+def test_marks_of_lists_without_an_end_are_told_in_time(tmp_path, bounded, text):
+    place = tmp_path / "marks.pem"
+    place.write_text(text * (MAXIMAL_REVOCATION_BYTES // len(text)))
+    error = bounded(lambda: read_revocation_lists([str(place)]))
+    assert "is no certificate revocation list (it was cut short)" in str(error)
+
+
+def test_a_list_that_was_cut_off_is_not_overlooked_beside_others(tmp_path):
+    """Whom it revoked would pass."""
+    pem = b"-----BEGIN X509 CRL-----\n" + base64.b64encode(crl(entries(5))) + b"\n-----END X509 CRL-----\n"
+    (tmp_path / "a.pem").write_bytes(pem)
+    (tmp_path / "b.pem").write_bytes(pem[:-30])
+    with pytest.raises(TrustError, match=r"b.pem is no certificate revocation list \(it was cut short\)"):
+        read_revocation_lists([str(tmp_path)])
+
+
+def test_more_lists_than_there_are_issuers_are_refused(tmp_path, bounded):
+    pem = b"-----BEGIN X509 CRL-----\n" + base64.b64encode(crl(entries(1))) + b"\n-----END X509 CRL-----\n"
+    place = tmp_path / "many.pem"
+    for count, words in ((51, "more than 50 certificate revocation lists of"), (20_000, "more than 1000")):
+        place.write_bytes(pem * count)
+        error = bounded(lambda: read_revocation_lists([str(place)]))
+        assert isinstance(error, TrustError) and words in str(error)
+
+
+def of_tar(*entries, end=b""):
+    made = io.BytesIO()
+    for name, kind, size, content in entries:
+        header = tarfile.TarInfo(name)
+        header.type, header.size = kind, size
+        made.write(header.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % 512))
+    return made.getvalue() + end
+
+
+def below_zero():
+    """With a size of -1,024, which brings Python back to the same entry (CVE-2025-8194)."""
+    header = bytearray(of_tar(("x.pem", tarfile.REGTYPE, 0, b"")))
+    header[124:136] = (-1024).to_bytes(12, "big", signed=True)
+    header[148:156] = b"        "
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + bytes(2048)
+
+
+def of_zip(count):
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("x.pem", b"x")
+    content = made.getvalue()
+    entry = content[content.index(b"PK\x01\x02") : content.index(b"PK\x05\x06")]
+    end = bytearray(content[content.index(b"PK\x05\x06") :])
+    end[12:16] = (len(entry) * count).to_bytes(4, "little")
+    return content[: content.index(b"PK\x01\x02")] + entry * count + bytes(end)
+
+
+HOSTILE_ARCHIVES = {
+    "a name of 1 GB": lambda: gzip.compress(of_tar(("n", b"L", 1 << 30, b"")) + bytes(12 << 20)),
+    "names without an end": lambda: gzip.compress(of_tar(*[("n", b"L", 1, b"n")] * 5000)),
+    "a header of digits": lambda: of_tar(("n", b"x", 4 << 20, b"1" * (4 << 20))),
+    "a size below zero": below_zero,
+    "a sparse file": lambda: of_tar(("n", b"S", 0, b"")),
+    "pieces without an end": lambda: gzip.compress(
+        of_tar(("n", b"x", 44, b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n")) + b"1\n" * 7_000_000
+    ),
+    "50 MB of zeros": lambda: bz2.compress(bytes(50 << 20)),
+    "50 MB of zeros in xz": lambda: lzma.compress(bytes(50 << 20), preset=0),
+    "many small streams": lambda: gzip.compress(b"") * 200_000,
+    "entries without an end": lambda: of_zip(200_000),
+    "a file of 20 GB": lambda: None,
+    "a broken stream": lambda: b"\x1f\x8b\x08\0\0\0\0\0\0\3" + b"\xff" * 100,
+}
+
+
+@pytest.mark.parametrize("make", HOSTILE_ARCHIVES.values(), ids=HOSTILE_ARCHIVES)
+def test_no_archive_holds_the_station(tmp_path, bounded, make):
+    content = make()
+    place = tmp_path / "bomb.tar"
+    with open(place, "wb") as file:
+        file.write(content or b"PK\x03\x04")
+        if content is None:
+            file.truncate(20 << 30)
+    del content
+    error = bounded(lambda: read_sources([str(place)]))
+    assert isinstance(error, TrustError) and f"The archive {place} " in str(error)
+
+
+def test_a_cabinet_is_not_expanded_beyond_its_bound(tmp_path, bounded):
+    """What it says of its files' sizes is added up before one of them is written."""
+    place = tmp_path / "bomb.cab"
+    files = b"".join(struct.pack("<LLHHHH", 3 << 20, 0, 0, 0, 0, 0) + b"%d.crt\0" % at for at in range(100))
+    head = struct.pack("<4sLLLLLBBHHHHH", b"MSCF", 0, 0, 0, 44, 0, 3, 1, 1, 100, 0, 0, 0)
+    data = struct.pack("<LHH", 0, 0, 0)
+    folder = struct.pack("<LHH", 44 + len(files), 1, 0)
+    whole = bytearray(head + folder + files + data)
+    whole[8:12] = len(whole).to_bytes(4, "little")
+    place.write_bytes(whole)
+    error = bounded(lambda: read_sources([str(place)]))
+    assert "it holds more than 10000 files or 16 MB" in str(error)
+
+
+def test_what_lies_in_the_store_is_replaced_and_nothing_behind_it(tpm_maker, tmp_path):
+    """A link to somewhere else, a file without an end, a FIFO where one of its own should be."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/root.pem").write_bytes(tpm_maker.root.public_bytes(Encoding.PEM))
+    outside, store = tmp_path / "outside", tmp_path / "store"
+    outside.write_text("untouched")
+    source = read_store([str(tmp_path / "src")])
+    pins = list(source.roots)
+    root_state.apply(root_state.plan(source, pins, str(store), skip_others=False), str(store))
+    (root,) = store.rglob("*.crt")
+    (root.parent / f".{root.name}.new").symlink_to(outside)
+    root.unlink()
+    root.symlink_to(outside)
+    os.mkfifo(store / "pipe.pem")
+    with open(store / "huge.crt", "wb") as file:
+        file.truncate(20 << 30)
+    made = root_state.plan(source, pins, str(store), skip_others=False)
+    assert made.write == [str(root.relative_to(store))] and made.remove == ["huge.crt", "pipe.pem"]
+    root_state.apply(made, str(store))
+    assert outside.read_text() == "untouched" and not root.is_symlink()
+    assert not root_state.plan(source, pins, str(store), skip_others=False).changed
+    root.unlink()
+    root.mkdir()
+    with pytest.raises(TrustError, match=r"The store .* cannot be written: .*Mend that and run again"):
+        root_state.apply(root_state.plan(source, pins, str(store), skip_others=False), str(store))
