@@ -152,6 +152,7 @@ endorsement_key:
       description:
         - Which key the certificate is about. V(this) is the one that was read, V(tcg), V(nv), V(sdk) the one of that
           template, V(another) one that this TPM does not make.
+        - V(unusable) is the key of a template in NV memory that no client can use, such as one that signs.
         - V(unknown) where the other keys could not be made to compare, or the certificate is of another kind of key.
       type: str
       returned: when there is a certificate, else null
@@ -220,6 +221,25 @@ certificates:
       type: str
       returned: for the certificate of an endorsement key
       sample: ECC P-384
+    handle:
+      description: Where the key that the certificate is about is persisted; null where it is not.
+      type: str
+      returned: for the certificate of an endorsement key
+      sample: "0x81010016"
+    nonce:
+      description:
+        - The nonce that the maker left beside the certificate, in base64, padded with zeros the C(unique) of the key's
+          template. Null where there is none, as always beside the keys of the high range.
+      type: str
+      returned: for the certificate of an endorsement key
+      sample: bm9uY2Utb2YtdGhlLW1ha2Vy
+    template:
+      description:
+        - The template of the key that the maker left beside the certificate, a TPMT_PUBLIC in base64. Null where there
+          is none, and the key is made from the default template of the profile.
+      type: str
+      returned: for the certificate of an endorsement key
+      sample: ACMACwADALIAIIN...
     certificate:
       description: DER in base64.
       type: str
@@ -236,7 +256,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.module.tpm import connection_options, run
 from ..module_utils.tpm.certificates import read_all_certificates
-from ..module_utils.tpm.endorsement_key import read_endorsement_key, read_persistent_keys
+from ..module_utils.tpm.endorsement_key import read_endorsement_key, read_persistent_keys, with_handles
 from ..module_utils.tpm.nv import NvReader
 from ..module_utils.tpm.properties import read_properties
 
@@ -257,8 +277,8 @@ def read(esys, params):
     )
     result = {"changed": False, "endorsement_key": key.as_result(), "tpm": properties.chip()}
     if params["all_certificates"]:
-        result["certificates"] = read_all_certificates(nv)
         result["persistent_keys"] = read_persistent_keys(esys)
+        result["certificates"] = with_handles(read_all_certificates(nv), result["persistent_keys"])
     return {**result, "unreadable": nv.unreadable_results()}
 
 

@@ -54,7 +54,7 @@ tpm:
       returned: success
       sample: 7.85.17.4555
     tpm_type:
-      description: V(software) where the TPM says that it is a simulator, else V(hardware), firmware TPMs included.
+      description: V(software) by maker and model, also for virtual TPMs, else V(hardware), firmware TPMs included.
       type: str
       returned: success
       sample: hardware

@@ -302,6 +302,14 @@ unreadable:
   type: list
   elements: dict
   sample: []
+certificates:
+  description:
+    - The certificates of the TPM's makers in NV memory (C(0x01c00100) and following) where only the owner authorization
+      reads them, as M(tpmfleet.azure_dps.tpm_endorsement_key_info) returns those that anybody reads.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
 storage_root_key:
   description: The storage root key; null where a release or a clear left none.
   returned: success

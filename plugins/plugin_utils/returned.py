@@ -61,12 +61,25 @@ _ENDORSEMENT_KEY = Fields(
         "certificate": or_null(_CERTIFICATE),
         "certificate_nv_index": or_null(_HANDLE),
         "certificate_matches": or_null(flag),
-        "certificate_about": or_null(one_of("this", "tcg", "nv", "sdk", "another", "unknown")),
+        "certificate_about": or_null(one_of("this", "tcg", "nv", "sdk", "unusable", "another", "unknown")),
     }
 )
 
 _PERSISTENT_KEY = Fields({"handle": _HANDLE, "key": text(32), "public": _PUBLIC, "name": _NAME})
 _UNREADABLE = listed(Fields({"handle": _HANDLE, "reason": text(400)}), 320)
+
+_NV_CERTIFICATES = listed(
+    Fields(
+        {"nv_index": _HANDLE, "kind": one_of("endorsement", "chain"), "certificate": _CERTIFICATE},
+        {
+            "key": text(32),
+            "handle": or_null(_HANDLE),
+            "nonce": or_null(base64_of(1024)),
+            "template": or_null(base64_of(1024)),
+        },
+    ),
+    64,
+)
 
 _STORAGE_ROOT_KEY = Fields({"public": _PUBLIC, "name": _NAME, "handle": or_null(_HANDLE), "persisted": flag})
 
@@ -129,16 +142,8 @@ RETURNED: dict[str, Fields] = {
     "tpm_endorsement_key_info": Fields(
         {"endorsement_key": _ENDORSEMENT_KEY, "tpm": _TPM, "unreadable": _UNREADABLE},
         {
-            "certificates": listed(
-                Fields(
-                    {"nv_index": _HANDLE, "kind": one_of("endorsement", "chain"), "certificate": _CERTIFICATE},
-                    {"key": text(32)},
-                ),
-                64,
-            ),
-            "persistent_keys": listed(
-                Fields({"handle": _HANDLE, "key": text(32), "public": _PUBLIC, "name": _NAME}), 64
-            ),
+            "certificates": _NV_CERTIFICATES,
+            "persistent_keys": listed(_PERSISTENT_KEY, 64),
         },
     ),
     "tpm_ownership": Fields(
@@ -155,6 +160,7 @@ RETURNED: dict[str, Fields] = {
             "storage_root_key": or_null(_STORAGE_ROOT_KEY),
             "tpm": _TPM,
             "unreadable": _UNREADABLE,
+            "certificates": _NV_CERTIFICATES,
         },
         {"answer": text(1024)},
     ),

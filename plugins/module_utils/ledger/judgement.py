@@ -23,8 +23,8 @@ from ..record.model import (
     without_tpm,
 )
 from ..record.places import places_left, with_place, with_places, without_places
+from ..tpm.virtual import is_reference_code, is_software
 from ..trust.derived import checked_record_fields
-from ..trust.makers import is_software
 from ..trust.policy import CertificatePolicy, Judged
 from .devices import Devices, identity, twins
 from .ek_list import ListedKeys
@@ -157,7 +157,7 @@ class Step:
                 *self._without_key(said),
                 *self._not_listed(said, entry),
                 *judged.reasons,
-                *self._software_tpm(said, judged),
+                *self._software_tpm(said, record, judged),
             ]
         if reasons:
             self._devices.note(row, said["host"], **self._where(), what={"state": "stopped", "reasons": reasons})
@@ -332,12 +332,18 @@ class Step:
         return [f"its endorsement key {digest[:16]}… is on no list of a TPM maker that was taken in (step 1)"]
 
     @staticmethod
-    def _software_tpm(said: Mapping[str, Any], judged: Judged) -> list[str]:
+    def _software_tpm(said: Mapping[str, Any], record: Mapping[str, Any], judged: Judged) -> list[str]:
         manufacturer, model = (str(said.get(name) or "") for name in ("tpm_manufacturer", "tpm_model"))
+        itself = f", as it calls itself {manufacturer} {model}"
+        if is_reference_code(manufacturer, model):
+            if (record.get("certified_tpm") or {}).get("software") is False and not judged.software:
+                # Somebody's firmware TPM, which calls itself no other than the simulator that it was made from.
+                return []
+            itself += " (Microsoft's reference code; what tells a firmware TPM from it is a trusted certificate)"
         sources = {
-            "": said.get("tpm_type") == "software",
             ", says its endorsement key certificate": judged.software,
-            f", as it calls itself {manufacturer} {model}": is_software(manufacturer, "", model),
+            itself: is_software(manufacturer, model),
+            "": said.get("tpm_type") == "software",
         }
         whence = next((words for words, says in sources.items() if says), None)
         if whence is None or "software_tpm" in (said.get("exceptions") or ()):

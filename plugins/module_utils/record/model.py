@@ -10,10 +10,12 @@ known, or not said again. Secrets are in none.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 RECORD_VERSION = 1
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 STEPS = (
     "tpm_install",
     "software_install",
@@ -30,6 +32,10 @@ VERIFIED = "verified"
 DONE = "done"
 NOT_FOUND = "not found"
 
+_CHAIN = "endorsement_key_certificate_chain"
+# What is kept of a chain, in characters of base64: makers' chains have four certificates or fewer, of 1 kB.
+_LONGEST_CHAIN = 64 << 10
+
 # What travels with a record for one call and is no part of what is known of the device.
 _OF_THE_CALL = (
     "outcome",
@@ -37,7 +43,7 @@ _OF_THE_CALL = (
     "station",
     "enrolling",
     "disenrolled",
-    "endorsement_key_certificate_chain",
+    _CHAIN,
     "endorsement_key_certificate_about",
     "proven",
     "not_proven",
@@ -52,6 +58,7 @@ _OF_THE_TPM = (
     "endorsement_key_template",
     "endorsement_key_proven",
     "endorsement_key_certificate",
+    _CHAIN,
     "storage_root_key",
     "storage_root_key_name",
     "tpm_type",
@@ -74,7 +81,25 @@ def called(record: Mapping[str, Any]) -> str:
 def merged(known: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
     """*known* with what a later step *said*; null says nothing."""
     news = {name: value for name, value in said.items() if value is not None and name not in _OF_THE_CALL}
-    return {"record_version": RECORD_VERSION, **known, **news}
+    same_key = not has_another_tpm(known, said) and known.get("endorsement_key_template")
+    if same_key and news.get("endorsement_key_template") == "other":
+        # One that could not be found out this time.
+        del news["endorsement_key_template"]
+    chain = _merged_chain(known.get(_CHAIN), said.get(_CHAIN))
+    return {"record_version": RECORD_VERSION, **known, **news, **({_CHAIN: chain} if chain else {})}
+
+
+def _merged_chain(known: object, said: object) -> list[str]:
+    """The makers' certificates that a device brought along, this time or before: it may not let them be read again.
+
+    A device may say anything in their place. What is no base64, or too much of it, is not kept.
+    """
+    both = [one for brought in (known, said) if isinstance(brought, (list, tuple)) for one in brought]
+    kept: dict[str, None] = {}
+    for one in both:
+        if isinstance(one, str) and _BASE64.fullmatch(one) and sum(map(len, kept)) + len(one) <= _LONGEST_CHAIN:
+            kept[one] = None
+    return list(kept)
 
 
 def has_another_tpm(known: Mapping[str, Any], said: Mapping[str, Any]) -> bool:

@@ -97,14 +97,21 @@ def certified_rsa_key(certificate: bytes) -> tuple[int, int] | None:
     The algorithm is not looked at: some makers write rsaEncryption and some id-RSAES-OAEP over the same structure.
     """
     try:
+        bits = certified_key(certificate)
+        return rsa_key(bits) if bits is not None else None
+    except (DerError, IndexError, ValueError):
+        return None
+
+
+def certified_key(certificate: bytes) -> bytes | None:
+    """The subjectPublicKey of a DER *certificate*: an RSAPublicKey or a point; None where there is none to be found."""
+    try:
         fields = elements(elements(element(without_header(certificate)).content)[0].content)
         if fields[0].tag == EXPLICIT_0:
             fields = fields[1:]
         # serialNumber, signature, issuer, validity, subject, subjectPublicKeyInfo
         _algorithm, bits = elements(fields[5].content)
-        if bits.tag != BIT_STRING:
-            return None
-        return rsa_key(bits.content[1:])
+        return bits.content[1:] if bits.tag == BIT_STRING else None
     except (DerError, IndexError, ValueError):
         return None
 

@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from . import der, templates
-from .certificates import RSA_CERTIFICATE, makers_templates, read_certificate
+from .certificates import RSA_CERTIFICATE, MakersTemplates, makers_templates, read_certificate
 from .connection import RC_AUTH_FAIL, RC_BAD_AUTH, TpmError
 from .nv import NvReader
-from .persistent_key import describe_persistent, kind_of
+from .persistent_key import describe_persistent, is_certified, kind_of
 from .properties import Properties, read_handles
 from .session import start_unsalted_session
 
@@ -28,8 +28,9 @@ _RSA_DEFAULT_EXPONENT = 65537
 # Handles of endorsement keys (TCG TPM v2.0 Provisioning Guidance, 7.8; EK Credential Profile, 2.2.2).
 _ENDORSEMENT_KEYS = (0x81010000, 0x8101FFFF)
 
-# What a certificate can be about besides the key of one of the templates.
-THIS, ANOTHER, UNKNOWN = "this", "another", "unknown"
+# What a certificate can be about besides the key of one of the templates. UNUSABLE is the key of a template in NV
+# memory that no client can use.
+THIS, UNUSABLE, ANOTHER, UNKNOWN = "this", "unusable", "another", "unknown"
 
 
 class EndorsementAuthNeededError(TpmError):
@@ -43,8 +44,8 @@ class EndorsementKey(NamedTuple):
 
     *public* is a TPM2B_PUBLIC. *template* is ``tcg``, ``nv``, ``sdk``, or ``other`` where a persistent key came from
     none of them or where it was not to be found out. *esys_handle* is valid while the connection lasts.
-    *certificate_about* is THIS, the name of the template whose key the certificate is about, ANOTHER for another TPM's,
-    or UNKNOWN. *foreign* says why a persistent key counts for nothing, where one was passed over.
+    *certificate_about* is THIS, the name of the template whose key the certificate is about, UNUSABLE, ANOTHER for
+    another TPM's, or UNKNOWN. *foreign* says why a persistent key counts for nothing, where one was passed over.
     """
 
     public: bytes
@@ -65,11 +66,6 @@ class EndorsementKey(NamedTuple):
     def certificate_matches(self) -> bool | None:
         """Whether the certificate is about this key; None where there is no certificate."""
         return None if self.certificate is None else certifies(self.certificate, self.public)
-
-    def with_certificate(self, certificate: bytes) -> EndorsementKey:
-        """The same key with a *certificate* that was read later."""
-        about = THIS if certifies(certificate, self.public) else UNKNOWN
-        return self._replace(certificate=certificate, certificate_about=about)
 
     def as_result(self) -> dict[str, Any]:
         """The shape in which modules return it."""
@@ -129,6 +125,18 @@ def read_endorsement_key(
         held=held,
     )
     return reading.key(persistent=not ignore_persistent)
+
+
+def describe_endorsement_key(esys: Any, handle: Any, makers: MakersTemplates) -> tuple[bytes, str | None]:
+    """The public area behind *handle*, and in words why it is no endorsement key that clients can use."""
+    return describe_persistent(
+        esys,
+        handle,
+        made_from=[templates.ek_public_template(), *makers.usable],
+        hierarchy=templates.RH_ENDORSEMENT,
+        # What the maker's template asks for is not known: whatever clients can use may be of it.
+        serves=templates.serves_clients if makers.unread else None,
+    )
 
 
 @contextlib.contextmanager
@@ -206,10 +214,7 @@ class _Reading:
     def _persistent(self) -> tuple[EndorsementKey | None, str | None]:
         """(The persistent key, or None where it is to be replaced; why it is)."""
         handle = self._esys.tr_from_tpmpublic(templates.EK_HANDLE)
-        made_from = [templates.ek_public_template(), *self._maker.makers_templates]
-        public, problem = describe_persistent(
-            self._esys, handle, made_from=made_from, hierarchy=templates.RH_ENDORSEMENT
-        )
+        public, problem = describe_endorsement_key(self._esys, handle, self._maker.makers)
         if problem is None and self._expected and _sha256(public) != self._expected:
             problem = self._not_the_expected_one()
         elif problem and not self._replace:
@@ -239,9 +244,9 @@ class _Reading:
     def _serves(self, public: bytes, came_from: str) -> bool:
         if self._template in ("auto", came_from) or (self._template, came_from) == ("tcg", "nv"):
             return True
-        # Every client uses the key that is persisted. Without the authorization it cannot be said from which template
-        # it came, and the key that is expected is known whatever it came from.
-        unidentified = came_from == "other" and not self._maker.can_make
+        # Every client uses the key that is persisted. Without the authorization, or without what the maker left, it
+        # cannot be said from which template it came, and the key that is expected is known whatever it came from.
+        unidentified = came_from == "other" and (not self._maker.can_make or self._maker.makers.unread)
         return unidentified or _sha256(public) == self._expected
 
     def _of_another_template(self, came_from: str) -> TpmError:
@@ -257,7 +262,7 @@ class _Reading:
     def _template_of(self, public: bytes) -> str:
         # What the maker certified is of the TCG's template or of the maker's own, by the profile.
         if self._certificate is not None and certifies(self._certificate, public):
-            return "nv" if self._maker.makers_templates else "tcg"
+            return "nv" if self._maker.makers.usable or self._maker.makers.unread else "tcg"
         known = _sha256(public) == self._expected
         if self._identify and self._maker.can_make and not known:
             for name, template in self._maker.templates("nv", "tcg", "sdk"):
@@ -300,7 +305,15 @@ class _Reading:
         for name, template in self._maker.templates("nv", "tcg", "sdk"):
             if certifies(self._certificate, self._maker.public_of(template)):
                 return name
-        return ANOTHER
+        makers = self._maker.makers
+        if makers.unusable is not None:
+            try:
+                if certifies(self._certificate, self._maker.public_of(makers.unusable)):
+                    return UNUSABLE
+            except (TpmError, RuntimeError):
+                # Neither the library nor the TPM need take what is in there.
+                return UNKNOWN
+        return UNKNOWN if makers.unread else ANOTHER
 
 
 class _Maker:
@@ -315,7 +328,7 @@ class _Maker:
         self.can_make = bool(auth) or not properties.endorsement_auth_set
 
     @functools.cached_property
-    def makers_templates(self) -> list[bytes]:
+    def makers(self) -> MakersTemplates:
         """What the chip's maker left in NV memory."""
         return makers_templates(self._nv)
 
@@ -323,7 +336,7 @@ class _Maker:
         """The templates of *names* with their name, in this order."""
         found: list[tuple[str, bytes]] = []
         for name in names:
-            made_from = self.makers_templates if name == "nv" else [templates.ek_public_template(name)]
+            made_from = self.makers.usable if name == "nv" else [templates.ek_public_template(name)]
             found += [(name, template) for template in made_from]
         return found
 
@@ -365,6 +378,22 @@ def read_persistent_keys(esys: Any) -> list[dict[str, str]]:
             }
         )
     return found
+
+
+def with_handles(certificates: list[dict[str, Any]], keys: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """*certificates*, as :func:`read_all_certificates` returns them, each with where the key is among *keys* that it is
+    about; *keys* as :func:`read_persistent_keys` returns them.
+    """
+
+    def handle_of(certificate: str) -> str | None:
+        data = base64.b64decode(certificate)
+        about = (key["handle"] for key in keys if is_certified(base64.b64decode(key["public"]), data))
+        return next(about, None)
+
+    return [
+        {**one, "handle": handle_of(one["certificate"])} if one["kind"] == "endorsement" else one
+        for one in certificates
+    ]
 
 
 def _sha256(public: bytes) -> str:

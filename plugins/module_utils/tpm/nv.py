@@ -62,6 +62,13 @@ class NvReader:
         self._owner = owner
         self._at_once = properties.nv_buffer_max
         self._unreadable: dict[int, str] = {}
+        self._closed: set[int] = set()
+        self._found: dict[int, bytes] = {}
+
+    @property
+    def closed(self) -> frozenset[int]:
+        """What could not be read for want of the owner's authorization alone."""
+        return frozenset(self._closed)
 
     @property
     def unreadable(self) -> list[Unreadable]:
@@ -78,10 +85,13 @@ class NvReader:
 
     def read(self, index: int) -> bytes | None:
         """What is in *index*; None where it is not there, or could not be read."""
+        if index in self._found:
+            return self._found[index]
         if index not in self.defined(index, index):
             return None
         try:
-            return self._read(index)
+            self._found[index] = self._read(index)
+            return self._found[index]
         except _NotReadError as error:
             self._unreadable[index] = str(error)
         except TpmError as error:
@@ -90,6 +100,14 @@ class NvReader:
                 raise
             self._unreadable[index] = error.message.rstrip(".")
         return None
+
+    def is_the_owners(self, first: int, last: int) -> bool:
+        """Whether only the owner's authorization reads one of the indices *first* to *last*."""
+        for index in self.defined(first, last):
+            public, _name = self._esys.nv_read_public(self._esys.tr_from_tpmpublic(index))
+            if int(public.nvPublic.attributes) & (_OWNER_READ | _AUTH_READ) == _OWNER_READ:
+                return True
+        return False
 
     def note(self, index: int, reason: str) -> None:
         """Remembers that what *index* holds is not what it should be."""
@@ -113,6 +131,8 @@ class NvReader:
                 if error.code not in (RC_AUTH_FAIL, RC_BAD_AUTH):
                     raise
                 refused = True
+        if attributes & _OWNER_READ and self._owner is None:
+            self._closed.add(index)
         raise _NotReadError("it has an authorization of somebody else's" if refused else self._who_reads(attributes))
 
     def _readers(self, handle: Any, attributes: int) -> list[tuple[Any, Any]]:

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 from . import key_version_record, templates
 from .authorizations import GIVEN, NONE, PREVIOUS, UNPROVEN, Authorizations, back_after
-from .certificates import RSA_CERTIFICATE, makers_templates, read_certificate
+from .certificates import CERTIFICATE_CHAIN, makers_templates, read_chain_certificates
 from .connection import RC_AUTH_FAIL, RC_BAD_AUTH, RC_LOCKOUT, TpmError
-from .endorsement_key import EndorsementKey, read_endorsement_key
+from .endorsement_key import EndorsementKey, describe_endorsement_key, read_endorsement_key
 from .nv import NvReader, Owner
 from .ownership_wish import CLAIMED_DICTIONARY_ATTACK, HIERARCHIES, OWNERS_KEYS, Wish, refuse_contradictions
 from .persistent_key import describe_persistent
@@ -77,7 +77,9 @@ class Ownership:
         self._refuse_lockout()
         self._refuse_unknown_auths()
         self._foreign = self._foreign_persistent_keys()
-        self.endorsement_key = self._read_endorsement_key()
+        self.chain: list[dict[str, str]] = []
+        self.endorsement_key = self._find_endorsement_key()
+        self._refuse_another_key()
         # Not before it is known whose key it is salted to.
         self._session = start_salted_session(esys, self.endorsement_key.esys_handle)
         self._record = key_version_record.look(esys)
@@ -150,11 +152,8 @@ class Ownership:
             "are sure, set lockout_auth_trusted, on the line ownership_lockout_auth_trusted.",
         )
 
-    def _read_endorsement_key(self) -> EndorsementKey:
-        wish = self._wish
-        found = self._find_endorsement_key()
-        if found.foreign:
-            self._foreign[templates.EK_HANDLE] = found.foreign
+    def _refuse_another_key(self) -> None:
+        wish, found = self._wish, self.endorsement_key
         expected = wish.endorsement_key_sha256
         if expected and found.sha256 != expected.lower():
             raise TpmError(
@@ -169,17 +168,19 @@ class Ownership:
                 "was changed.",
                 hint="A clear cannot be undone: give the SHA-256 of the endorsement key of the very TPM to clear.",
             )
-        return found
 
     def _read_what_the_owner_reads(self) -> None:
-        """The certificate in an index that only the owner authorization reads, now that it is known to be right."""
-        missing = [one for one in self._nv.unreadable if one.nv_index == RSA_CERTIFICATE]
-        if not missing or self._authorizations.standing["owner"] not in (GIVEN, PREVIOUS):
+        """Certificate, nonce, template and chain that only the owner authorization reads, which is known now."""
+        if self._authorizations.standing["owner"] not in (GIVEN, PREVIOUS):
             return
-        self._nv = NvReader(self._esys, self.properties, Owner(self._authorized_owner(), self._session))
-        certificate = read_certificate(self._nv, RSA_CERTIFICATE)
-        if certificate is not None:
-            self.endorsement_key = self.endorsement_key.with_certificate(certificate)
+        nv = NvReader(self._esys, self.properties, Owner(self._authorized_owner(), self._session))
+        if self._nv.closed:
+            self._nv = nv
+            self.endorsement_key = self._find_endorsement_key()
+            self._refuse_another_key()
+        if self._wish.read_certificate and nv.is_the_owners(*CERTIFICATE_CHAIN):
+            self._nv = nv
+            self.chain = read_chain_certificates(nv)
 
     @property
     def unreadable(self) -> list[dict[str, str]]:
@@ -191,7 +192,7 @@ class Ownership:
         known = list(self._wish.known_auths("endorsement").values()) or [b""]
         for auth in known:
             try:
-                return read_endorsement_key(
+                found = read_endorsement_key(
                     self._esys,
                     properties=self.properties,
                     nv=self._nv,
@@ -207,6 +208,10 @@ class Ownership:
             except TpmError as error:
                 if auth is known[-1] or error.code not in (RC_AUTH_FAIL, RC_BAD_AUTH):
                     raise
+                continue
+            if found.foreign:
+                self._foreign[templates.EK_HANDLE] = found.foreign
+            return found
         raise AssertionError("the last one returns or raises")
 
     def _foreign_persistent_keys(self) -> dict[int, str]:
@@ -216,18 +221,17 @@ class Ownership:
         """
         foreign = {}
         endorsement, storage = "RSA-2048 endorsement key", "RSA-2048 storage root key"
-        for handle, hierarchy, what in (
-            (templates.EK_HANDLE, templates.RH_ENDORSEMENT, endorsement),
-            (templates.SRK_HANDLE, templates.RH_OWNER, storage),
-        ):
+        for handle, what in ((templates.EK_HANDLE, endorsement), (templates.SRK_HANDLE, storage)):
             if not read_handles(self._esys, handle, handle):
                 continue
-            made_from = [templates.ek_public_template() if what == endorsement else templates.srk_public_template()]
+            there = self._esys.tr_from_tpmpublic(handle)
             if what == endorsement:
-                made_from += makers_templates(self._nv)
-            _public, problem = describe_persistent(
-                self._esys, self._esys.tr_from_tpmpublic(handle), made_from=made_from, hierarchy=hierarchy
-            )
+                _public, problem = describe_endorsement_key(self._esys, there, makers_templates(self._nv))
+            else:
+                made_from = [templates.srk_public_template()]
+                _public, problem = describe_persistent(
+                    self._esys, there, made_from=made_from, hierarchy=templates.RH_OWNER
+                )
             if problem is None:
                 continue
             if self._wish.claims and not self._wish.replace_persistent_keys:
@@ -505,7 +509,7 @@ def bring_about(esys: Any, wish: Wish, *, check_mode: bool, held: EndorsementKey
 
     Keys: changed, actions (words), hierarchies, authorizations, authorizations_before, recorded_key_version,
     lockout_auth_proven, dictionary_attack, in_lockout, endorsement_key, storage_root_key (None where none is left),
-    tpm, unreadable, diff. Check mode returns what a run would.
+    tpm, unreadable, certificates, diff. Check mode returns what a run would.
     """
     ownership = Ownership(esys, wish, held)
     before = ownership.read_state()
@@ -533,6 +537,7 @@ def bring_about(esys: Any, wish: Wish, *, check_mode: bool, held: EndorsementKey
         "storage_root_key": storage_root_key.as_result() if storage_root_key and storage_root_key.persisted else None,
         "tpm": ownership.properties.chip(),
         "unreadable": ownership.unreadable,
+        "certificates": ownership.chain,
         "diff": {"before": before.as_difference(), "after": after.as_difference()},
     }
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 import struct
 from typing import Any, NamedTuple
 
+from .virtual import is_software
+
 _CAP_ALGS = 0
 _CAP_HANDLES = 1
 _CAP_TPM_PROPERTIES = 6
@@ -46,10 +48,6 @@ _TPM_2_0 = "2.0"
 
 PERSISTENT_HANDLES = (0x81000000, 0x81FFFFFF)
 NV_INDICES = (0x01000000, 0x01FFFFFF)
-
-# The vendor strings of swtpm and IBM's simulator, and of Microsoft's simulator. The manufacturer alone would not do:
-# IBM and Microsoft also stand for chips and firmware.
-_SOFTWARE_VENDOR_STRINGS = ("SWTPM", "XCG")
 
 _ALGORITHMS = {
     0x0001: "rsa",
@@ -89,8 +87,8 @@ class Properties(NamedTuple):
 
     @property
     def tpm_type(self) -> str:
-        """``software`` where the TPM says that it is made of software, else ``hardware`` (firmware TPMs among them)."""
-        return "software" if self.model.replace(" ", "").upper().startswith(_SOFTWARE_VENDOR_STRINGS) else "hardware"
+        """``software`` where the TPM is known to be made of software, else ``hardware`` (firmware TPMs among them)."""
+        return "software" if is_software(self.manufacturer, self.model) else "hardware"
 
     def chip(self) -> dict[str, Any]:
         """What the device record keeps of the chip."""

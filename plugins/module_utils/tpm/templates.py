@@ -30,6 +30,7 @@ EK_POLICY = bytes.fromhex("837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1d
 EK_UNIQUE = {"tcg": bytes(256), "sdk": b""}
 
 _ALG_RSA = 0x0001
+_ALG_ECC = 0x0023
 _ALG_SHA256 = 0x000B
 _RSA_2048_AES_128_CFB = struct.pack(">HHHHHI", 0x0006, 128, 0x0043, 0x0010, 2048, 0)
 _FIXED_TPM = 1 << 1
@@ -101,11 +102,10 @@ def with_unique(template: bytes, unique: bytes) -> bytes:
 def ek_template_of(stored: bytes) -> bytes:
     """The TPM2B_PUBLIC of a template as makers store it; :class:`ValueError` in words for what clients cannot use.
 
-    It is a TPMT_PUBLIC by the profile, and a TPM2B_PUBLIC on some chips. Clients open challenges with RSA-2048 storage
-    keys that the TCG's policy authorizes, so that its attributes may be others and these may not.
+    Clients open challenges with RSA-2048 storage keys that the TCG's policy authorizes, so that its attributes may be
+    others and these may not.
     """
-    size = int.from_bytes(stored[:2], "big")
-    public = stored[: size + 2] if size > 2 and stored[2:4] == struct.pack(">H", _ALG_RSA) else _sized(stored)
+    public = stored_public(stored)
     expected = ek_public_template()
     fixed = 2 + len(_without_unique(expected))
     attributes = int.from_bytes(public[6:10], "big")
@@ -117,6 +117,22 @@ def ek_template_of(stored: bytes) -> bytes:
     if len(unique) not in (0, _MODULUS):
         raise ValueError(f"its unique has {len(unique)} bytes")
     return with_unique(public, unique)
+
+
+def stored_public(stored: bytes) -> bytes:
+    """*stored*, which is a TPMT_PUBLIC by the profile and a TPM2B_PUBLIC on some chips, as a TPM2B_PUBLIC."""
+    size = int.from_bytes(stored[:2], "big")
+    whole = size > 2 and stored[2:4] in (struct.pack(">H", _ALG_RSA), struct.pack(">H", _ALG_ECC))
+    return stored[: size + 2] if whole else _sized(stored)
+
+
+def serves_clients(public: bytes) -> bool:
+    """Whether clients can open challenges with the key *public*, a TPM2B_PUBLIC."""
+    try:
+        ek_template_of(public)
+    except ValueError:
+        return False
+    return True
 
 
 def is_made_from(public: bytes, template: bytes) -> bool:

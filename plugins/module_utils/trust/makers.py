@@ -9,6 +9,7 @@ TCG TPM Vendor ID Registry 1.08, tables 2 (TPM_PT_MANUFACTURER) and 3 (simulator
 
 from __future__ import annotations
 
+from ..tpm import virtual
 from .certificate import Certificate
 
 _MAKERS = {
@@ -61,13 +62,6 @@ _ALSO_CALLED = {
 _GUESTS = (("pluton", "AMD", "MSFT"),)
 # swtpm's certificates carry IBM's number as a PCI vendor in the place of the four letters.
 _SWTPM_MANUFACTURER = "00001014"
-_SIMULATORS = tuple(f"{word}{number}" for word in ("SIM", "TST") for number in range(8))
-# As in what a TPM says of itself: swtpm, libtpms and IBM's simulator; Microsoft's, which is in Hyper-V and Azure too.
-_SOFTWARE_MODELS = ("SWTPM", "XCG")
-# Anywhere in a model's name, or in the name of who certifies it: the virtual TPMs of Google, VMware, Amazon, Microsoft.
-_VIRTUAL = ("VTPM", "VIRTUALTPM", "NITROTPM", "HYPERV", "VMWARE", "LIBTPMS", "QEMU", "SIMULATOR")
-# Who makes nothing but virtual TPMs.
-_VIRTUAL_MAKERS = ("AMZN", "VMW")
 # How makers write every certificate of theirs, though a strict parser refuses it: words of its complaint. Nuvoton has
 # the parts of a name in an order of its own, Intel values that DER leaves out, Google long names.
 _HABITS = {
@@ -95,7 +89,7 @@ def vendor_id(manufacturer: str) -> str | None:
 
 def maker_name(vendor: str | None) -> str | None:
     """The maker's name; None where the registry has none for *vendor*."""
-    if vendor in _SIMULATORS:
+    if vendor in virtual.SIMULATORS:
         return "simulator"
     return _NAMES.get(vendor or "")
 
@@ -127,16 +121,13 @@ def is_habit(vendor: str | None, complaint: str) -> bool:
     return any(word in complaint for word in _HABITS.get(vendor or "", ()))
 
 
-def is_software(vendor: str | None, manufacturer: str, model: str, issuer: str = "") -> bool:
+def is_software(vendor: str | None, manufacturer: str, model: str, issuer: str) -> bool:
     """Whether a TPM is made of software, by what its maker wrote into its certificate.
 
-    *issuer* is the name of who certified it. What a TPM says of itself, as *vendor* and *model*, is judged likewise.
+    *vendor* is what :func:`vendor_id` makes of the *manufacturer*, *issuer* the name of who certified it.
     """
     return (
-        vendor in (*_SIMULATORS, *_VIRTUAL_MAKERS)
-        or manufacturer.endswith(_SWTPM_MANUFACTURER)
-        or _plain(model).startswith(_SOFTWARE_MODELS)
-        or any(word in text for word in _VIRTUAL for text in (_plain(model), _plain(issuer)))
+        manufacturer.endswith(_SWTPM_MANUFACTURER) or virtual.is_software(vendor, model) or virtual.is_virtual(issuer)
     )
 
 
@@ -145,10 +136,6 @@ def _is_called(words: list[str], name: str) -> bool:
     whole = "".join(words)
     begins = any("".join(words[:size]) == name for size in range(1, len(words) + 1))
     return begins or (len(whole) >= _NAME_BEGINNING and name.startswith(whole))
-
-
-def _plain(text: str) -> str:
-    return text.replace(" ", "").replace("-", "").upper()
 
 
 def _letters(text: str) -> str:

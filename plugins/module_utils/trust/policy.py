@@ -66,7 +66,7 @@ class CertificatePolicy:
             return Judged(self._without(entry), [])
         verdict = self._verifier.verify(
             certificate,
-            chain=_chain(record, entry),
+            chain=_chain(record, known or {}, entry or {}),
             endorsement_key=record["endorsement_key"],
         )
         about = record.get("endorsement_key_certificate_about")
@@ -86,13 +86,19 @@ class CertificatePolicy:
         return []
 
 
-def _chain(record: Mapping[str, Any], entry: Mapping[str, Any] | None) -> object:
-    """What may help to reach a root: what the TPM brings along, and what its maker's list does."""
-    brought, listed = (one.get(_CHAIN) or () for one in (record, entry or {}))
-    brought, listed = ([one] if isinstance(one, str) else one for one in (brought, listed))
-    if isinstance(brought, (list, tuple)) and isinstance(listed, (list, tuple)):
-        return [*brought, *listed]
-    return brought or listed
+def _chain(record: Mapping[str, Any], known: Mapping[str, Any], entry: Mapping[str, Any]) -> object:
+    """What may help to reach a root: what the TPM brings along, or did before, and what its maker's list does."""
+    brought = record.get(_CHAIN) or ()
+    brought = [brought] if isinstance(brought, str) else brought
+    if not isinstance(brought, (list, tuple)):
+        return brought
+    before, listed = (one.get(_CHAIN) or () for one in (known, entry))
+    listed = [listed] if isinstance(listed, str) else listed
+    found = [*brought, *before]
+    if not isinstance(listed, (list, tuple)):
+        return found or listed
+    found += listed
+    return [one for place, one in enumerate(found) if one not in found[:place]]
 
 
 def _mismatch(record: Mapping[str, Any], about: object) -> str:
@@ -103,6 +109,13 @@ def _mismatch(record: Mapping[str, Any], about: object) -> str:
             f"is about this TPM's key of template '{about}', and the key that was read is of template '{template}'; to "
             f"enroll the certified one, set tpmfleet_endorsement_key_template to '{about}', and where the other one is "
             "persisted tpmfleet_replace_persistent_keys"
+        )
+    if about == "unusable":
+        return (
+            "is about the key of the template that its maker left in NV memory (0x01c00004), with which no client can "
+            "open the service's challenges; for the key that was read there is none. Ask the maker for TPMs with the "
+            "TCG's template, or take in the maker's list with the keys of template 'tcg' (step 1) and set "
+            "tpmfleet_ek_certificate_policy to ignored"
         )
     if about == "another":
         return "is about another key than the TPM's endorsement key: another TPM's"

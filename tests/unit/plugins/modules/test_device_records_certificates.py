@@ -88,15 +88,32 @@ def test_a_trusted_certificate_lets_a_device_on_and_is_remembered(judge, record,
     assert not again["changed"] and of(again)["state"] == "verified"
 
 
-def test_a_chain_in_the_tpm_helps_and_is_not_remembered(judge, record, tpm_maker, rsa_keys, as_text, write_roots):
+def test_a_chain_in_the_tpm_helps_and_is_remembered(judge, record, tpm_maker, rsa_keys, as_text, write_roots):
     roots = [write_roots(tpm_maker.root, directory="root only")]
     certificate = tpm_maker.certify(rsa_keys[0])
     alone = judge(record(0, certificate), ek_certificate_roots=roots)
     assert "add the certificate of CN=Test Maker Issuer" in of(alone)["reasons"][0]
     chain = [as_text(tpm_maker.issuer)]
     helped = judge(record(0, certificate, endorsement_key_certificate_chain=chain), ek_certificate_roots=roots)
-    assert of(helped)["accepted"]
-    assert "endorsement_key_certificate_chain" not in of(helped)["record"]
+    assert of(helped)["accepted"] and of(helped)["record"]["endorsement_key_certificate_chain"] == chain
+    # The owner authorization that a claim sets may be what shuts it, or nobody has the device at hand.
+    for later in (record(0, certificate), record(0)):
+        again = of(judge(later, ek_certificate_roots=roots))
+        assert again["accepted"] and again["record"]["endorsement_key_certificate_chain"] == chain, again["reasons"]
+
+
+def test_the_chain_of_a_tpm_that_was_replaced_is_not_that_of_the_new_one(
+    judge, record, tpm_maker, rsa_keys, as_text, write_roots
+):
+    roots = [write_roots(tpm_maker.root, directory="root only")]
+    chain = [as_text(tpm_maker.issuer)]
+    first = record(0, tpm_maker.certify(rsa_keys[0]), endorsement_key_certificate_chain=chain)
+    assert of(judge(first, ek_certificate_roots=roots))["accepted"]
+    new = record(1, tpm_maker.certify(rsa_keys[1]), exceptions=["tpm_replacement"])
+    refused = of(judge(new, ek_certificate_roots=roots))
+    assert "to an issuer that is not there" in refused["reasons"][0]
+    listed = of(judge({**new, "endorsement_key_certificate_chain": chain}, ek_certificate_roots=roots))
+    assert listed["accepted"] and listed["record"]["endorsement_key_certificate_chain"] == chain
 
 
 def test_each_device_of_a_batch_has_its_own_verdict(judge, record, tpm_maker, other_maker, rsa_keys):
@@ -119,6 +136,7 @@ def test_each_device_of_a_batch_has_its_own_verdict(judge, record, tpm_maker, ot
     [
         ("tcg", "about this TPM's key of template 'tcg'.*is of template 'sdk'.*_template to 'tcg'"),
         ("nv", "about this TPM's key of template 'nv'.*tpmfleet_replace_persistent_keys"),
+        ("unusable", r"template that its maker left in NV memory \(0x01c00004\).*tpmfleet_ek_certificate_policy"),
         ("another", "another TPM's$"),
         ("unknown", "another TPM's, or another key of this one"),
         (None, "another TPM's, or another key of this one"),
@@ -193,8 +211,25 @@ def test_a_software_tpm_is_flagged_by_its_certificate_whatever_it_says_of_itself
 def test_a_virtual_tpm_without_a_certificate_is_flagged_by_what_the_chip_says(judge, record, manufacturer, model):
     said = {"tpm_type": "hardware", "tpm_manufacturer": manufacturer, "tpm_model": model}
     (reason,) = of(judge(record(0, None, **said), ek_certificate_policy="ignored"))["reasons"]
-    assert reason.startswith(f"it has a software TPM, as it calls itself {manufacturer} {model}, which is refused")
+    assert reason.startswith(f"it has a software TPM, as it calls itself {manufacturer} {model}")
+    assert "tpmfleet_software_tpm_allowed on this very host allows it" in reason
     assert of(judge(record(0, None, **said, exceptions=["software_tpm"]), ek_certificate_policy="ignored"))["accepted"]
+
+
+def test_a_firmware_tpm_of_microsofts_code_is_told_from_a_simulator_by_its_certificate(
+    judge, record, tpm_maker, rsa_keys
+):
+    """As on boards whose maker builds OP-TEE's firmware TPM and certifies its keys."""
+    said = {"tpm_type": "software", "tpm_manufacturer": "MSFT", "tpm_model": "xCG fTPM"}
+    (reason,) = of(judge(record(0, **said), ek_certificate_policy="ignored"))["reasons"]
+    assert "what tells a firmware TPM from it is a trusted certificate" in reason
+    assert of(judge(record(0, tpm_maker.certify(rsa_keys[0]), **said)))["accepted"]
+    # Later steps report what they did, and judge no certificate again.
+    assert of(judge(record(0, **said), ek_certificate_policy="ignored"))["accepted"]
+    virtual = tpm_maker.certify(
+        rsa_keys[1], tpm={**SOFTWARE, "2.23.133.2.1": "id:4D534654", "2.23.133.2.2": "xCG fTPM"}
+    )
+    assert not of(judge(record(1, virtual, host="unit-2", **said)), "unit-2")["accepted"]
 
 
 def test_a_certificate_has_to_last_until_the_device_is_shipped(judge, record, tpm_maker, rsa_keys):

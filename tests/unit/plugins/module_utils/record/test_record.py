@@ -49,6 +49,30 @@ def test_what_is_of_one_call_is_not_kept():
     assert merged({}, said) == {"record_version": 1, "host": "slot1"}
 
 
+@pytest.mark.parametrize(
+    ("known", "said", "kept"),
+    [
+        (None, ["QUJD", "REVG"], ["QUJD", "REVG"]),
+        (["QUJD"], None, ["QUJD"]),
+        (["QUJD"], ["REVG", "QUJD"], ["QUJD", "REVG"]),
+        (["QUJD"], [None, {"a": "b"}, "no base64!", "x" * 70000], ["QUJD"]),
+        (["QUJD"], 7, ["QUJD"]),
+        (None, "QUJD", None),
+    ],
+)
+def test_the_chain_that_a_tpm_brought_along_is_kept_whatever_it_says_later(known, said, kept):
+    name = "endorsement_key_certificate_chain"
+    before = {name: known} if known else {}
+    assert merged(before, {name: said}).get(name) == kept
+
+
+def test_a_template_that_could_not_be_found_out_takes_nothing_back():
+    known = {"endorsement_key_sha256": "a", "endorsement_key_template": "nv"}
+    said = {"endorsement_key_sha256": "a", "endorsement_key_template": "other"}
+    assert merged(known, said)["endorsement_key_template"] == "nv"
+    assert merged(known, {**said, "endorsement_key_sha256": "b"})["endorsement_key_template"] == "other"
+
+
 def noted(record, step, outcome, at=LATER):
     return with_step(record, step, outcome, at=at, station="line-2")["steps"][step]
 

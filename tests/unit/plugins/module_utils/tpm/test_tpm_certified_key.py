@@ -11,17 +11,21 @@ import hashlib
 
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import templates
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.certificates import read_all_certificates
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.connection import TpmError, connect
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.endorsement_key import (
     EndorsementAuthNeededError,
     read_endorsement_key,
     read_persistent_keys,
+    with_handles,
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.nv import NvReader
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.ownership_wish import Wish
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.properties import read_properties
 
 CERTIFICATE, NONCE, TEMPLATE = 0x01C00002, 0x01C00003, 0x01C00004
+ECC_CERTIFICATE, ECC_NONCE, ECC_TEMPLATE, CHAIN = 0x01C0000A, 0x01C0000B, 0x01C0000C, 0x01C00100
+SIZES = (("ECC P-256", 32), ("ECC P-384", 48))
 CLAIM = Wish("claimed")
 USER_WITH_AUTH = 1 << 6
 STORAGE = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|decrypt"
@@ -45,8 +49,12 @@ def wrapped(tag, *parts):
 def certificate_of(key):
     """As much of a certificate about *key*, a result, as says which key it is about."""
     modulus = b"\x00" + base64.b64decode(key["public"])[-256:]
-    rsa = wrapped(0x30, wrapped(0x02, modulus), wrapped(0x02, b"\x01\x00\x01"))
-    public = wrapped(0x30, wrapped(0x30), wrapped(0x03, b"\x00", rsa))
+    return certificate_with(wrapped(0x30, wrapped(0x02, modulus), wrapped(0x02, b"\x01\x00\x01")))
+
+
+def certificate_with(key):
+    """The same about *key*, an RSAPublicKey or a point."""
+    public = wrapped(0x30, wrapped(0x30), wrapped(0x03, b"\x00", key))
     return wrapped(0x30, wrapped(0x30, wrapped(0x02, b"\x01"), *[wrapped(0x30)] * 4, public))
 
 
@@ -54,10 +62,9 @@ def certificate_of(key):
 def store(uncertified, tool_for, tmp_path):
     """Writes into NV indices as a maker does."""
 
-    def write(index, content):
+    def write(index, content, attributes="ownerwrite|ownerread|authread|no_da"):
         tools = tool_for(uncertified)
         (tmp_path / "content").write_bytes(content)
-        attributes = "ownerwrite|ownerread|authread|no_da"
         tools("tpm2_nvdefine", "-C", "o", "-s", len(content), "-a", attributes, f"0x{index:08x}")
         tools("tpm2_nvwrite", "-C", "o", "-i", tmp_path / "content", f"0x{index:08x}")
 
@@ -93,6 +100,60 @@ def test_the_key_of_nonce_and_template_is_read_persisted_and_recognised(uncertif
     again = look(uncertified, template="tcg")
     assert (again["public"], again["template"], again["source"]) == (makers["public"], "nv", "persistent")
     assert own(uncertified, CLAIM)["changed"] is False
+
+
+@pytest.mark.parametrize("left", MAKERS)
+def test_what_only_the_owner_reads_shuts_nobody_out_of_a_later_step(uncertified, store, own, left):
+    """The claim itself shuts nonce, template and certificate: the persisted key is taken as it is from then on."""
+    for index, content in MAKERS[left].items():
+        store(index, content, "ownerwrite|ownerread|no_da")
+    key = look(uncertified, template="tcg")
+    assert key["template"] == "nv"
+    store(CERTIFICATE, certificate_of(key), "ownerwrite|ownerread|no_da")
+    store(CHAIN, wrapped(0x30, b"\x05\x00"), "ownerwrite|ownerread|no_da")
+    owned = CLAIM._replace(owner_auth=b"owner")
+    claimed = own(uncertified, owned._replace(endorsement_key_sha256=key["sha256"]))
+    assert claimed["endorsement_key"]["public"] == key["public"]
+    again = look(uncertified, template="tcg")
+    assert (again["public"], again["template"]) == (key["public"], "other")
+    assert {one["handle"] for one in again["unreadable"]} == {f"0x{one:08x}" for one in (CERTIFICATE, *MAKERS[left])}
+    # Who has the authorization reads them all, and knows the key by them.
+    for wish in (owned, owned._replace(state="released")):
+        found = own(uncertified, wish, check_mode=True)
+        known = found["endorsement_key"]
+        assert (known["template"], known["certificate_about"], found["unreadable"]) == ("nv", "this", [])
+        assert [base64.b64decode(one["certificate"]) for one in found["certificates"]] == [wrapped(0x30, b"\x05\x00")]
+
+
+def test_a_chain_that_anybody_reads_is_not_read_by_the_owner(uncertified, store, own):
+    store(CHAIN, wrapped(0x30, b"\x05\x00"))
+    assert own(uncertified, CLAIM._replace(owner_auth=b"owner"))["certificates"] == []
+
+
+def signing_template():
+    """As swtpm_setup leaves one with --allow-signing."""
+    public = bytearray(templates.ek_public_template()[2:])
+    public[4:8] = (0x000600B2).to_bytes(4, "big")
+    at = 10 + 32
+    return bytes(public[:at]) + b"\x00\x10" + bytes(public[at + 6 :])
+
+
+def test_a_certificate_about_the_key_of_a_template_that_no_client_can_use_is_told_so(
+    uncertified, store, tool_for, tmp_path
+):
+    store(TEMPLATE, signing_template())
+    with connect(uncertified.tcti, 30) as esys:
+        from tpm2_pytss.constants import ESYS_TR
+        from tpm2_pytss.types import TPM2B_SENSITIVE_CREATE
+
+        template = templates.as_pytss(templates.stored_public(signing_template()))
+        handle, area, *_rest = esys.create_primary(TPM2B_SENSITIVE_CREATE(), template, ESYS_TR.ENDORSEMENT)
+        public = base64.b64encode(bytes(area.marshal())).decode()
+        esys.flush_context(handle)
+    store(CERTIFICATE, certificate_of({"public": public}))
+    key = look(uncertified, template="tcg")
+    assert (key["template"], key["certificate_about"]) == ("tcg", "unusable")
+    assert [one["handle"] for one in key["unreadable"]] == ["0x01c00004"]
 
 
 def test_tpm2_tools_make_the_same_key_of_nonce_and_template(uncertified, store, tool_for, tmp_path):
@@ -156,6 +217,35 @@ def test_high_range_keys_are_listed(uncertified, tool_for, tmp_path):
         ("0x8101001c", "RSA-3072"),
     ]
     assert all(len(base64.b64decode(one["public"])) > 60 for one in found)
+
+
+def test_a_key_certificate_comes_with_its_key_and_with_what_it_was_made_with(uncertified, tool_for, tmp_path, store):
+    """By which anybody can make a key that is persisted nowhere."""
+    tools = tool_for(uncertified)
+    for handle, kind in ((0x8101000A, "ecc256"), (0x81010016, "ecc384"), (0x8101001C, "rsa3072")):
+        tools.put(handle, tmp_path, "-C", "e", "-G", kind)
+    with connect(uncertified.tcti, 60) as esys:
+        publics = {one["key"]: base64.b64decode(one["public"]) for one in read_persistent_keys(esys)}
+    curves = {name: b"\x04" + publics[name][-2 * size - 2 : -size - 2] + publics[name][-size:] for name, size in SIZES}
+    modulus = wrapped(0x30, wrapped(0x02, b"\x00" + publics["RSA-3072"][-384:]), wrapped(0x02, b"\x01\x00\x01"))
+    store(ECC_CERTIFICATE, certificate_with(curves["ECC P-256"]))
+    store(ECC_NONCE, b"nonce")
+    store(ECC_TEMPLATE, b"\x00\x23template")
+    store(0x01C00016, certificate_with(curves["ECC P-384"]))
+    store(0x01C00018, certificate_with(curves["ECC P-256"][:-1] + b"\x00"))
+    store(0x01C00019, bytes(1025))
+    store(0x01C0001C, certificate_with(modulus))
+    with connect(uncertified.tcti, 60) as esys:
+        nv = NvReader(esys, read_properties(esys))
+        found = with_handles(read_all_certificates(nv), read_persistent_keys(esys))
+    nonce, template = (base64.b64encode(one).decode() for one in (b"nonce", b"\x00\x23template"))
+    assert [[one[name] for name in ("nv_index", "key", "handle", "nonce", "template")] for one in found] == [
+        ["0x01c0000a", "ECC P-256", "0x8101000a", nonce, template],
+        ["0x01c00016", "ECC P-384", "0x81010016", None, None],
+        ["0x01c00018", "ECC P-521", None, None, None],
+        ["0x01c0001c", "RSA-3072", "0x8101001c", None, None],
+    ]
+    assert [one["handle"] for one in nv.unreadable_results()] == ["0x01c00019"]
 
 
 @pytest.mark.parametrize(

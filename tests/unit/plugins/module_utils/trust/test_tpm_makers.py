@@ -66,33 +66,22 @@ def test_a_directory_may_stand_for_two_names_of_one_firm():
     assert vendors_named("NTZ") == {"NTZ"} and vendors_named("NSING") == {"NSG"}
 
 
-def test_software_is_known_by_what_its_maker_writes():
-    assert is_software("IBM", "id:00001014", "anything")
-    assert is_software("IBM", "id:49424D00", "SW  TPM")
-    assert is_software("MSFT", "id:4D534654", "xCG fTPM")
-    assert is_software("TST0", "id:54535430", "")
-    assert is_software("GOOG", "id:474F4F47", "vTPM")
-    assert is_software("VMW", "id:564D5700", "VMware TPM2")
-    assert is_software("AMZN", "id:414D5A4E", "NitroTPM")
-    assert is_software("MSFT", "id:4D534654", "", "CN=Global Virtual TPM CA - 03")
-    assert not is_software("IBM", "id:49424D00", "Power TPM")
-    assert not is_software("IFX", "id:49465800", "SLB9670")
-    assert not is_software("MSFT", "id:4D534654", "Pluton", "CN=Pluton Factory EK ICA")
-    assert not is_software("GOOG", "id:474F4F47", "Ti50")
-
-
 @pytest.mark.parametrize(
-    ("manufacturer", "model", "software"),
+    ("vendor", "manufacturer", "model", "issuer", "software"),
     [
-        ("IBM", "SW TPM", True),
-        ("MSFT", "xCG fTPM", True),
-        ("GOOG", "vTPM", True),
-        ("VMW", "VMware TPM2", True),
-        ("AMZN", "NitroTPM", True),
-        ("INTC", "Intel", False),
-        ("AMD", "AMD", False),
-        ("IFX", "SLB9670", False),
+        ("IBM", "id:00001014", "anything", "", True),
+        ("IBM", "id:49424D00", "SW  TPM", "", True),
+        ("MSFT", "id:4D534654", "xCG fTPM", "", True),
+        ("TST0", "id:54535430", "", "", True),
+        ("GOOG", "id:474F4F47", "vTPM", "", True),
+        ("VMW", "id:564D5700", "VMware TPM2", "", True),
+        ("AMZN", "id:414D5A4E", "NitroTPM", "", True),
+        ("MSFT", "id:4D534654", "", "CN=Global Virtual TPM CA - 03", True),
+        ("IBM", "id:49424D00", "Power TPM", "", False),
+        ("IFX", "id:49465800", "SLB9670", "", False),
+        ("MSFT", "id:4D534654", "Pluton", "CN=Pluton Factory EK ICA", False),
+        ("GOOG", "id:474F4F47", "Ti50", "", False),
     ],
 )
-def test_software_is_known_by_what_a_chip_says_of_itself(manufacturer, model, software):
-    assert is_software(manufacturer, "", model) is software
+def test_software_is_known_by_what_its_maker_writes(vendor, manufacturer, model, issuer, software):
+    assert is_software(vendor, manufacturer, model, issuer) is software
