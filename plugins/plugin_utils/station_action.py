@@ -19,6 +19,7 @@ PATH_OPTIONS = frozenset(
         "allowed_signers",
         "approved_plan",
         "ca_file",
+        "dest",
         "manifest",
         "path",
         "plan_file",
