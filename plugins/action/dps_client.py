@@ -18,7 +18,22 @@ COLLECTION = Path(__file__).resolve().parents[2]
 FILES = COLLECTION / "roles" / "dps_client" / "files"
 # What the client shares with the modules that run on devices, and no more: each file of it is on every device.
 LIBRARIES = COLLECTION / "plugins" / "module_utils"
-SHARED = {"tpm": ("connection", "credential", "templates"), "outside": ("files", "strict_json", "visible")}
+SHARED = {
+    "tpm": (
+        "certificates",
+        "connection",
+        "credential",
+        "der",
+        "endorsement_key",
+        "nv",
+        "persistent_key",
+        "properties",
+        "session",
+        "templates",
+        "virtual",
+    ),
+    "outside": ("files", "strict_json", "visible"),
+}
 PACKAGE = "tpmfleet_dps_client"
 # The earliest date that a zip file can hold: equal sources give equal bytes, so that a second run changes nothing.
 NO_DATE = (1980, 1, 1, 0, 0, 0)

@@ -45,7 +45,8 @@ options:
   endorsement_key_template:
     description:
       - From which template the client makes the endorsement key where none is persisted. V(tcg) makes the one that a
-        certificate is about, V(sdk) the one that Azure's device SDKs make.
+        certificate is about, also where the TPM's maker left a nonce or a template in NV memory. V(sdk) makes the one
+        that Azure's device SDKs make.
     type: str
     choices: [tcg, sdk]
     default: tcg

@@ -153,7 +153,8 @@ def endorsement_authorized(esys: Any, properties: Properties, auth: bytes) -> It
             hint="Making or using an endorsement key needs it: set endorsement_auth, on the line "
             "tpmfleet_endorsement_auth.",
         )
-    esys.tr_set_auth(ESYS_TR.ENDORSEMENT, auth if properties.endorsement_auth_set else b"")
+    may_be_set = properties.endorsement_auth_set or not properties.tells_authorizations
+    esys.tr_set_auth(ESYS_TR.ENDORSEMENT, auth if may_be_set else b"")
     try:
         yield ESYS_TR.ENDORSEMENT
     except TpmError as error:

@@ -23,6 +23,8 @@ from .outside.files import FileError, read_file
 from .tpm import credential, templates
 from .tpm.connection import TpmError, connect
 from .tpm.credential import MalformedError, WrappedKey
+from .tpm.endorsement_key import read_endorsement_key
+from .tpm.properties import read_properties
 
 _LONGEST_AUTH = 1024
 
@@ -53,17 +55,18 @@ def _told() -> Iterator[None]:
 class _Keys:
     """An open TPM and, each from its first use on, handle and TPM2B_PUBLIC of its two primary keys."""
 
-    def __init__(self, esys: Any, stack: contextlib.ExitStack, template: str) -> None:
+    def __init__(self, esys: Any, stack: contextlib.ExitStack, template: str, endorsement_auth: bytes) -> None:
         self.esys = esys
         self._stack = stack
         self._template = template
+        self._auth = endorsement_auth
         self._endorsement = stack.enter_context(contextlib.ExitStack())
 
     @functools.cached_property
     def endorsement(self) -> tuple[Any, bytes]:
         """The endorsement key."""
-        template = functools.partial(templates.ek_template, self._template)
-        return self._endorsement.enter_context(_primary(self.esys, templates.EK_HANDLE, template, ESYS_TR.ENDORSEMENT))
+        make = functools.partial(_endorsement_key, self.esys, self._template, self._auth)
+        return self._endorsement.enter_context(_primary(self.esys, templates.EK_HANDLE, make))
 
     def release_endorsement(self) -> None:
         """Makes room: some TPMs hold three keys, and without a resource manager others use the same room."""
@@ -73,9 +76,8 @@ class _Keys:
     @functools.cached_property
     def storage(self) -> tuple[Any, bytes]:
         """The storage root key."""
-        return self._stack.enter_context(
-            _primary(self.esys, templates.SRK_HANDLE, templates.srk_template, ESYS_TR.OWNER)
-        )
+        make = functools.partial(_storage_root_key, self.esys)
+        return self._stack.enter_context(_primary(self.esys, templates.SRK_HANDLE, make))
 
 
 class Chip:
@@ -189,15 +191,14 @@ class Chip:
             with _told():
                 yield self._keys
             return
-        held = {ESYS_TR.ENDORSEMENT: self._configuration.endorsement_auth_file}
-        held[ESYS_TR.OWNER] = self._configuration.owner_auth_file
+        files = self._configuration.endorsement_auth_file, self._configuration.owner_auth_file
         turn = _in_turn(self._configuration.state_directory)
         with turn, _told(), connect(self._configuration.tcti, self._configuration.tpm_timeout) as esys:
-            for hierarchy, path in held.items():
-                if path:
-                    esys.tr_set_auth(hierarchy, _auth(Path(path)))
+            endorsement, owner = (_auth(Path(path)) if path else b"" for path in files)
+            esys.tr_set_auth(ESYS_TR.ENDORSEMENT, endorsement)
+            esys.tr_set_auth(ESYS_TR.OWNER, owner)
             with contextlib.ExitStack() as stack:
-                self._keys = _Keys(esys, stack, self._configuration.endorsement_key_template)
+                self._keys = _Keys(esys, stack, self._configuration.endorsement_key_template, endorsement)
                 try:
                     yield self._keys
                 finally:
@@ -210,9 +211,29 @@ class Chip:
         return self._public
 
 
+def _endorsement_key(esys: Any, template: str, auth: bytes) -> tuple[Any, bytes]:
+    """The endorsement key of *template*, made as the line makes it: with what the TPM's maker left in NV memory."""
+    made = read_endorsement_key(
+        esys,
+        properties=read_properties(esys),
+        template=template,
+        endorsement_auth=auth,
+        identify=False,
+        ignore_persistent=True,
+        # Of several keys that could be made, the certificate says which is meant.
+        certificate=template != "sdk",
+    )
+    return made.esys_handle, made.public
+
+
+def _storage_root_key(esys: Any) -> tuple[Any, bytes]:
+    handle, public, *_creation = esys.create_primary(TPM2B_SENSITIVE_CREATE(), templates.srk_template(), ESYS_TR.OWNER)
+    return handle, bytes(public.marshal())
+
+
 @contextlib.contextmanager
-def _primary(esys: Any, persistent: int, template: Callable[[], Any], hierarchy: Any) -> Iterator[tuple[Any, bytes]]:
-    """A primary key and its TPM2B_PUBLIC: the persistent one, else made from its template for as long as it is used.
+def _primary(esys: Any, persistent: int, make: Callable[[], tuple[Any, bytes]]) -> Iterator[tuple[Any, bytes]]:
+    """A primary key and its TPM2B_PUBLIC: the persistent one, else one that *make* makes for as long as it is used.
 
     The client never persists a key, as that would need the owner authorization; ownership does it in the factory.
     """
@@ -224,9 +245,9 @@ def _primary(esys: Any, persistent: int, template: Callable[[], Any], hierarchy:
         finally:
             esys.tr_close(handle)
         return
-    handle, public, *_creation = esys.create_primary(TPM2B_SENSITIVE_CREATE(), template(), hierarchy)
+    handle, public = make()
     try:
-        yield handle, bytes(public.marshal())
+        yield handle, public
     finally:
         esys.flush_context(handle)
 

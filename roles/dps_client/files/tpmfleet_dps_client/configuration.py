@@ -32,7 +32,8 @@ class Configuration:
     registration_id: str | None = None
     """Without one it is made from the endorsement key, as the stock SDKs do."""
     endorsement_key_template: str = "tcg"
-    """Which endorsement key is made where none is persisted: ``tcg``, or ``sdk`` (``templates.EK_UNIQUE``)."""
+    """Which endorsement key is made where none is persisted: ``sdk``, or ``tcg``, which is the key that the certificate
+    is about, also where the TPM's maker left a nonce or a template in NV memory."""
     tcti: str = "device:/dev/tpmrm0"
     tpm_timeout: float = 300.0
     """A TPM can take minutes to make a key."""

@@ -133,6 +133,42 @@ def test_a_tpm_in_which_no_key_is_persisted(bare):
     assert len(bare.transient_objects()) == 1
 
 
+EK_POLICY = bytes.fromhex("837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa")
+
+
+def test_the_key_that_is_made_is_the_one_of_the_nonce_that_the_maker_left(bare, tmp_path):
+    """Of a TPM without a certificate, which would say otherwise; as tpm2-tools make it by the profile."""
+    bare.tpm.stop()
+    bare.tpm = type(bare.tpm)(tmp_path / "uncertified")
+    bare.tpm.manufacture(certificate=False)
+    bare.tpm.start()
+    bare.configuration.update(tcti=bare.tpm.tcti, registration_id=bare.registration_id + "-nv")
+    nonce = b"nonce-of-the-maker"
+    for name, content in {
+        "policy": EK_POLICY,
+        "nonce": nonce,
+        "unique": b"\x00\x01" + nonce.ljust(256, b"\x00"),
+    }.items():
+        (bare.directory / name).write_bytes(content)
+    attributes = "fixedtpm|fixedparent|sensitivedataorigin|restricted|decrypt|adminwithpolicy"
+    key = ("-G", "rsa2048:aes128cfb", "-a", attributes, "-L", "policy", "-u", "unique")
+    bare.tool("tpm2_createprimary", "-C", "e", *key, "-c", "ek")
+    bare.tool("tpm2_readpublic", "-c", "ek", "-f", "tss", "-o", "ek.pub")
+    bare.tool("tpm2_flushcontext", "-t")
+    key = base64.b64encode((bare.directory / "ek.pub").read_bytes()).decode()
+    enrollment = {
+        "registrationId": bare.registration_id,
+        "attestation": {"type": "tpm", "tpm": {"endorsementKey": key}},
+    }
+    bare.dps.call("PUT", f"/enrollments/{bare.registration_id}", enrollment)
+    assert bare.run("register", "--once").returncode == 77
+    bare.tool("tpm2_nvdefine", "-C", "o", "-s", str(len(nonce)), "-a", "ownerwrite|authread|no_da", "0x01c00003")
+    bare.tool("tpm2_nvwrite", "-C", "o", "-i", "nonce", "0x01c00003")
+    done = bare.run("register", "--once")
+    bare.tpm.stop()
+    assert done.returncode == 0, done.stderr
+
+
 def test_applications_and_the_service_at_the_same_time(bare):
     """Each makes the primary keys that it needs, for which together there would be no room."""
     assert bare.run("register", "--once").returncode == 0
