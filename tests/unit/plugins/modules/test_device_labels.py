@@ -44,7 +44,7 @@ def labels(run_module, ledger, tmp_path):
 
 
 def codes(pages):
-    return [[found.text for found in zxingcpp.read_barcodes(page)] for page in pages]
+    return [[found.text for found in zxingcpp.read_barcodes(page, zxingcpp.BarcodeFormat.QRCode)] for page in pages]
 
 
 def pages_of(document):
