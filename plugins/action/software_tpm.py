@@ -30,6 +30,6 @@ class ActionModule(DeviceAction):
             )
             return self.failure(words)
         installed = install(self, family, PACKAGES, task_vars)
-        if installed.get("failed") or self._task.check_mode:
+        if installed.get("failed") or self.is_check:
             return installed if installed.get("failed") else said
         return {**super().work(task_vars), "changed": True}

@@ -32,7 +32,9 @@ class ActionModule(DeviceAction):
         if result.get("needs") == SECRET and self.secret() is not None:
             result = self.run_module(self.MODULE, self._task.args, task_vars)
         if result.get("failed"):
-            return result
+            # A virtual environment that is to hold the libraries comes with them.
+            missing = "tpm2-pytss" in result["msg"] or bool(result.get("no_interpreter"))
+            return {**result, "libraries_missing": missing}
         try:
             return {**result, "endorsement_key": checked_endorsement_key(result["endorsement_key"])}
         except WrongClaimError as error:

@@ -54,12 +54,15 @@ class ActionModule(DeviceAction):
             # In check mode too: it tells packages that nobody has.
             done = install(self, before["family"], packages(before["family"], options["tcti"]), task_vars)
         else:
-            done = {} if self._task.check_mode else self._install_wheels(options, task_vars)
+            done = {} if self.is_check else self._install_wheels(options, task_vars)
         if done.get("failed"):
             return done
         found["changed"] = True
-        if self._task.check_mode:
-            return {**found, "state": "planned", "how": f"would install from {options['source']}, {lacking}"}
+        if self.is_check:
+            untold = done.get("untold")
+            beforehand = f"; beforehand its package manager can only say: {untold}" if untold else ""
+            how = f"would install from {options['source']}, {lacking}{beforehand}"
+            return {**found, "state": "planned", "how": how}
         after = self._look(options, task_vars)
         if after.get("failed"):
             return after

@@ -76,6 +76,7 @@ from ansible import constants as C
 from ansible import context
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import AGAIN, UNIT
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside import durable
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.failure import Failure, failure_of, is_of_station
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_path import from_here
@@ -146,6 +147,9 @@ class CallbackModule(CallbackBase):
         task = _task_of(result)
         self._came_to(task, _host_of(result))
         self._note_news(task, _data_of(result))
+        if _action_of(task) == "tpmfleet.azure_dps.tpm_runtime" and _data_of(result).get("state") == "planned":
+            # A check that says what it would install has said all that it can of this unit.
+            self._batches[-1].reached.add(_host_of(result))
 
     def v2_runner_on_skipped(self, result):
         """A task that had nothing to do."""
@@ -193,7 +197,7 @@ class CallbackModule(CallbackBase):
 
     def _note_news(self, task, data: dict) -> None:
         """Files that were written, and what comes next, from results that no device has a word in."""
-        action = str(getattr(task, "resolved_action", None) or task.action)
+        action = _action_of(task)
         written = data.get("files_written")
         if is_of_station(action) and isinstance(written, list):
             self._files.update(dict.fromkeys(str(path) for path in written))
@@ -240,12 +244,8 @@ class CallbackModule(CallbackBase):
         if not path:
             return
         path = from_here(os.path.expanduser(path), "summary_file")
-        temporary = f"{path}.new"
         try:
-            with open(temporary, "w", encoding="utf-8") as file:
-                json.dump({"version": 1, **summary}, file, indent=1)
-                file.write("\n")
-            os.replace(temporary, path)
+            durable.replace_file(path, json.dumps({"version": 1, **summary}, indent=1).encode() + b"\n", 0o644)
         except OSError as error:
             self._display.warning(f"The summary could not be written to {path}: {error.strerror}.")
             return
@@ -319,6 +319,10 @@ def _host_of(result) -> str:
 
 def _task_of(result):
     return result.task if hasattr(result, "task") else result._task
+
+
+def _action_of(task) -> str:
+    return str(getattr(task, "resolved_action", None) or task.action)
 
 
 def _hosts_of(play, *, whole: bool = False) -> set[str]:

@@ -35,6 +35,8 @@ from .start_checks import facts_stay_facts
 TPM_TIMEOUT = 300
 MARGIN = 60
 PULL_IT = "Take it off the line: what runs on it is not what this collection runs, or was tampered with."
+# What a shell ends with that does not find its command.
+NOT_THERE = 127
 _PATH = re.compile(r"/[\w./+@:, -]{1,500}")
 _INTERPRETER = re.compile(r"/[A-Za-z0-9_./+-]{1,250}")
 
@@ -67,6 +69,11 @@ class DeviceAction(ActionBase):
     def work(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         """The result of the task."""
         return self.run_module(self.MODULE, self._task.args, task_vars)
+
+    @property
+    def is_check(self) -> bool:
+        """Whether the task only tells what it would do."""
+        return bool(self._task.check_mode)
 
     def secret(self) -> str | None:
         """What the task has that nobody else may read, for a message; None where it has nothing."""
@@ -186,6 +193,9 @@ class DeviceAction(ActionBase):
                 f"what it returned for {self._task.action} is not what that returns: {error}. {PULL_IT}"
             )
         except NoAnswerError as error:
+            if res.get("rc") == NOT_THERE:
+                words = "there is no Python at what ansible_python_interpreter names, or at what was found instead."
+                return {**self.failure(words), "no_interpreter": True}
             said = last_words(res)
             words = f"{error} (exit code {int(res.get('rc') or 0)}{', last words: ' + said if said else ''})."
             return {

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from .device_action import DeviceAction
@@ -20,9 +21,19 @@ _MODULES = {
     "redhat": ("ansible.builtin.dnf", {"install_weak_deps": False}),
 }
 FAMILIES = frozenset(_MODULES)
+# What they say in check mode for want of what a run would first get: their own Python library, a list of packages.
+_NOT_YET = re.compile("to use check mode|No package matching|Could not import the (lib)?dnf|No package .* available")
 
 
 def install(action: DeviceAction, family: str, names: list[str], task_vars: dict[str, Any]) -> dict[str, Any]:
-    """The result of installing the packages *names* of a *family* that is among :data:`FAMILIES`."""
+    """The result of installing the packages *names* of a *family* that is among :data:`FAMILIES`.
+
+    In check mode it has ``untold``, why a bare device's package manager does not tell yet what it would do, or "".
+    """
     module, arguments = _MODULES[family]
-    return action.run_module(module, {"name": names, **arguments}, task_vars, seconds=PATIENCE)
+    done = action.run_module(module, {"name": names, **arguments}, task_vars, seconds=PATIENCE)
+    if not action.is_check:
+        return done
+    if done.get("failed") and _NOT_YET.search(done["msg"]):
+        return {"changed": True, "untold": done["msg"]}
+    return {**done, "untold": ""}

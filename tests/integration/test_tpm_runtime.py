@@ -14,17 +14,16 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def device(tmp_path_factory):
-    """One simulated device, switched on."""
-    from tpm_rack.rack import Rack
+def line(start_line):
+    """A line of one device."""
+    return start_line(1)
 
-    rack = Rack(tmp_path_factory.mktemp("runtime") / "rack")
-    try:
-        rack.up(1)
-        described = json.loads((rack.directory / "rack.json").read_text())["devices"][0]
-        yield rack.device(described["name"]), described
-    finally:
-        rack.down()
+
+@pytest.fixture(scope="module")
+def device(line):
+    """That device, and what lab.json says of it."""
+    described = line.lab["devices"][0]
+    return line.rack.device(described["name"]), described
 
 
 @pytest.fixture
@@ -36,8 +35,8 @@ def run_role(device, make_station, tmp_path):
 
 
 def without_the_library(device) -> None:
-    """Takes Debian's package off the device's own file system."""
-    removed = device[0].execute(["apt-get", "remove", "--yes", "--quiet", "python3-tpm2-pytss"])
+    """Takes Debian's package off the device's own file system; apt might have no list of packages."""
+    removed = device[0].execute(["dpkg", "--remove", "python3-tpm2-pytss"])
     assert removed.returncode == 0, removed.stdout
 
 
@@ -75,6 +74,29 @@ def test_packages(device, run_role):
     assert can_import(device)
     again, printed = run_role()
     assert again["state"] == "verified" and "changed=0" in printed
+
+
+@pytest.mark.parametrize("way", ["no python3-apt", "no list of packages", "wheels", "wheels for an environment"])
+def test_check_of_a_bare_device_pulls_nobody(way, line, device, wheels, tmp_path):
+    """It says what a run would do, which first installs what the check itself would need."""
+    without_the_library(device)
+    arguments = []
+    if way.startswith("wheels"):
+        arguments = ["-e", "tpmfleet_tpm_runtime_source=wheels", "-e", f"tpmfleet_tpm_runtime_wheels_dir={wheels}"]
+    elif way == "no python3-apt":
+        device[0].execute(["apt-get", "remove", "--yes", "--quiet", "python3-apt"])
+    else:
+        device[0].execute(["/bin/sh", "-c", "rm -r /var/lib/apt/lists; mkdir /var/lib/apt/lists"])
+    if way.endswith("environment"):
+        arguments += ["-e", "tpmfleet_tpm_runtime_wheels_venv=/opt/none"]
+        said = {"devices": {"hosts": {device[0].name: {"ansible_python_interpreter": "/opt/none/bin/python"}}}}
+        (tmp_path / "more.json").write_text(json.dumps(said))
+        arguments += ["-i", str(tmp_path / "more.json")]
+    checked = line.play("software_install", "--check", *arguments)
+    assert checked.code == 0 and "LINE SUMMARY: 1 passed, 0 to pull" in checked.printed, checked.printed
+    printed = " ".join(checked.printed.split())
+    assert "would install from" in printed and "then would read" in printed
+    assert not can_import(device)
 
 
 def test_wheels(device, run_role, wheels):

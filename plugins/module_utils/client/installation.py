@@ -15,8 +15,9 @@ import pwd
 import stat
 from typing import Any, Callable
 
-from . import durable, placement
+from ..outside import durable
 from . import files as client_files
+from . import placement
 from .files import (
     COMMAND,
     CONFIGURATION_DIRECTORY,

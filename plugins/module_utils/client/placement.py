@@ -15,7 +15,7 @@ import os
 import stat
 from dataclasses import dataclass, replace
 
-from . import durable
+from ..outside import durable
 
 
 class PlacementError(Exception):

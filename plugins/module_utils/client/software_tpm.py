@@ -71,6 +71,8 @@ class SoftwareTpm:
             self._command("systemctl", "daemon-reload")
         if "enabled" in self._changes:
             self._command("systemctl", "enable", SERVICE)
+        # What swtpm_setup and systemctl made they did not sync.
+        os.sync()
         if "started" in self._changes:
             self._command("systemctl", "restart" if "unit" in self._changes else "start", SERVICE)
 

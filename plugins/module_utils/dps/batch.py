@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from ..lists.reader import InMemory, Reader
 from ..lists.source import FileSource
+from ..outside import durable
 from .apply import Options, Outcome, Plan, Step, apply_plan, make_plan
 from .errors import DpsError
 from .manifest import Index, refusal
@@ -59,8 +59,7 @@ def forget_plans(params: Mapping[str, Any]) -> str | None:
                 return f"{name} and {other} are the same file, {path}; nothing was read or written."
     for name, path in written.items():
         try:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+            durable.remove(path)
         except OSError as error:
             return f"{name} {path} cannot be replaced ({error.strerror}); nothing was read."
     return None

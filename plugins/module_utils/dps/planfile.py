@@ -11,15 +11,13 @@ is no other plan. An ETag is part of a line, so an enrollment that anybody touch
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any, Callable
 
+from ..outside import durable
 from ..outside.files import FileError, lines_of, open_file
 from ..outside.strict_json import JsonError, parse
 from ..outside.visible import visible
@@ -57,19 +55,9 @@ def write_plan(path: str, plan: Plan, host: str) -> None:
 
 def write_whole(path: str, lines: Iterable[str]) -> None:
     """Writes *lines* to a file that everybody may read, whole or not at all. DpsError where it cannot be written."""
-    temporary = None
     try:
-        directory = os.path.dirname(os.path.abspath(path))
-        with tempfile.NamedTemporaryFile("w", dir=directory, delete=False, encoding="utf-8") as file:
-            temporary = file.name
-            for line in lines:
-                file.write(line + "\n")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        durable.replace_file(path, (f"{line}\n".encode() for line in lines), 0o644)
     except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
         raise DpsError(f"The plan {path} cannot be written: {error.strerror}.") from None
 
 

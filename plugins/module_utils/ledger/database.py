@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
+from ..outside import durable
 from ..outside.files import kind_at
 from ..outside.visible import visible
 
@@ -256,7 +257,7 @@ def _make_file(url: Any) -> bool:
     directory = os.path.dirname(path)
     temporary = None
     try:
-        _make_directories(directory)
+        durable.make_directory(directory, 0o750, None)
         descriptor, temporary = tempfile.mkstemp(prefix=".ledger-", dir=directory)
         os.close(descriptor)
         engine = _engine(url.set(database=temporary), Access.WRITE)
@@ -265,13 +266,13 @@ def _make_file(url: Any) -> bool:
                 _make_tables(connection)
         finally:
             engine.dispose()
-        _sync(temporary)
+        durable.sync(temporary)
         try:
             # Unlike a rename it leaves a ledger alone that another station has made meanwhile.
             os.link(temporary, path)
         except FileExistsError:
             return False
-        _sync(directory)
+        durable.sync(directory)
     except OSError as error:
         raise LedgerError(f"The ledger {path} cannot be made: {error.strerror}.") from None
     except sqlalchemy.exc.SQLAlchemyError as error:
@@ -281,25 +282,6 @@ def _make_file(url: Any) -> bool:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
     return True
-
-
-def _make_directories(directory: str) -> None:
-    """Makes *directory* and what is missing above it, each noted on the disk."""
-    if os.path.isdir(directory):
-        return
-    above = os.path.dirname(directory)
-    _make_directories(above)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(directory, mode=0o750)
-    _sync(above)
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _check_place(path: str) -> None:

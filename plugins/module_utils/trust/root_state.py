@@ -9,12 +9,12 @@ Which roots are trusted is what their owner wrote down: fingerprints. Sources on
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..outside import durable
 from ..outside.files import FileError, read_file
 from .certificate import Certificate
 from .findings import TrustError
@@ -97,7 +97,7 @@ def plan(source: Store, pinned: Iterable[str], path: str, *, skip_others: bool) 
 def apply(made: Plan, path: str) -> None:
     """Writes and removes what *made* says. Cut off anywhere, the next run completes it. TrustError where it cannot."""
     try:
-        _apply(made, Path(path))
+        _apply(made, Path(path).absolute())
     except OSError as error:
         raise TrustError(
             f"The store {path} cannot be written: {error.strerror} ({error.filename}). Mend that and run again, which "
@@ -108,18 +108,13 @@ def apply(made: Plan, path: str) -> None:
 def _apply(made: Plan, base: Path) -> None:
     for name in sorted(made.write, key=lambda one: one != MARK):
         target = base / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_name(f".{target.name}.new")
-        # It may be a link to somewhere else.
-        fresh.unlink(missing_ok=True)
-        fresh.write_bytes(made.files[name])
-        os.chmod(fresh, 0o644)
-        os.replace(fresh, target)
+        durable.make_directory(str(target.parent), 0o755, None)
+        durable.replace_file(str(target), made.files[name], 0o644)
     for name in made.remove:
-        (base / name).unlink(missing_ok=True)
+        durable.remove(str(base / name))
     for directory in sorted((one for one in base.rglob("*") if one.is_dir()), reverse=True):
-        if not directory.is_symlink() and not any(directory.iterdir()):
-            directory.rmdir()
+        if not directory.is_symlink():
+            durable.remove_empty_directory(str(directory))
 
 
 def _check_pins(source: Store, wanted: set[str], *, skip_others: bool) -> None:

@@ -43,6 +43,8 @@ def main() -> int:
             code = subprocess.run(command, env={**os.environ, **SETTINGS}, check=False).returncode
             if code:
                 return code
+    # Neither venv nor pip does, and a power cut would leave files of no length.
+    os.sync()
     return 0
 
 

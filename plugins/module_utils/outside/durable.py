@@ -14,6 +14,7 @@ import contextlib
 import errno
 import os
 import shutil
+from collections.abc import Iterable
 
 
 def sync(path: str) -> None:
@@ -35,14 +36,18 @@ def sync_name(path: str) -> None:
 
 
 def make_directory(path: str, mode: int, owner: tuple[int, int] | None) -> None:
-    """Makes *path* and what is missing above it; with an *owner*, one that is there gets it and the *mode*."""
+    """Makes *path*, an absolute one, and what is missing above it; with an *owner*, one that is there gets it and the
+    *mode*.
+    """
     missing = []
     above = path
     while not os.path.isdir(above):
         missing.append(above)
         above = os.path.dirname(above)
     for one in reversed(missing):
-        os.mkdir(one, mode)
+        # Somebody else may be making it too.
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(one, mode)
         if one != path or owner is None:
             # Whatever the umask took.
             os.chmod(one, mode)
@@ -53,15 +58,16 @@ def make_directory(path: str, mode: int, owner: tuple[int, int] | None) -> None:
         sync(path)
 
 
-def replace_file(path: str, content: bytes, mode: int, owner: tuple[int, int]) -> None:
-    """Replaces *path* in one step that a power cut cannot halve."""
+def replace_file(path: str, content: bytes | Iterable[bytes], mode: int, owner: tuple[int, int] | None = None) -> None:
+    """Replaces *path* in one step that a power cut cannot halve; its *content* may come in parts."""
     temporary = _free(f"{path}.new.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
+            stream.writelines((content,) if isinstance(content, bytes) else content)
             stream.flush()
-            os.fchown(descriptor, *owner)
+            if owner is not None:
+                os.fchown(descriptor, *owner)
             os.fchmod(descriptor, mode)
             os.fsync(descriptor)
         os.rename(temporary, path)
