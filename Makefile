@@ -4,6 +4,8 @@ SHELL := /bin/bash
 DEVICES ?= 8
 LAB_DIR ?= $(CURDIR)/.lab
 PYTEST_ARGS ?=
+# Kept from one run to the next; made in minutes where they are not there.
+IMAGES ?= $(CURDIR)/.build/images
 
 COLLECTIONS := $(CURDIR)/.build/collections
 COLLECTION := $(COLLECTIONS)/ansible_collections/tpmfleet/azure_dps
@@ -15,7 +17,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(COLLECTIONS)
 export PYTHONPATH := $(COLLECTIONS):$(COLLECTION)/roles/lab/files
 export ANSIBLE_CONFIG := $(COLLECTION)/ansible.cfg
 
-.PHONY: help setup place demo test lab lab-down bench-enrollments bench-herd clean
+.PHONY: help setup place demo test lab lab-vm lab-down test-vm test-devices bench-enrollments bench-herd clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand --tabs=20
@@ -37,6 +39,20 @@ lab: place  ## start the rack and the emulated service and leave them running
 	@cd $(COLLECTION) && $(BIN)/ansible-playbook playbooks/lab_up.yml \
 		-e lab_dir=$(LAB_DIR) -e lab_devices=$(DEVICES) >&2
 	@echo $(LAB_DIR)/lab.json
+
+lab-vm: place  ## the same with real machines (QEMU), DEVICES of them, by default 1
+	@scripts/setup.sh vm
+	@cd $(COLLECTION) && $(BIN)/ansible-playbook playbooks/lab_up.yml -e lab_dir=$(LAB_DIR) -e lab_machines=true \
+		-e lab_images=$(IMAGES) -e lab_devices=$(if $(filter file,$(origin DEVICES)),1,$(DEVICES)) >&2
+	@echo $(LAB_DIR)/lab.json
+
+test-vm: place  ## the line over real machines
+	@scripts/setup.sh vm
+	@cd $(COLLECTION) && LAB_IMAGES=$(IMAGES) $(BIN)/python -m pytest -p no:cacheprovider tests/machines $(PYTEST_ARGS)
+
+test-devices: place  ## the line over simulated devices of Debian 11, 12 and 13
+	@scripts/setup.sh vm
+	@cd $(COLLECTION) && LAB_IMAGES=$(IMAGES) $(BIN)/python -m pytest -p no:cacheprovider tests/devices $(PYTEST_ARGS)
 
 lab-down: place  ## end what make lab started
 	@cd $(COLLECTION) && $(BIN)/ansible-playbook playbooks/lab_down.yml -e lab_dir=$(LAB_DIR)

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Makes a fresh Debian machine ready: the system packages of bindep.txt, then a virtual environment in .venv.
-# Does nothing where both are there already.
+# Does nothing where both are there already. Arguments: profiles of bindep.txt that are wanted besides lab and test.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 missing=()
 while read -r package; do
     dpkg-query --show --showformat='${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' || missing+=("$package")
-done < <(sed -n 's/^\([a-z0-9.+-]*\) \[platform:dpkg.*/\1/p' bindep.txt | sort --unique)
+done < <(profiles=$(IFS='|' && echo "lab|test${*:+|$*}") &&
+    sed --quiet --regexp-extended "s/^([a-z0-9.+-]+) \[platform:dpkg( [a-z]+)* ($profiles)( [a-z]+)*\]$/\1/p" bindep.txt |
+    sort --unique)
 
 if ((${#missing[@]})); then
     as_root=()

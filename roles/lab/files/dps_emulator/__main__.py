@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from .daemon import DaemonError, serve, start, stop
+from .daemon import Access, DaemonError, serve, start, stop
 from .settings import SettingsError
 
 
@@ -25,16 +25,19 @@ def main() -> int:
         if name != "stop":
             command.add_argument("--host", default="localhost", help="the name in the certificate and in addresses")
             command.add_argument("--port", type=int, default=0, help="0: one that is free, chosen once and kept")
+            command.add_argument("--address", default="", help="where it listens, by default the host's addresses")
+            command.add_argument("--device-host", default="", help="the name by which devices reach it, where another")
             command.add_argument("--settings", type=Path, help="a JSON file; its names are in settings.py")
     arguments = parser.parse_args()
     try:
         if arguments.command == "stop":
             result = stop(arguments.state_dir)
-        elif arguments.command == "start":
-            result = start(arguments.state_dir, arguments.host, arguments.port, arguments.settings)
         else:
-            serve(arguments.state_dir, arguments.host, arguments.port, arguments.settings)
-            return 0
+            access = Access(arguments.host, arguments.port, arguments.address, arguments.device_host)
+            if arguments.command == "serve":
+                serve(arguments.state_dir, access, arguments.settings)
+                return 0
+            result = start(arguments.state_dir, access, arguments.settings)
     except (DaemonError, SettingsError, OSError, ValueError) as error:
         sys.stderr.write(f"dps_emulator: {error}\n")
         return 1

@@ -25,6 +25,7 @@ import ssl
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
@@ -49,8 +50,26 @@ class DaemonError(Exception):
     """The emulator did not start or stop; the message says why."""
 
 
-def _addresses(host: str) -> list[str]:
-    return ["127.0.0.1", "::1"] if host in LOOPBACK_NAMES else [host]
+@dataclass(frozen=True)
+class Access:
+    """By what the service is reached, and where it listens; an empty address is the host's, as devices' is the host."""
+
+    host: str
+    port: int = 0
+    address: str = ""
+    device_host: str = ""
+
+    @property
+    def addresses(self) -> list[str]:
+        """What it listens on."""
+        if self.address:
+            return [self.address]
+        return ["127.0.0.1", "::1"] if self.host in LOOPBACK_NAMES else [self.host]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of its certificate besides the host."""
+        return [self.device_host] if self.device_host not in ("", self.host) else []
 
 
 def _bind(address: str, port: int) -> socket.socket:
@@ -69,10 +88,10 @@ def _bind(address: str, port: int) -> socket.socket:
     return listener
 
 
-def _listen(host: str, port: int) -> list[socket.socket]:
-    """Listening on every address of *host*; one without IPv6 does without."""
-    listeners = []
-    for address in _addresses(host):
+def _listen(addresses: list[str], port: int) -> list[socket.socket]:
+    """Listening on every one of *addresses*; a machine without IPv6 does without."""
+    listeners: list[socket.socket] = []
+    for address in addresses:
         try:
             listeners.append(_bind(address, port))
         except OSError as error:
@@ -84,11 +103,11 @@ def _listen(host: str, port: int) -> list[socket.socket]:
     return listeners
 
 
-def _listen_somewhere(host: str) -> tuple[list[socket.socket], int]:
+def _listen_somewhere(addresses: list[str]) -> tuple[list[socket.socket], int]:
     # At random, for another service that looks for a port should not come upon that of one which is down for a moment.
     for port in random.sample(PORTS, len(PORTS)):
         with contextlib.suppress(DaemonError):
-            return _listen(host, port), port
+            return _listen(addresses, port), port
     raise DaemonError("no free port")
 
 
@@ -110,19 +129,21 @@ def _url_host(host: str, port: int) -> str:
     return bracketed if port == 443 else f"{bracketed}:{port}"
 
 
-def _digest(settings: Path | None) -> str:
-    return hashlib.sha256(settings.read_bytes() if settings else b"").hexdigest()
+def _digest(access: Access, settings: Path | None) -> str:
+    """Of all that a service is started anew for where it changes."""
+    parts = (access.address.encode(), access.device_host.encode(), settings.read_bytes() if settings else b"")
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-async def _serve(state_dir: Path, host: str, port: int, settings: Path | None) -> None:
+async def _serve(state_dir: Path, access: Access, settings: Path | None) -> None:
     read = read_settings(settings)
-    host, port = _place(state_dir, host, port)
-    listeners, port = (_listen(host, port), port) if port else _listen_somewhere(host)
+    host, port = _place(state_dir, access.host, access.port)
+    listeners, port = (_listen(access.addresses, port), port) if port else _listen_somewhere(access.addresses)
     write_private(state_dir / PLACE, json.dumps({"host": host, "port": port}))
     make_authority(state_dir)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(issue_server_certificate(state_dir, host))
+    context.load_cert_chain(issue_server_certificate(state_dir, host, more=access.names))
     where = _url_host(host, port)
     service = Service(state_dir, read, host=where.rsplit(":", 1)[0] if port != 443 else where, port=port, where=where)
     runner = web.AppRunner(make_app(service), access_log=None, shutdown_timeout=1)
@@ -136,6 +157,7 @@ async def _serve(state_dir: Path, host: str, port: int, settings: Path | None) -
     write_private(state_dir / POLICIES, json.dumps(policies, indent=2) + "\n")
     announcement = {
         "endpoint": f"https://{where}",
+        "device_endpoint": f"https://{_url_host(access.device_host or host, port)}",
         "id_scope": service.store.id_scope(),
         "connection_string": service.instance.connection_string(where),
         "ca_file": str(state_dir / CA_FILE),
@@ -150,7 +172,7 @@ async def _serve(state_dir: Path, host: str, port: int, settings: Path | None) -
             "secret": service.entra.secret(service.entra.owner),
         },
     }
-    write_private(state_dir / "settings.sha256", _digest(settings))
+    write_private(state_dir / "settings.sha256", _digest(access, settings))
     write_private(state_dir / ANNOUNCEMENT, json.dumps(announcement, indent=2) + "\n")
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -162,7 +184,7 @@ async def _serve(state_dir: Path, host: str, port: int, settings: Path | None) -
         (state_dir / ANNOUNCEMENT).unlink(missing_ok=True)
 
 
-def serve(state_dir: Path, host: str, port: int, settings: Path | None) -> None:
+def serve(state_dir: Path, access: Access, settings: Path | None) -> None:
     """Serves until it is told to end (SIGTERM, SIGINT)."""
     state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (state_dir / "lock").open("w") as lock:
@@ -170,7 +192,7 @@ def serve(state_dir: Path, host: str, port: int, settings: Path | None) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DaemonError(f"a service of {state_dir} is running") from None
-        asyncio.run(_serve(state_dir.resolve(), host, port, settings))
+        asyncio.run(_serve(state_dir.resolve(), access, settings))
 
 
 def running(state_dir: Path) -> dict | None:
@@ -188,19 +210,20 @@ def running(state_dir: Path) -> dict | None:
     return None
 
 
-def start(state_dir: Path, host: str, port: int, settings: Path | None) -> dict:
+def start(state_dir: Path, access: Access, settings: Path | None) -> dict:
     """Starts it in the background and waits until it answers; starts it anew where the settings are others now."""
     state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     state_dir = state_dir.resolve()
     found = running(state_dir)
     if found is not None:
-        if (state_dir / "settings.sha256").read_text() == _digest(settings):
-            _place(state_dir, host, port)
+        if (state_dir / "settings.sha256").read_text() == _digest(access, settings):
+            _place(state_dir, access.host, access.port)
             return {"changed": False, **found}
         stop(state_dir)
     (state_dir / ANNOUNCEMENT).unlink(missing_ok=True)
     command = [sys.executable, "-m", __package__, "serve", "--state-dir", str(state_dir)]
-    command += ["--host", host, "--port", str(port)]
+    command += ["--host", access.host, "--port", str(access.port)]
+    command += ["--address", access.address, "--device-host", access.device_host]
     command += ["--settings", str(settings.resolve())] if settings else []
     path = [str(Path(__file__).resolve().parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}

@@ -11,8 +11,10 @@ import json
 import sys
 from pathlib import Path
 
+from .debian_root import RootError, made_root
 from .device import DeviceError
 from .faults import FAULTS
+from .machine_image import made_image
 from .rack import Rack, RackError
 from .software_tpm import SoftwareTpmError
 
@@ -32,6 +34,13 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument(
         "--hide", type=Path, action="append", default=[], help="a directory of the host that no device sees"
     )
+    up.add_argument("--machines", action="store_true", help="new devices are real machines, by QEMU")
+    up.add_argument(
+        "--suite", action="append", default=[], help="a release of Debian that new devices, in turn, are made of"
+    )
+    up.add_argument("--images", type=Path, help="where images are kept, and made where they are not")
+    up.add_argument("--mirror", action="append", default=[], help="what mmdebstrap takes an image's packages from")
+    up.add_argument("--service-host", default="localhost", help="a name by which real machines find this host")
     down = command("down", "end everything and remove it")
     down.add_argument("--keep", action="store_true", help="remove nothing, so that up finds the same devices again")
     command("add", "put one more device in").add_argument("name")
@@ -58,7 +67,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _act(rack: Rack, arguments: argparse.Namespace) -> object:
     if arguments.command == "up":
-        return {"changed": rack.up(arguments.devices, arguments.name_prefix, arguments.hide)}
+        images, mirrors, machines = arguments.images or rack.directory / "images", arguments.mirror, None
+        if arguments.machines:
+            machines = (made_image(images, mirrors=mirrors), arguments.service_host)
+        roots = [made_root(images, suite, mirrors) for suite in arguments.suite]
+        return {"changed": rack.up(arguments.devices, arguments.name_prefix, arguments.hide, machines, roots)}
     if arguments.command == "down":
         return {"changed": rack.down(arguments.keep)}
     if arguments.command == "status":
@@ -84,7 +97,7 @@ def main() -> int:
             print(done.stdout, end="")
             return done.returncode
         print(json.dumps(_act(rack, arguments)))
-    except (RackError, DeviceError, SoftwareTpmError) as error:
+    except (RackError, DeviceError, SoftwareTpmError, RootError) as error:
         print(f"tpm_rack: {error}", file=sys.stderr)
         return 1
     return 0

@@ -16,6 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .device import Device
 from .file_system import ENVIRONMENT, INIT, INIT_INTERPRETER, TIMERS
 
 HOST_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -26,11 +27,11 @@ def _mount(*arguments: str) -> None:
 
 
 def _mount_root(device_dir: Path) -> Path:
-    """The host's root file system, read through the device's own upper layer, which takes all that is written."""
+    """The root file system below, read through the device's own upper layer, which takes all that is written."""
     root = device_dir / "root"
     for name in ("root", "upper", "work"):
         (device_dir / name).mkdir(exist_ok=True)
-    layers = f"lowerdir=/,upperdir={device_dir}/upper,workdir={device_dir}/work"
+    layers = f"lowerdir={Device(device_dir).lower},upperdir={device_dir}/upper,workdir={device_dir}/work"
     _mount("-t", "overlay", "overlay", "-o", layers, str(root))
     return root
 

@@ -16,7 +16,7 @@ import time
 from functools import cached_property
 from pathlib import Path
 
-from .file_system import ENVIRONMENT
+from .file_system import ENVIRONMENT, HOST
 from .software_tpm import SoftwareTpm, reserved_port_pair
 
 
@@ -39,6 +39,11 @@ class Device:
         """Host name and inventory name."""
         return self.directory.name
 
+    @property
+    def tcti(self) -> str:
+        """How the device itself reaches its TPM."""
+        return self.tpm.tcti
+
     @cached_property
     def ssh_port(self) -> int:
         """Where its sshd listens; chosen once."""
@@ -46,8 +51,18 @@ class Device:
 
     @property
     def upper(self) -> Path:
-        """What was written on the device, over the host's file system."""
+        """What was written on the device, over the file system below."""
         return self.directory / "upper"
+
+    @property
+    def lower(self) -> Path:
+        """The root file system below that: the host's, or the one that was chosen for it."""
+        chosen = self.directory / "lower"
+        return Path(chosen.read_text()) if chosen.exists() else HOST
+
+    def stand_on(self, lower: Path) -> None:
+        """Chooses the root file system below, before the device is first switched on."""
+        (self.directory / "lower").write_text(str(lower))
 
     @property
     def files(self) -> Path:

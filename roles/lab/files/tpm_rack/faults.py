@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import yaml
@@ -26,6 +27,8 @@ import yaml
 from .answers import Answers, ScriptError, slow_at_keys
 from .device import Device, DeviceError
 from .file_system import SESSION_GATE, write_sshd_configuration
+from .machine import CLOCK, NETWORK_AFTER, Machine
+from .machine_image import ON_MACHINE
 
 GATE = """\
 #!/bin/sh
@@ -40,6 +43,7 @@ if [ -n "$SSH_ORIGINAL_COMMAND" ]; then exec /bin/sh -c "$SSH_ORIGINAL_COMMAND";
 exec /bin/sh -i
 """
 COUNTER = "/var/lib/tpm-rack-commands-left"
+TPM_USER = "tpm-user"
 # More than any dictionary attack limit that a fleet would set.
 MOST_TRIES = 100
 
@@ -192,6 +196,36 @@ def _answer_plainly(device: Device) -> None:
         device.tpm.answer_by(None)
 
 
+def _machine(device: Device) -> Machine:
+    if not isinstance(device, Machine):
+        raise DeviceError(f"{device.name} is a simulated device, and this is a fault of real machines")
+    return device
+
+
+def _power_up_with(device: Device, **settings: str | int | None) -> None:
+    """Changes what holds from a power-up on, and has it hold."""
+    _machine(device).set(**settings)
+    if device.powered:
+        device.power_cycle()
+
+
+def _read_moment(text: str) -> str:
+    return datetime.fromisoformat(text).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _share_tpm(device: Device) -> None:
+    program = (ON_MACHINE / "tpm_user.py").read_text()
+    command = ["systemd-run", "--quiet", "--collect", f"--unit={TPM_USER}", "/usr/bin/python3", "-c", program]
+    done = _machine(device).execute(command)
+    if done.returncode:
+        raise DeviceError(f"{device.name}: {done.stdout}")
+
+
+def _have_tpm_alone(device: Device) -> None:
+    if device.powered:
+        device.execute(["systemctl", "stop", TPM_USER])
+
+
 FAULTS = {
     "tpm-not-answering": Fault(
         "the TPM takes commands and never answers",
@@ -225,6 +259,25 @@ FAULTS = {
     "tpm-cloned-from": Fault("the TPM's memory is a copy of another device's", _clone, _restore, argument="device"),
     "ssh-gone-after": Fault(
         "the connection is cut after a number of commands", _gate_ssh, _ungate_ssh, argument="count"
+    ),
+    "tpm-shared": Fault(
+        "another program of the machine uses its TPM all the time",
+        _share_tpm,
+        _have_tpm_alone,
+        at_power_on=_share_tpm,
+    ),
+    "clock-at": Fault(
+        "the machine's clock stands at a moment at each power-up",
+        lambda device, moment: _power_up_with(device, **{CLOCK: moment}),
+        lambda device: _power_up_with(device, **{CLOCK: None}),
+        argument="moment",
+        read=_read_moment,
+    ),
+    "network-late": Fault(
+        "the machine's network comes so many seconds after the power",
+        lambda device, seconds: _power_up_with(device, **{NETWORK_AFTER: seconds}),
+        lambda device: _machine(device).set(**{NETWORK_AFTER: None}),
+        argument="number of seconds",
     ),
     "powered-off": Fault("no power", lambda device: device.power_off(), lambda device: device.power_on()),
 }

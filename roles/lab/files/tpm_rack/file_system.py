@@ -17,6 +17,8 @@ import subprocess
 import uuid
 from pathlib import Path
 
+# What a device has below its own files, unless it is another distribution's (:mod:`.device_root`).
+HOST = Path("/")
 PROGRAMS = Path("usr/lib/tpm-rack")
 INIT = f"/{PROGRAMS}/systemctl3.py"
 # What the first process is called, so that a device's facts say systemd.
@@ -111,9 +113,9 @@ def _init_program() -> str:
     return program
 
 
-def _write_shadow(upper: Path) -> None:
-    """The host's accounts without its password hashes; none is locked either, since sshd refuses a key for those."""
-    accounts = [line.split(":") for line in Path("/etc/shadow").read_text().splitlines()]
+def _write_shadow(upper: Path, lower: Path) -> None:
+    """The accounts below without their password hashes; none is locked either, since sshd refuses a key for those."""
+    accounts = [line.split(":") for line in (lower / "etc/shadow").read_text().splitlines()]
     shadow = upper / "etc/shadow"
     shadow.touch(mode=0o600)
     shadow.write_text("".join(":".join([name, "*", *rest]) + "\n" for name, _hash, *rest in accounts))
@@ -125,12 +127,18 @@ def write_sshd_configuration(upper: Path, port: int, extra: str = "") -> None:
 
 
 def prepare(
-    upper: Path, name: str, serial_number: str, ssh_port: int, keys: dict[str, Path], hidden: list[Path]
+    upper: Path,
+    name: str,
+    serial_number: str,
+    ssh_port: int,
+    keys: dict[str, Path],
+    hidden: list[Path],
+    lower: Path = HOST,
 ) -> None:
     """Fills a new device's upper layer.
 
     *keys* names its ``host_key`` and the ``authorized`` public key; *hidden* are directories of the host that no
-    device may see, such as the rack's own.
+    device may see, such as the rack's own. *lower* is the root file system that the device has below its own.
     """
     for directory in (*OWN_DIRECTORIES, *(str(one).lstrip("/") for one in hidden)):
         path = upper / directory
@@ -143,7 +151,7 @@ def prepare(
     (upper / "var/lib/dbus").mkdir(parents=True)
     # As Debian has it; the host's own may be a file, which facts would show as every device's.
     (upper / "var/lib/dbus/machine-id").symlink_to("/etc/machine-id")
-    _write_shadow(upper)
+    _write_shadow(upper, lower)
     for unit in MASKED_UNITS:
         (upper / "etc/systemd/system" / unit).symlink_to("/dev/null")
     (upper / SERIAL_NUMBER).write_text(f"{serial_number}\n")

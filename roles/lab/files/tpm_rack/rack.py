@@ -25,16 +25,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from .accelerator import EMULATOR, fastest
 from .authority import Authority
 from .device import Device
 from .faults import FAULTS
-from .file_system import hold_layers, prepare, release_layers
+from .file_system import HOST, hold_layers, prepare, release_layers
+from .machine import Machine
+from .machine_image import MachineImage
 
 # The work of starting is done by other programs; a few more than there are cores keep the cores busy.
 AT_ONCE = 4
 POWERED_OFF = "powered-off"
 # What a device and its TPM run on or are made by, as the host sees it.
-RACK_PROGRAMS = ("unshare", "swtpm", "swtpm_setup", "swtpm_localca", "swtpm_cert", "ssh-keygen")
+RACK_PROGRAMS = ("unshare", "swtpm", "swtpm_setup", "swtpm_localca", "swtpm_cert", "ssh-keygen", EMULATOR)
+RACK_MODULES = (b"tpm_rack.chip_front", b"tpm_rack.machine_tpm")
 
 
 class RackError(Exception):
@@ -61,7 +65,9 @@ class Rack:
     def _save(self, book: dict) -> None:
         described = [self._describe(*one) for one in book["devices"].items()]
         roots = [str(path) for path in self.authority.ca_certificates]
-        self._write("rack.json", json.dumps({"devices": described, "ek_certificate_roots": roots}, indent=2))
+        inside = {name: self._device(name).tcti for name in book["devices"]}
+        found = {"devices": described, "ek_certificate_roots": roots, "tcti_on_device": inside}
+        self._write("rack.json", json.dumps(found, indent=2))
         self._write("ek-list.jsonl", "".join(json.dumps(one["shipped"]) + "\n" for one in book["devices"].values()))
         self._write("registry.json", json.dumps(book, indent=2))
 
@@ -92,7 +98,12 @@ class Rack:
         }
 
     def _device(self, name: str) -> Device:
-        return Device(self._devices / name)
+        return self._at(self._devices / name)
+
+    @staticmethod
+    def _at(directory: Path) -> Device:
+        """The device in *directory*, whichever it is."""
+        return Machine(directory) if (directory / Machine.DESCRIPTION).exists() else Device(directory)
 
     def _select(self, book: dict, names: Sequence[str]) -> list[Device]:
         unknown = set(names) - set(book["devices"])
@@ -112,13 +123,28 @@ class Rack:
 
     # -- devices ------------------------------------------------------------------------------------------------------
 
-    def up(self, devices: int, prefix: str = "rack1-slot", hidden: Sequence[Path] = ()) -> bool:
+    def up(
+        self,
+        devices: int,
+        prefix: str = "rack1-slot",
+        hidden: Sequence[Path] = (),
+        machines: tuple[MachineImage, str] | None = None,
+        roots: Sequence[Path] = (),
+    ) -> bool:
         """Sees to it that there are at least *devices* devices and that all have power; True if anything was done.
 
-        *hidden* are directories of the host that no device may see, besides the rack's own and people's homes.
+        *hidden* are directories of the host that no device may see, besides the rack's own and people's homes. With
+        *machines*, an image and the name by which they are to find this host, new devices are real machines. With
+        *roots*, root file systems of other distributions, new devices have those in turn in place of the host's.
         """
         with self._book() as book:
+            if machines is not None:
+                image, service_host = machines
+                known = book.get("machines") or {"accelerator": fastest()}
+                book["machines"] = {**known, "image": str(image.directory), "service_host": service_host}
             book["hidden"] = sorted({*book["hidden"], *(str(Path(one).resolve()) for one in hidden)})
+            if roots:
+                book["roots"] = [str(root) for root in roots]
             names = [f"{prefix}{number:02d}" for number in range(1, devices + 1)]
             new = [name for name in names if name not in book["devices"]]
             self._make(book, new)
@@ -193,7 +219,7 @@ class Rack:
         directories = sorted(self._devices.glob("*"))
         running = bool(self._processes(self.directory))
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(lambda directory: Device(directory).power_off(), directories))
+            list(pool.map(lambda directory: self._at(directory).power_off(), directories))
         self._end(self.directory)
         if not keep:
             release_layers(self._devices)
@@ -217,7 +243,7 @@ class Rack:
             with contextlib.suppress(OSError):
                 program, *arguments = (entry / "cmdline").read_bytes().split(b"\0")
                 below = re.compile(re.escape(os.fsencode(directory)) + rb"(/|,|$)")
-                ours = Path(os.fsdecode(program)).name in RACK_PROGRAMS or b"tpm_rack.chip_front" in arguments
+                ours = Path(os.fsdecode(program)).name in RACK_PROGRAMS or bool({*RACK_MODULES} & {*arguments})
                 if ours and any(below.search(one) for one in arguments):
                     found.append(int(entry.name))
         return found
@@ -277,13 +303,18 @@ class Rack:
         if not names:
             return
         if not self._devices.exists():
-            hold_layers(self._devices)
+            if "machines" in book:
+                self._devices.mkdir(mode=0o700)
+            else:
+                hold_layers(self._devices)
         self._make_ssh_key(self.directory / "ssh_key")
         for name in names:
             book["devices"][name] = {
                 "serial_number": f"TF-{book['next_serial']:06d}",
                 "faults": [],
             }
+            if book.get("roots"):
+                book["devices"][name]["root"] = book["roots"][(book["next_serial"] - 1) % len(book["roots"])]
             book["next_serial"] += 1
         authority = self.authority
         # The first one makes the authority's own keys.
@@ -295,16 +326,26 @@ class Rack:
 
     def _make_one(self, book: dict, name: str, authority: Authority) -> None:
         entry = book["devices"][name]
-        device = self._device(name)
-        if device.directory.exists():
+        directory = self._devices / name
+        if directory.exists():
             # Left by a rack program that was killed in the middle of this.
-            self._end(device.directory)
-            shutil.rmtree(device.directory)
-        device.upper.mkdir(parents=True)
-        self._make_ssh_key(device.directory / "host_key")
-        hidden = [self.directory, *(Path(one) for one in book["hidden"])]
-        keys = {"host_key": device.directory / "host_key", "authorized": self.directory / "ssh_key.pub"}
-        prepare(device.upper, name, entry["serial_number"], device.ssh_port, keys, hidden=hidden)
+            self._end(directory)
+            shutil.rmtree(directory)
+        directory.mkdir()
+        self._make_ssh_key(directory / "host_key")
+        authorized = self.directory / "ssh_key.pub"
+        if "machines" in book:
+            device: Device = Machine(directory)
+            how = dict(book["machines"])
+            device.prepare(MachineImage(Path(how.pop("image"))), entry["serial_number"], authorized, **how)
+        else:
+            device = Device(directory)
+            device.upper.mkdir()
+            if "root" in entry:
+                device.stand_on(Path(entry["root"]))
+            hidden = [self.directory, *(Path(one) for one in book["hidden"])] if device.lower == HOST else []
+            keys = {"host_key": directory / "host_key", "authorized": authorized}
+            prepare(device.upper, name, entry["serial_number"], device.ssh_port, keys, hidden, device.lower)
         device.tpm.manufacture(authority)
         entry["shipped"] = self._shipped(device)
 

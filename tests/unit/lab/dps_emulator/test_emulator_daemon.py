@@ -39,8 +39,10 @@ def test_started_twice_stopped_twice(start, state_dir, emulator_command):
     assert second == {**first, "changed": False}
     assert json.loads((state_dir / "emulator.json").read_text()) == {k: v for k, v in first.items() if k != "changed"}
     assert set(first) == {
-        "changed", "endpoint", "id_scope", "connection_string", "ca_file", "pid", "linked_hubs", "management"
-    }  # fmt: skip
+        *("changed", "endpoint", "device_endpoint", "id_scope", "connection_string", "ca_file", "pid", "linked_hubs"),
+        "management",
+    }
+    assert first["device_endpoint"] == first["endpoint"]
     assert first["id_scope"].startswith("0ne") and first["id_scope"].isalnum()
     assert emulator_command("stop", "--state-dir", str(state_dir)) == {"changed": True}
     assert emulator_command("stop", "--state-dir", str(state_dir)) == {"changed": False}
@@ -154,3 +156,16 @@ def test_started_by_two_at_once(state_dir, emulator_command):
         answers = list(pool.map(lambda _n: emulator_command("start", "--state-dir", str(state_dir)), range(2)))
     assert len({answer["pid"] for answer in answers}) == 1
     assert sorted(answer["changed"] for answer in answers) == [False, True]
+
+
+def test_devices_may_reach_it_by_another_name_and_address(start):
+    """As machines do for which this host has another address; the certificate is valid for both names."""
+    found = start("--address", "127.0.0.2", "--device-host", "dps.lab.example")
+    port = int(found["endpoint"].rsplit(":", 1)[1])
+    assert found["device_endpoint"] == f"https://dps.lab.example:{port}"
+    trusted = ssl.create_default_context(cafile=found["ca_file"])
+    for name in ("localhost", "dps.lab.example"):
+        with socket.create_connection(("127.0.0.2", port), timeout=10) as connection:
+            trusted.wrap_socket(connection, server_hostname=name).close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=10)

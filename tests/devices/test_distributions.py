@@ -1,0 +1,72 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The five steps over devices of Debian 11, 12 and 13, by each one's own Python, TPM libraries and systemd's tools.
+
+The tests stand in the order of the line and share its rack.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+VERSIONS = {"rack1-slot01": ("11", "3.9"), "rack1-slot02": ("12", "3.11"), "rack1-slot03": ("13", "3.13")}
+UNITS = "/etc/systemd/system/tpmfleet-dps-client"
+
+
+def says(line, unit, *command):
+    """What a command prints on a device, where it has to go well."""
+    done = line.rack.device(unit).execute(list(command))
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize("unit", VERSIONS)
+def test_each_device_is_of_its_release(line, unit):
+    release, python = VERSIONS[unit]
+    assert f'VERSION_ID="{release}"' in says(line, unit, "cat", "/etc/os-release")
+    assert f"Python {python}." in says(line, unit, "/usr/bin/python3", "--version")
+    assert line.rack.device(unit).execute(["/usr/bin/python3", "-c", "import tpm2_pytss"]).returncode != 0
+
+
+def test_a_check_pulls_none_of_the_bare_devices(line):
+    run = line.play("software_install", "--check", "-i", str(line.directory / "more.json"))
+    assert run.code == 0 and "LINE SUMMARY: 3 passed, 0 to pull" in run.printed, run.printed
+
+
+def test_the_line_twice(line):
+    run = line.play("site", "-i", str(line.directory / "more.json"))
+    assert run.code == 0, run.printed
+    assert all(one.listed and one.enrolled and one.owned and one.assigned for one in line.seen().values())
+    again = line.play("site", "-i", str(line.directory / "more.json"))
+    assert (again.code, again.changed) == (0, 0), again.printed
+
+
+@pytest.mark.parametrize("unit", VERSIONS)
+def test_the_client_runs_on_each(line, unit):
+    assert "assigned" in says(line, unit, "tpmfleet-dps-client", "status")
+    assert says(line, unit, "tpmfleet-dps-client", "selftest")
+
+
+@pytest.mark.parametrize("unit", VERSIONS)
+def test_systemd_of_each_finds_nothing_wrong_with_the_units(line, unit):
+    for name in ("service", "timer"):
+        assert says(line, unit, "systemd-analyze", "--no-pager", "verify", "--man=no", f"{UNITS}.{name}") == ""
+    version = int(re.search(r"systemd (\d+)", says(line, unit, "systemd-analyze", "--version"))[1])
+    # Before 250 it looks at units of a running systemd only.
+    if version >= 250:
+        exposure = ["systemd-analyze", "--no-pager", "security", "--offline=true", "--threshold=15"]
+        said = says(line, unit, *exposure, f"{UNITS}.service")
+        assert re.search(r"Overall exposure level.*: [01]\.\d OK", said), said
+
+
+def test_a_move_and_the_end_on_each(line):
+    """What step 3 placed is asked, changed and taken away by each Python."""
+    for playbook in ("rotate_ownership", "decommission"):
+        how = ["-e", '{"tpmfleet_key_version": 2}', "-i", str(line.directory / "more.json")]
+        run = line.play(playbook, *how)
+        assert run.code == 0, run.printed
+    assert not any(one.owned or one.enrolled for one in line.seen().values())
