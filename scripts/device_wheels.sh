@@ -15,8 +15,8 @@ cat >"$build" <<'SH'
 #!/bin/sh
 set -eu
 # What this machine trusts, such as a proxy's authority, is trusted in there.
-cp /etc/ssl/certs/ca-certificates.crt "$1/tmp/trusted.pem"
-chroot "$1" env PIP_CERT=/tmp/trusted.pem PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1 \
+cp /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/ca-certificates.crt"
+chroot "$1" env PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_CONFIG_FILE=/dev/null python3 -m pip wheel --quiet --wheel-dir /tmp/wheels 'tpm2-pytss<3' pip
 SH
 chmod +x "$build"
