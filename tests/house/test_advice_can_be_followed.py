@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+import shutil
 from pathlib import Path
 
 import yaml
@@ -18,6 +20,16 @@ TPM_MODULES = ("tpm_endorsement_key_info", "tpm_ownership", "tpm_possession")
 # Options whose name is a word that sentences use for other things.
 WORDS = {"state", "template", "timeout", "challenge", "endorsement_key", "storage_root_key"}
 HINT = "hint"
+# Names in sentences that are not ours: Ansible's variables, settings and keywords, a maker's tool, a statement of SQL.
+OTHERS = {
+    "ansible_become",
+    "ansible_become_password",
+    "ansible_host",
+    "inject_facts_as_vars",
+    "lock_timeout",
+    "no_log",
+    "tpm_device_provision",
+}
 
 
 def texts(node):
@@ -123,6 +135,66 @@ def test_every_variable_in_a_message_exists():
             # The program and package of the client, and variables that users name (enrollment_settings).
             if not name.startswith(("tpmfleet_dps_client", "tpmfleet_azure", "tpmfleet_enrollment_")):
                 assert name in known, f"{path.relative_to(COLLECTION)} names {name}, which nothing reads"
+
+
+def names_in(document):
+    """Every key and every value of a document, as YAML or JSON holds it, and what its sentences mark as one."""
+    if isinstance(document, dict):
+        for name, value in document.items():
+            yield str(name)
+            yield from names_in(value)
+    elif isinstance(document, list):
+        for one in document:
+            yield from names_in(one)
+    elif isinstance(document, str):
+        yield document
+        yield from re.findall(r"\b[VOCR]\(([a-z_0-9]+)\)", document)
+
+
+def documents():
+    """What a user can look up: the documentation of plugins, and the schemas of what they read and write."""
+    for path in COLLECTION.glob("plugins/*/*.py"):
+        for one in ast.parse(path.read_text()).body:
+            text = one.value.value if isinstance(one, ast.Assign) and isinstance(one.value, ast.Constant) else None
+            if isinstance(text, str) and "description:" in text:
+                yield from yaml.safe_load_all(text)
+        for one in ast.walk(ast.parse(path.read_text())) if path.parent.name == "doc_fragments" else ():
+            if isinstance(one, ast.Constant) and isinstance(one.value, str) and "options:" in one.value:
+                yield yaml.safe_load(one.value)
+    for path in COLLECTION.glob("meta/*.json"):
+        yield json.loads(path.read_text())
+
+
+def messages():
+    """(Place, text) of every sentence in the plugins: texts with a space, and no documentation."""
+    for path in sorted(COLLECTION.glob("plugins/**/*.py")):
+        tree = ast.parse(path.read_text())
+        documentation = {
+            id(one.value)
+            for node in ast.walk(tree)
+            for one in (node.body if isinstance(getattr(node, "body", None), list) else [])
+            if isinstance(one, ast.Expr)
+        }
+        for one in ast.walk(tree):
+            text = one.value if isinstance(one, ast.Constant) and id(one) not in documentation else None
+            if isinstance(text, str) and " " in text and "\n" not in text:
+                yield f"{path.relative_to(COLLECTION)}:{one.lineno}", text
+
+
+def test_every_name_in_a_message_is_of_something_that_exists():
+    """An option, a variable, a field, a module, a role, a playbook; of others' it is Ansible's, or a program."""
+    known = {name for document in documents() for name in names_in(document)} | read_by_the_line()
+    known |= {path.stem for path in [*COLLECTION.glob("plugins/*/*.py"), *COLLECTION.glob("playbooks/*.yml")]}
+    known |= {path.name for path in COLLECTION.glob("roles/*")}
+    found = set()
+    for place, text in messages():
+        for name in re.findall(r"(?<![\w/.{-])[a-z][a-z0-9]*(?:_[a-z0-9]+)+(?![\w({=])", text):
+            if name.startswith(("tpm2_", "swtpm_")) or name in OTHERS:
+                found.add(name)
+                continue
+            assert name in known, f"{place} names {name}, which is nothing: {text}"
+    programs = {name for name in found if name.startswith(("tpm2_", "swtpm_"))}
+    assert programs and all(map(shutil.which, programs)), programs
 
 
 def test_what_is_advised_reaches_the_task_that_advises_it():
