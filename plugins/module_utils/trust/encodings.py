@@ -284,6 +284,8 @@ def _other_structure(data: bytes) -> str | None:
             fields = [one.tag for one in der.elements(parts[0].content)]
             if any(tag in _TIMES for tag in fields):
                 return "a certificate revocation list"
+            if fields[:3] == [der.INTEGER, der.SEQUENCE, der.EXPLICIT_0]:
+                return "an attribute certificate, as platform certificates are"
             if fields[:3] == [der.INTEGER, der.SEQUENCE, der.SEQUENCE] and fields[3:] in ([], [der.EXPLICIT_0]):
                 return "a request for a certificate"
     except (der.DerError, IndexError):

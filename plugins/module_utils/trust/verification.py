@@ -22,7 +22,7 @@ from .certificate import (
 from .encodings import certificates_of, decode_certificates
 from .findings import Finding, TrustError
 from .limits import MAXIMAL_CHAIN, MAXIMAL_FILE_BYTES
-from .makers import is_habit
+from .makers import guests_of, is_habit
 from .path import MissingIssuer, PathFinder, check_validity, told
 from .profile import TOLERABLE, CertifiedTpm, check_profile
 from .public_area import PublicAreaError, decode_public, key_of
@@ -137,7 +137,7 @@ class Verifier:
         # A weak signature is a fault of the certificate, which has been told.
         problems += [path.problem] if path.problem and path.problem not in problems else []
         if not path.problem:
-            problems += self._check_maker(path.certificates[-1], tpm)
+            problems += self._check_maker(path.certificates[1:], tpm)
             revoked, unknown = self._revocations.check(path.certificates, helpers)
             problems += revoked + (unknown if self._rules.crls_required else [])
             remarks += [] if self._rules.crls_required else unknown
@@ -165,9 +165,10 @@ class Verifier:
             remarks.append(Finding("trailing_data", f"is followed by {len(padding)} bytes that are not padding"))
         return remarks
 
-    def _check_maker(self, root: Certificate, tpm: CertifiedTpm) -> list[Finding]:
+    def _check_maker(self, authorities: tuple[Certificate, ...], tpm: CertifiedTpm) -> list[Finding]:
+        root = authorities[-1]
         bound = self._store.bound.get(root.sha256)
-        if bound is None or tpm.manufacturer in bound:
+        if bound is None or tpm.manufacturer in bound.union(*(guests_of(bound, one) for one in authorities)):
             return []
         makers = " and ".join(sorted(bound))
         return [

@@ -192,7 +192,17 @@ def public_key():
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
+def attribute_certificate():
+    """Its version, its holder and its issuer, the latter with a tag of their own (RFC 5755, 4.1)."""
+    info = b"\x30\x07\x02\x01\x01\x30\x00\xa0\x00"
+    return b"\x30\x0f" + info + b"\x30\x00" + b"\x03\x02\x00\x00"
+
+
 OTHERS = {
+    "a platform certificate": (
+        lambda *_given: attribute_certificate(),
+        "is an attribute certificate, as platform certificates are, and no certificate",
+    ),
     "a private key": (lambda *_given: private_key(), "is a private key, and no certificate"),
     "a private key of OpenSSL": (
         lambda *_given: private_key(PrivateFormat.TraditionalOpenSSL),

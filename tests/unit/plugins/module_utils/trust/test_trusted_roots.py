@@ -41,6 +41,13 @@ class Authority:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(self.root.public_bytes(Encoding.DER))
 
+    def below(self, name):
+        """An authority below it, which is the one that certifies from then on."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        made = self._maker.authority(name, key, issuer=self._name, issuer_key=self._key)
+        self._name, self._key = name, key
+        return made.public_bytes(Encoding.DER)
+
     def certify(self, key, vendor):
         made = self._maker.certify(key, tpm=tpm_of(vendor), issuer=self._name, issuer_key=self._key)
         return base64.b64encode(made.public_bytes(Encoding.DER)).decode()
@@ -98,6 +105,19 @@ def test_microsofts_package_is_understood_as_it_is(tpm_maker, tmp_path, vouches)
         "www.intel.com": {"INTC"},
     }
     assert Verifier(Rules(roots=(str(store),))).notes == []
+
+
+def test_a_pluton_below_amds_own_root_is_amds_and_microsofts(tpm_maker, tmp_path, vouches):
+    """Its authorities lie below AMD's root and have Pluton in their names, and its certificates say MSFT."""
+    found = {}
+    for name in ("AMD Pluton Global Factory ICA", "PRG-PHX"):
+        one = Authority(tpm_maker, "AMD Root CA R4")
+        store = tmp_path / name
+        one.put(store / "AMD/RootCA/AMD Root CA R4.crt")
+        (store / "AMD/IntermediateCA").mkdir()
+        (store / "AMD/IntermediateCA/ICA.crt").write_bytes(one.below(name))
+        found[name] = vouches(one, store)
+    assert found == {"AMD Pluton Global Factory ICA": {"AMD", "MSFT"}, "PRG-PHX": {"AMD"}}
 
 
 def test_a_root_is_bound_to_the_makers_of_all_its_places(tpm_maker, tmp_path, vouches):
