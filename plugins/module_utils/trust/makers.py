@@ -57,8 +57,8 @@ _ALSO_CALLED = {
     "stm": {"STM"},
     "chromeos": {"CROS"},
 }
-# Authorities of one maker below another one's directory there: words in their name, the directory's vendor ID, and whose
-# TPMs they vouch for as well. AMD's processors have Microsoft's Pluton, certified below Microsoft's root and AMD's own.
+# Authorities of one maker below another one's directory there: words in their name, the directory's vendor ID, and
+# whose TPMs they vouch for as well. AMD's processors have Microsoft's Pluton, which both certify.
 _GUESTS = (("pluton", "AMD", "MSFT"),)
 # swtpm's certificates carry IBM's number as a PCI vendor in the place of the four letters.
 _SWTPM_MANUFACTURER = "00001014"
@@ -111,7 +111,7 @@ def vendors_named(text: str) -> frozenset[str]:
 
 
 def guests_of(vendors: frozenset[str], authority: Certificate) -> frozenset[str]:
-    """For whose TPMs *authority*, a root or one below it, vouches besides *vendors*, in whose directory the root lies."""
+    """For whose TPMs *authority* vouches besides *vendors*, in whose directory the root lies that it is or is below."""
     name = str(authority.subject).lower()
     return frozenset(guest for word, host, guest in _GUESTS if host in vendors and word in name)
 

@@ -57,8 +57,8 @@ class MissingIssuer:
                 f"add the certificate of {self.name}{key} to the chain that comes with it, as it names no address for "
                 "it. TPMs with such certificates have their chain in NV memory (index 0x01c00100 and following), which "
                 "tpm_endorsement_key_info reads with all_certificates, or a maker's list brings it along "
-                "(endorsement_key_certificate_chain). An authority of all the maker's TPMs is not in these: it is missing "
-                "in tpmfleet_ek_certificate_roots, and Microsoft's package of TPM roots has most"
+                "(endorsement_key_certificate_chain). An authority of all the maker's TPMs is not in these: it is "
+                "missing in tpmfleet_ek_certificate_roots, and Microsoft's package of TPM roots has most"
             )
         where = f"; its maker publishes it at {' or '.join(self.urls)}" if self.urls else ""
         return f"add the certificate of {self.name}{key} to the roots{where}"
