@@ -96,6 +96,11 @@ options:
     default: 1000
 notes:
   - O(cache_timeout) is for the list of enrollments. Registration states have an age each, O(registration_max_age).
+  - Groups of O(keyed_groups) are made of values that whoever may write enrollments chose. A value makes no group, with
+    a warning, where that would be called V(all), V(localhost), by a name of Ansible or of this collection, or by other
+    signs than letters, digits, C(_), C(-), C(.), C(+), parentheses and spaces. Without a C(prefix) and a leading
+    separator the value is the whole name; then it makes none that is called as a host, or as a group that is there
+    already. Prefer a C(prefix), as nobody can know which groups another source adds later.
   - Values from the service are never taken for templates, and become no variables but C(dps_enrollment),
     C(dps_registration) and the ones that O(compose) names.
 seealso:
@@ -134,7 +139,8 @@ groups:
 
 from datetime import datetime, timezone
 
-from ansible.errors import AnsibleParserError
+from ansible.errors import AnsibleError, AnsibleParserError
+from ansible.inventory.group import to_safe_group_name
 from ansible.module_utils.basic import missing_required_lib
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable, get_cache_plugin
 from ansible.utils.unsafe_proxy import wrap_var
@@ -144,13 +150,23 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.fleet impor
     Filters,
     Registrations,
     host_names,
+    is_unit,
     unit_of,
 )
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.inventory_names import name_fault
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.inventory_names import group_fault, name_fault
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.service import AZURE_CORE_IMPORT_ERROR
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
 
 LOWEST = {"registration_budget": 0, "registration_max_age": 0, "quota_share": 1, "concurrency": 1, "page_size": 1}
+
+
+class _NoGroup(AnsibleError):
+    """The *name* of a group that is none, and the *fault* that it has."""
+
+    def __init__(self, name, fault):
+        super().__init__(f"{name}: {fault}")
+        self.name = name
+        self.fault = fault
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
@@ -204,7 +220,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 raise DpsError("These filters need the registration states.", hint="Set registrations to true.")
             return units, None
         states = self._states_cache()
-        known = _of_host(states.get(f"{cache_key}_registrations"), service.host) or {}
+        known = _of_host(states.get(f"{cache_key}_registrations"), service.host)
+        known = known if isinstance(known, dict) else {}
         max_age = self.get_option("registration_max_age") if use_cache else 0
         registrations = Registrations(known, now=now, max_age=max_age)
         registrations.read(
@@ -230,7 +247,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         cached = self.get_option("cache")
         if cached and use_cache:
             found = _of_host(self._cache.get(cache_key), service.host)
-            if found is not None:
+            if isinstance(found, list) and all(map(is_unit, found)):
                 return found
         pages = service.pages(page_size=self.get_option("page_size"))
         fleet = [unit_of(document) for page in pages for document in page]
@@ -272,16 +289,16 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def _add_hosts(self, units, registrations):
         names, shared = host_names(units, self.get_option("hostname"))
         if shared:
-            more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
-            self._warn(
-                f"several enrollments have the device ID {', '.join(shared[:5])}{more}; they are called by their"
-                " registration IDs."
-            )
+            told = visible(", ".join(shared[:5])) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
+            self._warn(f"several enrollments have the device ID {told}; they are called by their registration IDs.")
         strict = self.get_option("strict")
         refused = {}
+        self._refused_groups = {}
+        self._host_names = frozenset(names.values())
+        self._named_groups = self._groups_of_options().union(self.inventory.groups)
         for unit in units:
             host = names[unit["registration_id"]]
-            fault = name_fault(host, self.inventory.groups)
+            fault = name_fault(host, self._named_groups)
             if fault:
                 refused[host] = fault
                 continue
@@ -293,12 +310,65 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 self.inventory.set_variable(host, name, value)
             self._set_composite_vars(self.get_option("compose"), variables, host, strict=strict)
             self._add_host_to_composed_groups(self.get_option("groups"), variables, host, strict=strict)
-            self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, host, strict=strict)
-        # Groups that were made of a later host's values.
+            for keyed in self.get_option("keyed_groups") or []:
+                self._add_host_by_value(keyed, variables, host, strict)
+        # Groups whose names begin as the options say, and go on as some unit does.
         for host in [name for name in names.values() if name in self.inventory.hosts and name in self.inventory.groups]:
             refused[host] = name_fault(host, self.inventory.groups)
             self.inventory.remove_host(self.inventory.hosts[host])
         self._say_what_was_refused(refused)
+        self._say_which_groups_were_refused()
+
+    def _groups_of_options(self):
+        """The names of groups that whoever wrote the options chose."""
+        parents = (one.get("parent_group") for one in self.get_option("keyed_groups") or [] if isinstance(one, dict))
+        return frozenset([*(self.get_option("groups") or {}), *(one for one in parents if isinstance(one, str))])
+
+    def _add_host_by_value(self, keyed, variables, host, strict):
+        """Adds *host* to the groups of one entry of keyed_groups. A value that makes none concerns this host only."""
+        self._head_of_values, self._parent_of_values = "", None
+        if isinstance(keyed, dict):
+            self._head_of_values, self._parent_of_values = self._head_of(keyed), keyed.get("parent_group")
+        try:
+            self._add_host_to_keyed_groups([keyed], variables, host, strict=strict)
+        except _NoGroup as error:
+            self._refused_groups.setdefault(error.name, error.fault)
+        except AnsibleError as error:
+            if strict or not isinstance(keyed, dict):
+                raise
+            self._refused_groups.setdefault(f"{keyed.get('key')} of {host}", str(error))
+        finally:
+            self._head_of_values = None
+
+    def _head_of(self, keyed):
+        """What the names of the groups of an entry begin with, whatever the value is."""
+        prefix = keyed.get("prefix", "")
+        return f"{prefix}{keyed.get('separator', '_') if prefix != '' or self.get_option('leading_separator') else ''}"
+
+    # None where the name that is made safe is not of a value.
+    _head_of_values = _parent_of_values = None
+
+    def _sanitize_group_name(self, name):
+        """As Ansible does it. _NoGroup where it comes from a value and may not be a group's."""
+        safe = to_safe_group_name(name)
+        if self._head_of_values is not None and name != self._parent_of_values:
+            fault = group_fault(safe, self._head_of_values, hosts=self._host_names, groups=self._named_groups)
+            if fault:
+                raise _NoGroup(safe, fault)
+        return safe
+
+    def _say_which_groups_were_refused(self):
+        if not self._refused_groups:
+            return
+        shown = "; ".join(
+            f"{visible(name, most=140)}: {visible(fault, most=200)}"
+            for name, fault in list(self._refused_groups.items())[:5]
+        )
+        more = f"; and {len(self._refused_groups) - 5} more" if len(self._refused_groups) > 5 else ""
+        self._warn(
+            f"{len(self._refused_groups)} values of enrollments make no group ({shown}{more}). Their hosts are there"
+            " without it. Give the entry of keyed_groups a prefix, so that no value is a whole name."
+        )
 
     def _say_what_was_refused(self, refused):
         if not refused:
@@ -314,4 +384,4 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
 def _of_host(cached, host):
     """What was cached, None where nothing was or it is of another service."""
-    return cached["of_host"] if cached and cached["host"] == host else None
+    return cached.get("of_host") if isinstance(cached, dict) and cached.get("host") == host else None

@@ -18,18 +18,16 @@ from typing import Any
 
 from ..outside.strict_json import JsonError, parse
 from ..outside.visible import visible
-from .shape import Unfit, code, fields, flag, kind, list_of, mapping, text
+from .shape import HOST, LONGEST_REFUSAL, Unfit, code, fields, flag, kind, list_of, mapping, text
 
 # A page, an enrollment, its twin and the ten levels that a twin may have (hub documentation) are less than half of it.
 _DEEPEST = 32
 LONGEST_CONTINUATION = 8192
-_LONGEST_REFUSAL = 65_536
 
 _REGISTRATION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-._:]{0,127}")
 _DEVICE_ID = re.compile(r"[A-Za-z0-9\-:.+%_#*?!(),=@;$']{1,128}")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _MOMENT = re.compile(r"[0-9TtZz:.+\- ]{1,40}")
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.\-]{0,251}[A-Za-z0-9])?(?::[0-9]{1,5})?")
 # One entity tag, with or without its quotes: several at once, or *, would be a condition that is always met.
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{1,256}"|(?!\*$)[\x21\x23-\x2b\x2d-\x7e]{1,256}')
 _CODE = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
@@ -108,7 +106,7 @@ def continuation(header: str | None) -> str | None:
 def error_body(content: bytes) -> dict[str, Any]:
     """What a refusal says: message, errorCode and trackingId, each None where it is not there or makes no sense."""
     try:
-        body = decoded(content, most=_LONGEST_REFUSAL)
+        body = decoded(content, most=LONGEST_REFUSAL)
     except Unfit:
         body = None
     body = body if isinstance(body, dict) else {}
@@ -136,7 +134,7 @@ _REGISTRATION = fields(
     registrationId=text(_REGISTRATION_ID, empty=False),
     status=text(_WORD),
     substatus=text(_WORD),
-    assignedHub=text(_HOST),
+    assignedHub=text(HOST),
     deviceId=text(_DEVICE_ID),
     errorCode=code,
     errorMessage=text(),
@@ -153,8 +151,8 @@ _ENROLLMENT = fields(
     provisioningStatus=text(_WORD),
     reprovisionPolicy=fields(updateHubAssignment=flag, migrateDeviceData=flag),
     allocationPolicy=text(_WORD),
-    iotHubs=list_of(text(_HOST, empty=False), 1000),
-    iotHubHostName=text(_HOST),
+    iotHubs=list_of(text(HOST, empty=False), 1000),
+    iotHubHostName=text(HOST),
     customAllocationDefinition=fields(webhookUrl=text(), apiVersion=text()),
     optionalDeviceInformation=mapping,
     etag=text(_ETAG),

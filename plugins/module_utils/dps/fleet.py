@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
+from ..outside.visible import visible
 from .apply import in_threads
 from .enrollment import PROVISIONING_STATUSES, as_result, registration_result
 from .errors import DpsError
@@ -53,6 +54,13 @@ def unit_of(document: Mapping[str, Any]) -> dict[str, Any]:
     del unit["registration"], unit["endorsement_key"]
     unit["attestation_type"] = (document.get("attestation") or {}).get("type")
     return unit
+
+
+def is_unit(value: Any) -> bool:
+    """Whether *value*, which a cache had, is what :func:`unit_of` gives."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("registration_id"), str):
+        return False
+    return isinstance(value.get("device_id"), (str, type(None))) and set(unit_of({})) <= set(value)
 
 
 class Filters:
@@ -97,7 +105,8 @@ class Registrations:
     """Registration states, each with the time at which it was read; *known* is what an earlier run kept."""
 
     def __init__(self, known: Mapping[str, Mapping[str, Any]], *, now: datetime, max_age: float) -> None:
-        self._known = dict(known)
+        # A cache is a file, in which anything may stand.
+        self._known = {key: one for key, one in known.items() if _is_known(one)}
         self._now = now.replace(microsecond=0)
         self._oldest = self._now - timedelta(seconds=max_age)
         # Why reading ended before the budget did, None where it did not.
@@ -151,7 +160,19 @@ class Registrations:
         # The state of an earlier enrollment with the same ID says nothing.
         if known is None or known["enrolled"] != unit["created"]:
             return _NEVER
-        return datetime.fromisoformat(known["state"]["checked"])
+        checked = moment_of(known["state"]["checked"])
+        # A clock that was ahead must not keep a state from being read again.
+        return checked if checked is not None and checked <= self._now else _NEVER
+
+
+def _is_known(one: Any) -> bool:
+    state = one.get("state") if isinstance(one, Mapping) else None
+    return (
+        isinstance(state, Mapping)
+        and "enrolled" in one
+        and isinstance(state.get("checked"), str)
+        and set(registration_result(None, "")) <= set(state)
+    )
 
 
 _NEVER = datetime.min.replace(tzinfo=timezone.utc)
@@ -171,16 +192,23 @@ def host_names(units: Iterable[Mapping[str, Any]], by: str) -> tuple[dict[str, s
     for unit in units:
         registration_id = unit["registration_id"]
         names[registration_id] = (unit["device_id"] if by == "device_id" else None) or registration_id
+    holders: dict[str, list[str]] = {}
+    for registration_id, name in names.items():
+        holders.setdefault(name, []).append(registration_id)
     shared: list[str] = []
-    while True:
-        holders: dict[str, list[str]] = {}
-        for registration_id, name in names.items():
-            holders.setdefault(name, []).append(registration_id)
-        clashes = {name: ids for name, ids in holders.items() if len(ids) > 1}
-        if not clashes:
-            return names, sorted(shared)
-        shared += clashes
-        names.update({one: one for ids in clashes.values() for one in ids})
+    due = [name for name, ids in holders.items() if len(ids) > 1]
+    while due:
+        name = due.pop()
+        moved = [one for one in holders[name] if one != name]
+        shared.append(name)
+        holders[name] = [one for one in holders[name] if one == name]
+        for one in moved:
+            names[one] = one
+            # Another may be called so by its device ID.
+            holders.setdefault(one, []).append(one)
+            if len(holders[one]) == 2:
+                due.append(one)
+    return names, sorted(shared)
 
 
 def _names(key: str, given: Mapping[str, Any], allowed: tuple[str, ...] | None) -> set[str]:
@@ -194,17 +222,22 @@ def _names(key: str, given: Mapping[str, Any], allowed: tuple[str, ...] | None) 
     return set(values)
 
 
+def _ago(now: datetime, age: re.Match[str]) -> datetime | None:
+    try:
+        return now - timedelta(**{_AGE_UNITS[age[2]]: int(age[1][:20])})
+    except OverflowError:
+        return None
+
+
 def _not_seen_since(value: Any, now: datetime) -> datetime:
     if isinstance(value, datetime):
         return value if value.tzinfo else value.replace(tzinfo=timezone.utc)
     text = value.isoformat() if isinstance(value, date) else str(value)
     age = _AGE.fullmatch(text.strip())
-    if age:
-        return now - timedelta(**{_AGE_UNITS[age[2]]: int(age[1])})
-    moment = moment_of(text)
+    moment = _ago(now, age) if age else moment_of(text)
     if moment is None:
         raise DpsError(
-            f"filters.not_seen_since is {text!r}, which is neither a time nor an age.",
+            f"filters.not_seen_since is '{visible(text, most=60)}', which is neither a time nor an age.",
             hint="Write 2026-11-24, 2026-11-24T08:00:00Z, or an age such as 30d, 12h or 90m.",
         )
     return moment

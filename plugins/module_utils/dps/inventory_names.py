@@ -7,6 +7,9 @@
 Whoever may write enrollments chooses their IDs. A host that is called ``localhost`` is the controller, one that is
 called as a group is all of it, one that is called ``-oProxyCommand=…`` is an option of ssh, and the variables of one
 that is called ``..`` are whatever lies in the directory above.
+
+The same with groups that are made of values. One that is called as a host takes its place, and a value that is a
+group's whole name puts its unit into any group that there is.
 """
 
 from __future__ import annotations
@@ -16,7 +19,10 @@ import re
 import socket
 from collections.abc import Collection
 
+from ..outside.visible import visible
+
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._\-]{0,127}")
+_GROUP = re.compile(r"\w[\w .+()\-]{0,199}")
 _LOCAL = re.compile(
     r"(.*\.)?localhost(\.localdomain)?[46]?(\.localdomain[46]?)?|ip6-(localhost|loopback)", re.IGNORECASE
 )
@@ -54,9 +60,31 @@ def name_fault(name: str, groups: Collection[str]) -> str | None:
         return "it is the name of a group"
     if name.lower() in _MEANT or name.lower().startswith(_MEANT_BY_THEIR_HEAD):
         return "it is the name of a group or variable of Ansible or of this collection"
-    if _LOCAL.fullmatch(name.rstrip(".")) or _is_loopback(name):
+    if _is_local(name):
         return "it is the controller itself"
     return None
+
+
+def group_fault(name: str, head: str, *, hosts: Collection[str], groups: Collection[str]) -> str | None:
+    """Why no group may be called *name*, or None. *head* is what of it does not come from a value.
+
+    *hosts* are the names of hosts, *groups* those of groups that were not made of values.
+    """
+    if not _GROUP.fullmatch(name) or visible(name) != name:
+        return "a group's name has at most 200 letters, digits and _ - . + ( ) and spaces"
+    if name.lower() in _MEANT:
+        return "it is the name of a group or variable of Ansible or of this collection"
+    if _is_local(name):
+        return "it is the controller itself"
+    if head:
+        return None
+    if name.lower().startswith(_MEANT_BY_THEIR_HEAD) or name in groups:
+        return "it is the name of another group, or of a variable"
+    return "it is the name of a host" if name in hosts else None
+
+
+def _is_local(name: str) -> bool:
+    return _LOCAL.fullmatch(name.rstrip(".")) is not None or _is_loopback(name)
 
 
 def _is_loopback(name: str) -> bool:

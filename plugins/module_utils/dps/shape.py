@@ -15,6 +15,9 @@ from typing import Any, Callable
 from ..outside.visible import visible
 
 LONGEST_TEXT = 4096
+# So much of a refusal is read.
+LONGEST_REFUSAL = 65_536
+HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.\-]{0,251}[A-Za-z0-9])?(?::[0-9]{1,5})?")
 Check = Callable[[Any, str], None]
 
 

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 try:
     from azure.core.exceptions import ServiceResponseError
     from azure.core.pipeline.transport import RequestsTransport
-    from requests import RequestException, Session
+    from requests import RequestException, Session, certs
     from requests.adapters import HTTPAdapter
     from urllib3.connection import HTTPSConnection
     from urllib3.connectionpool import HTTPSConnectionPool
@@ -75,12 +75,22 @@ class _Limited:
         self.settimeout(left)  # type: ignore[attr-defined]
 
     def recv_into(self, *arguments: Any, **keywords: Any) -> int:
-        self._begin()
-        if _allowance.room <= 0:
-            raise ConnectionAbortedError("the answer has no end")
+        self._begin_reading()
         count = super().recv_into(*arguments, **keywords)  # type: ignore[misc]
         _allowance.room -= count
         return count
+
+    def recv(self, *arguments: Any, **keywords: Any) -> bytes:
+        # Of TLS within the TLS of a proxy.
+        self._begin_reading()
+        data = super().recv(*arguments, **keywords)  # type: ignore[misc]
+        _allowance.room -= len(data)
+        return data
+
+    def _begin_reading(self) -> None:
+        self._begin()
+        if _allowance.room <= 0:
+            raise ConnectionAbortedError("the answer has no end")
 
     def send(self, *arguments: Any, **keywords: Any) -> int:
         self._begin()
@@ -113,13 +123,21 @@ class _ConnectionPool(HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
+    def __init__(self, *, ca_file: str | None, **options: Any) -> None:
+        self._ca_file = ca_file
+        super().__init__(**options)
+
     def init_poolmanager(self, *arguments: Any, **keywords: Any) -> None:
         super().init_poolmanager(*arguments, ssl_context=_tls_context(), **keywords)
         _limit(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **keywords: Any) -> Any:
         known = proxy in self.proxy_manager
-        manager = super().proxy_manager_for(proxy, **({} if known else {"ssl_context": _tls_context()}), **keywords)
+        if not known:
+            to_proxy = _tls_context()
+            to_proxy.load_verify_locations(self._ca_file or certs.where())
+            keywords.update(ssl_context=_tls_context(), proxy_ssl_context=to_proxy)
+        manager = super().proxy_manager_for(proxy, **keywords)
         if not known:
             _limit(manager)
         return manager
@@ -136,6 +154,11 @@ def _limit(manager: Any) -> None:
 
 
 class _Session(Session):
+    def __init__(self) -> None:
+        super().__init__()
+        # Without one requests takes what .netrc has for the host, in the place of the credential that is meant.
+        self.auth = _as_it_is
+
     def get_redirect_target(self, resp: Any) -> None:
         """None: requests would read a redirect's body and its target even where it is told not to follow."""
         return None
@@ -153,7 +176,8 @@ class BoundedTransport(RequestsTransport):
         self, *, ca_file: str | None, timeout: float, connections: int = 1, hosts: Collection[str] | None = None
     ) -> None:
         session = _Session()
-        session.mount("https://", _Adapter(pool_connections=4, pool_maxsize=connections, max_retries=0))
+        adapter = _Adapter(ca_file=ca_file, pool_connections=4, pool_maxsize=connections, max_retries=0)
+        session.mount("https://", adapter)
         super().__init__(
             session=session, connection_verify=ca_file or True, connection_timeout=timeout, read_timeout=timeout
         )
@@ -201,6 +225,10 @@ class BoundedTransport(RequestsTransport):
             raise RefusedAnswer("points to an address that is none") from None
         if where.scheme != "https" or not any(host == one or host.endswith(f".{one}") for one in self._hosts):
             raise RefusedAnswer(f"points to {where.scheme}://{host}, where nothing is asked and no credential is shown")
+
+
+def _as_it_is(request: Any) -> Any:
+    return request
 
 
 def host_of(url: str) -> str:

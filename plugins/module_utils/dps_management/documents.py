@@ -10,14 +10,12 @@ import re
 from typing import Any
 
 from ..dps.answers import decoded
-from ..dps.shape import Unfit, code, fields, flag, kind, list_of, mapping, number, text
+from ..dps.shape import HOST, LONGEST_REFUSAL, Unfit, code, fields, flag, kind, list_of, mapping, number, text
 
 MOST_INSTANCES = 10_000
 _MOST_POLICIES = 1000
-_LONGEST_REFUSAL = 65_536
 _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]{0,4096}")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9\-]{0,62}[A-Za-z0-9])?")
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.\-]{0,251}[A-Za-z0-9])?(?::[0-9]{1,5})?")
 # It goes back in quotes.
 _ETAG = re.compile(r"[\x21\x23-\x7e]{1,256}")
 # It becomes a part of a connection string.
@@ -36,13 +34,13 @@ _INSTANCE = fields(
     properties=fields(
         state=text(_PRINTABLE),
         idScope=text(_PRINTABLE),
-        serviceOperationsHostName=text(_HOST),
-        deviceProvisioningHostName=text(_HOST),
+        serviceOperationsHostName=text(HOST),
+        deviceProvisioningHostName=text(HOST),
         allocationPolicy=text(_PRINTABLE),
         iotHubs=list_of(
             fields(
-                name=text(_HOST),
-                hostName=text(_HOST),
+                name=text(HOST),
+                hostName=text(HOST),
                 connectionString=text(_PRINTABLE),
                 location=text(_PRINTABLE),
                 authenticationType=text(_PRINTABLE),
@@ -108,7 +106,7 @@ def availability(value: Any) -> dict[str, Any]:
 def refusal_of(response: Any) -> tuple[Any, str]:
     """(code, message) of a refusal. The resource manager and the provider behind it have a form each."""
     try:
-        body = decoded(response.content, most=_LONGEST_REFUSAL)
+        body = decoded(response.content, most=LONGEST_REFUSAL)
         said = body["error"] if isinstance(body, dict) and isinstance(body.get("error"), dict) else body
         _REFUSAL(said, "the refusal")
     except (AttributeError, Unfit):

@@ -19,6 +19,8 @@ from typing import Any
 # What a device record needs is 5. A device twin may have 10 (hub documentation, "Device twin size").
 MOST_DEPTH = 32
 MOST_BYTES = 1 << 20
+# An empty object of two characters takes 64 bytes. A page of 1,000 enrollments has a tenth of it.
+MOST_VALUES = 500_000
 # A signed or unsigned number of 64 bits is all that a database, a service or another language can be trusted with.
 _LEAST_NUMBER, _MOST_NUMBER = -(1 << 63), (1 << 64) - 1
 _MOST_DIGITS = 40
@@ -44,7 +46,7 @@ def parse(text: str | bytes, *, most: int = MOST_BYTES, depth: int = MOST_DEPTH)
             text = text.decode("utf-8")
         except UnicodeDecodeError as error:
             raise JsonError(f"is not UTF-8: byte 0x{text[error.start]:02x} at character {error.start + 1}") from None
-    _check_depth(text, depth)
+    _check_structure(text, depth)
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
@@ -59,8 +61,12 @@ def parse(text: str | bytes, *, most: int = MOST_BYTES, depth: int = MOST_DEPTH)
     return value
 
 
-def _check_depth(text: str, most: int) -> None:
-    if text.count("[") + text.count("{") <= most:
+def _check_structure(text: str, most: int) -> None:
+    brackets = text.count("[") + text.count("{")
+    # Those in texts count too, as a limit need not be exact.
+    if brackets + text.count(",") > MOST_VALUES:
+        raise JsonError(f"has more than {MOST_VALUES:,} values")
+    if brackets <= most:
         return
     depth = 0
     for found in _BRACKETS.finditer(text):

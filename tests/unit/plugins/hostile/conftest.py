@@ -96,7 +96,8 @@ def run_one(hostile, run_module, tmp_path, make_ek) -> Callable[..., Outcome]:
         connection |= {"ca_file": str(hostile.ca_file), "timeout": timeout}
         begun = time.monotonic()
         if name == "inventory":
-            found = _inventory({**connection, **options, **more})
+            groups = more.pop("groups_of_another", ())
+            found = _inventory({**connection, **options, **more}, groups)
         else:
             found = run_module(name, check=check, **{**connection, **options, **more})
         seconds = time.monotonic() - begun
@@ -111,8 +112,11 @@ def run_one(hostile, run_module, tmp_path, make_ek) -> Callable[..., Outcome]:
     return run
 
 
-def _inventory(options: dict) -> dict:
-    """The plugin by itself: Ansible's loader of collections would change how everything else here is imported."""
+def _inventory(options: dict, groups: tuple[str, ...] = ()) -> dict:
+    """The plugin by itself: Ansible's loader of collections would change how everything else here is imported.
+
+    *groups* are those of another source.
+    """
     import yaml
     from ansible.errors import AnsibleParserError
     from ansible.inventory.data import InventoryData
@@ -126,16 +130,26 @@ def _inventory(options: dict) -> dict:
     class Plugin(dps.InventoryModule):
         _load_name = _original_path = dps.InventoryModule.NAME
 
+        def _warn(self, text):
+            warned.append(text)
+
         def _read_config_data(self, path):
             self._options = {"use_extra_vars": False, "leading_separator": True}
             self._options.update(**of_fragments | of_ansible | defaults | options)
 
     inventory = InventoryData()
+    for group in groups:
+        inventory.add_group(group)
+    warned = []
     try:
         Plugin().parse(inventory, DataLoader(), "hostile.dps.yml")
     except AnsibleParserError as error:
         return {"failed": True, "msg": str(error)}
-    return {"hosts": {name: host.get_vars() for name, host in inventory.hosts.items()}}
+    return {
+        "hosts": {name: host.get_vars() for name, host in inventory.hosts.items()},
+        "groups": {name: sorted(host.name for host in group.hosts) for name, group in inventory.groups.items()},
+        "warned": " ".join(warned),
+    }
 
 
 def _unit(number: int):

@@ -148,6 +148,27 @@ def test_what_comes_drop_by_drop_ends_in_time(hostile_module, hostile, run_one, 
     assert outcome.words and 0.5 < outcome.seconds < 2.5
 
 
+def test_a_proxy_that_is_spoken_to_in_tls_ends_in_time(hostile_module, hostile, run_one, monkeypatch):
+    """Its answer to CONNECT is within the call too, and so is all that comes through it."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", hostile.url)
+    hostile.script = lambda _request: hostile_module.Reply(raw=ENDLESSLY["a byte now and then in the headers"]())
+    connection = "HostName=dps.example;SharedAccessKeyName=p;SharedAccessKey=a2V5"
+    outcome = run_one("dps_enrollment_info", timeout=1, retry_budget=1, connection_string=connection)
+    assert outcome.words and outcome.seconds < 2.5
+    assert [one.method for one in outcome.asked] == ["CONNECT"], outcome.words
+
+
+def test_a_page_of_nothing_but_objects_is_refused_before_they_are_made(hostile_module, hostile, run_one):
+    body = b"[" + b"{}," * 10_000_000 + b"{}]"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    hostile.script = lambda _request: hostile_module.Reply(body=body)
+    outcome = run_one("dps_enrollment_info all", timeout=20, retry_budget=20)
+    assert "has more than 500,000 values" in outcome.words
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 250_000
+
+
 def test_every_module_ends_in_its_time(hostile_module, hostile, run_one, user):
     """The budget is for the whole call, with all tries; a token and a document make two calls."""
     hostile.script = lambda _request: hostile_module.Reply(raw=ENDLESSLY["a byte now and then in the body"]())

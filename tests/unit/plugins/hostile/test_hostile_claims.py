@@ -310,3 +310,83 @@ def test_what_the_service_says_is_data_and_sets_two_variables(hostile, honest, r
     assert sum(template in one for one in found) >= 6
     assert not any(is_trusted_as_template(one) for one in found)
     assert not made.exists()
+
+
+@pytest.fixture
+def products(hostile_module, hostile, honest):
+    """The service has a unit of each name, with that value of the tag ``product``."""
+
+    def have(values):
+        documents = [
+            {**honest.documents["enrollment"], "registrationId": name, "initialTwin": {"tags": {"product": value}}}
+            for name, value in values.items()
+        ]
+
+        def script(request):
+            if request.path == "/enrollments/query":
+                return hostile_module.Reply(body=documents)
+            return honest(request)
+
+        hostile.script = script
+
+    return have
+
+
+def by_product(**more):
+    """An entry of keyed_groups, as one that stands in the user's own file."""
+    from ansible.template import trust_as_template
+
+    return {"key": trust_as_template("dps_enrollment.initial_twin.tags.product"), **more}
+
+
+PREFIXED, WHOLE = {"prefix": "product"}, {"separator": ""}
+
+
+@pytest.mark.parametrize("keyed", [PREFIXED, WHOLE], ids=["after a prefix", "as the whole name"])
+@pytest.mark.parametrize("value", [7, True, 1.5, [[]], [7], ["", "pump"], {"a": {}}, {"": ""}], ids=repr)
+def test_a_value_that_makes_no_group_concerns_its_own_unit(products, run_one, keyed, value):
+    """Ansible ends the whole inventory at a number."""
+    products({"unit-0": "pump", "bad": value, "unit-1": "pump"})
+    found = run_one("inventory", registrations=False, keyed_groups=[by_product(**keyed)]).result
+    assert sorted(found["hosts"]) == ["bad", "unit-0", "unit-1"]
+    (group,) = [name for name in found["groups"] if name.endswith("pump") and "unit-0" in found["groups"][name]]
+    assert set(found["groups"][group]) >= {"unit-0", "unit-1"}
+
+
+NAMES = ["all", "devices", "localhost", "unit-1", "gateways", "off", "tpmfleet_x", "../../x", "-v", "a:!b", "a\x1b[2J"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_value_is_no_group_that_somebody_else_made_and_no_host(products, run_one, name):
+    """And who is called so stays."""
+    products({"unit-0": "pump", "bad": name, "unit-1": "pump"})
+    found = run_one(
+        "inventory",
+        registrations=False,
+        keyed_groups=[by_product(**WHOLE)],
+        groups={"off": "dps_enrollment.provisioning_status == 'disabled'"},
+        groups_of_another=("gateways",),
+    ).result
+    assert sorted(found["hosts"]) == ["bad", "unit-0", "unit-1"]
+    assert found["groups"]["pump"] == ["unit-0", "unit-1"]
+    assert "bad" not in found["groups"].get(name, []) and "bad" not in sum(found["groups"].values(), [])
+    assert "1 values of enrollments make no group" in found["warned"] and found["warned"].isprintable()
+
+
+def test_a_value_after_a_prefix_is_a_group_also_of_another_service(products, run_one):
+    products({"unit-0": "pump (EU)", "bad": "../x"})
+    keyed, groups = [by_product(**PREFIXED)], ("product_pump (EU)",)
+    found = run_one("inventory", registrations=False, keyed_groups=keyed, groups_of_another=groups).result
+    assert found["groups"]["product_pump (EU)"] == ["unit-0"]
+    assert "product_../x" in found["warned"]
+
+
+def test_what_netrc_has_for_the_host_is_not_sent(hostile, honest, run_one, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text("machine localhost login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    hostile.script = honest
+    for user, begins in (("dps_enrollment_info", "SharedAccessSignature "), ("dps_instance_info", "Bearer ")):
+        hostile.asked.clear()
+        run_one(user)
+        shown = [one.headers["authorization"] for one in hostile.asked if "authorization" in one.headers]
+        assert shown and all(one.startswith(begins) for one in shown)

@@ -6,14 +6,17 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date, datetime, timedelta, timezone
 
 import pytest
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.enrollment import registration_result
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.errors import DpsError
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.fleet import (
     Filters,
     Registrations,
     host_names,
+    is_unit,
     moment_of,
     unit_of,
 )
@@ -115,6 +118,7 @@ def test_filters_of_the_registration(given, registration, taken):
         ({"status": "broken"}, "filters.status has broken"),
         ({"provisioning_status": {"a": 1}}, "not a name or a list"),
         ({"not_seen_since": "soon"}, "neither a time nor an age"),
+        ({"not_seen_since": "9" * 5000 + "w"}, "neither a time nor an age"),
     ],
 )
 def test_filters_that_make_no_sense(given, told):
@@ -172,3 +176,34 @@ def test_names():
     assert host_names(fleet, "device_id") == ({"a": "pump", "b": "b", "c": "c"}, ["b"])
     shared = [unit("a", device_id="x"), unit("b", device_id="x"), unit("c", device_id="a")]
     assert host_names(shared, "device_id") == ({"a": "a", "b": "b", "c": "c"}, ["x", "a"][::-1])
+
+
+def test_names_that_push_each_other_away_take_no_longer_than_others():
+    """Each is called as the next one's ID, so that one name that two have moves all of them, one after the other."""
+    count = 20_000
+    fleet = [unit("0", device_id="x"), unit("1", device_id="x")]
+    fleet += [unit(str(number), device_id=str(number - 1)) for number in range(2, count)]
+    begun = time.process_time()
+    names, shared = host_names(fleet, "device_id")
+    assert time.process_time() - begun < 1
+    assert all(name == registration_id for registration_id, name in names.items()) and len(shared) == count - 1
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        *(None, [], 7, "x", {}, {"enrolled": "E"}, {"state": {}}, {"enrolled": "E", "state": []}),
+        {"enrolled": "E", "state": {"status": "assigned", "checked": "2026-11-24T00:00:00+00:00"}},
+        {"enrolled": "E", "state": {**registration_result(None, "a"), "checked": "soon"}},
+        {"enrolled": "E", "state": {**registration_result(None, "a"), "checked": "2999-01-01T00:00:00+00:00"}},
+    ],
+)
+def test_what_a_cache_kept_and_is_no_state_is_not_known(kept):
+    """Nor is one that was read at a time that is to come: it would never be read again."""
+    known = Registrations({"a": kept}, now=NOW, max_age=3600)
+    assert not known.is_checked(unit("a", created="E")) and known.of(unit("a", created="E"))["status"] == "not_checked"
+
+
+@pytest.mark.parametrize("kept", [None, 7, [], {}, {"registration_id": "a"}, {**unit("a"), "device_id": 7}])
+def test_what_a_cache_kept_and_is_no_unit_is_none(kept):
+    assert is_unit(unit("a")) and not is_unit(kept)
