@@ -156,7 +156,9 @@ class Client:
         end = "; nothing to do."
         if ask:
             # First, as a network that is not there takes its time to say so.
-            self._note("assigned", words + end)
+            noted = self._state.status()
+            if noted.get("state") != "assigned" or not noted.get("message", "").startswith(words):
+                self._note("assigned", words + end)
             try:
                 refusal = registration.ask_hub(held)
             except ClientError as error:
@@ -171,10 +173,13 @@ class Client:
         return True
 
     def _note(self, state: str, words: str, *, failures: int = 0, wait: float | None = None) -> None:
-        """Writes the status; a status that cannot be written is said and stops nothing."""
+        """Writes the status unless it says the same; one that cannot be written is said and stops nothing."""
         now = self._clock.now()
         status = {"state": state, "message": visible(words), "failures": failures, "updated_at": int(now)}
         status["next_attempt_at"] = None if wait is None else int(now + wait)
+        # Devices look for years, and mostly find what they found before.
+        if {**self._state.status(), "updated_at": None} == {**status, "updated_at": None}:
+            return
         try:
             self._state.write_status(status)
         except ClientError as error:

@@ -18,11 +18,8 @@ and what the service told goes on by the time that passed since, which no settin
 from __future__ import annotations
 
 import email.utils
-import os
 import ssl
-import stat
 import time
-from pathlib import Path
 from typing import Callable, TypeVar
 
 from . import RELEASED
@@ -45,14 +42,6 @@ def _passed() -> float:
     return time.clock_gettime(_BOOTTIME)
 
 
-def _modified(path: Path) -> float:
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return 0.0
-    return status.st_mtime if stat.S_ISREG(status.st_mode) and status.st_mtime < LATEST else 0.0
-
-
 class Clock:
     """The best known time."""
 
@@ -64,7 +53,8 @@ class Clock:
     @property
     def floor(self) -> float:
         """A moment that is certainly past; another process of the client may have learned a later one meanwhile."""
-        return max(_modified(self._state.time_floor_file), RELEASED)
+        kept = self._state.time_floor()
+        return max(kept if kept < LATEST else 0.0, RELEASED)
 
     def now(self) -> float:
         """Seconds since the epoch."""

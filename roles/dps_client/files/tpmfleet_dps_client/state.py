@@ -7,7 +7,7 @@
 ``assignment.json``   the assignment with its wrapped hub key, and the one before it
 ``registering``       exists from before the service rolls the hub key until the new one is kept
 ``status.json``       what is going on, in words
-``time-floor``        its modification time: a moment that is certainly past
+``time-floor``        a moment that is certainly past, and once more as its modification time
 ``lock``              held while a registration runs
 ``….damaged``         what lay in the place of one of these and was none, for a person to look at
 
@@ -43,6 +43,7 @@ from .outside.visible import visible
 RESERVE = 16384
 _MOST = 4 * RESERVE
 _LONGEST_MESSAGE = 2000
+_LONGEST_MOMENT = 20
 _STATUS = {"state": str, "message": str, "failures": int, "updated_at": int, "next_attempt_at": int}
 
 
@@ -54,8 +55,20 @@ class State:
 
     @property
     def time_floor_file(self) -> Path:
-        """Holds no content; see :mod:`clock`."""
+        """See :mod:`clock`."""
         return self.path / "time-floor"
+
+    def time_floor(self) -> float:
+        """What :meth:`keep_time_floor` noted last; 0 where there is nothing, or what a damaged disk made of it.
+
+        A moment that is to come would end all trust in certificates until then, so it has to stand there twice.
+        """
+        try:
+            noted = int(read_file(self.time_floor_file, most=_LONGEST_MOMENT))
+            status = os.lstat(self.time_floor_file)
+        except (FileError, OSError, ValueError):
+            return 0.0
+        return float(noted) if stat.S_ISREG(status.st_mode) and noted == int(status.st_mtime) else 0.0
 
     @contextlib.contextmanager
     def locked(self, patience: float = math.inf) -> Iterator[None]:
@@ -164,7 +177,7 @@ class State:
     def keep_time_floor(self, moment: float) -> None:
         """Notes *moment*, seconds since the epoch."""
         # Made anew, so that a power cut never leaves a file with the time of a clock that may be wrong.
-        self._write("time-floor.new", b"", into="time-floor", moment=moment)
+        self._write("time-floor.new", b"%d\n" % moment, into="time-floor", moment=int(moment))
 
     def _read(self, name: str) -> dict[str, Any] | None:
         """The object in a file, None where there is none; what cannot be read is a :class:`ClientError`."""

@@ -100,3 +100,15 @@ def test_who_waits_for_the_answer_does_not_wait_for_the_hub(assigned, proxy):
     assert assigned.run("register", "--within", "20").returncode == 0
     assert assigned.run("register", "--once").returncode == 0
     assert proxy.asked == []
+
+
+def test_a_look_that_finds_nothing_new_writes_nothing(assigned, proxy):
+    """For years, daily and at each power-up; also where the hub cannot be asked."""
+    for route in (None, 9):
+        if route:
+            proxy.routes[assigned.assignment()["assigned_hub"]] = route
+        assert assigned.run("register").returncode == 0
+        found = {path.name: path.lstat().st_mtime_ns for path in assigned.state.iterdir() if path.name != "time-floor"}
+        assert assigned.run("register").returncode == 0
+        after = {path.name: path.lstat().st_mtime_ns for path in assigned.state.iterdir() if path.name != "time-floor"}
+        assert after == found

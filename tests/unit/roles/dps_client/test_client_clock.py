@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import email.utils
 import json
+import os
 import time
 
 import pytest
@@ -64,3 +65,13 @@ def test_a_service_cannot_set_the_clock_beyond_its_own_certificate(enrolled, por
     assert not floor.exists() or floor.stat().st_mtime < time.time() + 120
     enrolled.configuration["global_endpoint"] = good
     assert enrolled.run("register", "--once").returncode == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"2400000000", b"\xff" * 8, b"9" * 5000], ids=len)
+def test_a_kept_time_that_is_to_come_is_not_believed_for_ever(enrolled, content):
+    """As a damaged disk may say it: until then no certificate would be valid."""
+    floor = enrolled.state / "time-floor"
+    floor.write_bytes(content)
+    os.utime(floor, (2_390_000_000, 2_390_000_000))
+    assert enrolled.run("register", "--once").returncode == 0
+    assert abs(floor.stat().st_mtime - time.time()) < 120 and int(floor.read_text()) == int(floor.stat().st_mtime)

@@ -50,9 +50,13 @@ def test_a_clock_that_is_set_while_the_tpm_signs(assigned, off):
 
 def test_a_floor_that_another_process_moves_while_the_tpm_signs(assigned):
     """The clock stands in 1970, and all that is known of the time is old when the client starts."""
-    floor = assigned.state / "time-floor"
-    long_ago = f"os.utime({str(floor)!r}, (1795478401, 1795478401))\n"
-    learned = f"os.utime({str(floor)!r}, (shown(), shown()))"
+    keep = f"""
+def keep(moment, path={str(assigned.state / "time-floor")!r}):
+    with open(path, "w") as file:
+        file.write(str(int(moment)))
+    os.utime(path, (int(moment), int(moment)))
+"""
+    long_ago, learned = f"{keep}keep(1795478401)\n", "keep(shown())"
     done = assigned.run("token", fault=long_ago + MOVED.format(off=-56 * YEAR, when=learned))
     assert 3500 < expires_in(done) < 3610
     assert "clock of this device is wrong" in done.stderr
