@@ -25,7 +25,7 @@ from ..record.model import (
 from ..record.places import places_left, with_place, with_places, without_places
 from ..tpm.virtual import is_reference_code, is_software
 from ..trust.derived import checked_record_fields
-from ..trust.policy import CertificatePolicy, Judged
+from ..trust.policy import CertificatePolicy, Judged, without_damaged
 from .devices import Devices, identity, twins
 from .ek_list import ListedKeys
 from .key_claims import KEY, KeyClaims
@@ -138,7 +138,7 @@ class Step:
         # Where it stands it may be enrolled, whether or not this line has done it.
         placed = with_place(known, known["dps_id_scope"]) if known.get("dps_id_scope") else known
         before = {**(without_tpm(placed) if replaced else placed), **shipment}
-        record = merged(before, {**said, "certified_tpm": judged.certified})
+        record = merged(before, {**without_damaged(said, before), "certified_tpm": judged.certified})
         claim = claims.judge(said, row)
         reasons = [
             *wrong,

@@ -96,9 +96,11 @@ def _merged_chain(known: object, said: object) -> list[str]:
     """
     both = [one for brought in (known, said) if isinstance(brought, (list, tuple)) for one in brought]
     kept: dict[str, None] = {}
+    left = _LONGEST_CHAIN
     for one in both:
-        if isinstance(one, str) and _BASE64.fullmatch(one) and sum(map(len, kept)) + len(one) <= _LONGEST_CHAIN:
+        if isinstance(one, str) and one not in kept and len(one) <= left and _BASE64.fullmatch(one):
             kept[one] = None
+            left -= len(one)
     return list(kept)
 
 

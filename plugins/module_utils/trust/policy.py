@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from .verification import MISMATCH, Verdict, Verifier
+from .certificate import CertificateError
+from .encodings import decode_certificates
+from .verification import MISMATCH, Verdict, Verifier, sort_out
 
 POLICIES = ("required", "preferred", "ignored")
 
-_CHAIN = "endorsement_key_certificate_chain"
+_CERTIFICATE, _CHAIN = "endorsement_key_certificate", "endorsement_key_certificate_chain"
 _ADVICE = "ask the TPM's maker for it, or take in the maker's list with its certificates (step 1)"
 
 
@@ -60,8 +62,7 @@ class CertificatePolicy:
         """
         if self._verifier is None or not record.get("endorsement_key"):
             return Judged([], [])
-        name = "endorsement_key_certificate"
-        certificate = record.get(name) or (known or {}).get(name) or (entry or {}).get(name)
+        damaged, certificate = _certificate(record, known or {}, entry or {})
         if not certificate:
             return Judged(self._without(entry), [])
         verdict = self._verifier.verify(
@@ -75,6 +76,9 @@ class CertificatePolicy:
             for one in verdict.problems
         ]
         remarks = [f"its endorsement key certificate {one.message}" for one in verdict.remarks]
+        if damaged:
+            taken = "the one that was recorded, or came with its maker's list, was taken"
+            remarks.append(f"its endorsement key certificate, as it is in the TPM, {damaged}; {taken}")
         software = verdict.tpm is not None and verdict.tpm.software
         return Judged(reasons, remarks, _certified(verdict), software)
 
@@ -84,6 +88,34 @@ class CertificatePolicy:
         if entry is None:
             return [f"it has no endorsement key certificate, and no list of its TPM's maker has its key; {_ADVICE}"]
         return []
+
+
+def without_damaged(record: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """*record* without a certificate that cannot be read, where the one of the TPM that is *known* can."""
+    if known.get(_CERTIFICATE) and record.get(_CERTIFICATE) and _damage(record[_CERTIFICATE]):
+        return {name: value for name, value in record.items() if name != _CERTIFICATE}
+    return dict(record)
+
+
+def _certificate(
+    record: Mapping[str, Any], known: Mapping[str, Any], entry: Mapping[str, Any]
+) -> tuple[str | None, object]:
+    """(Why the TPM's own cannot be read, where another one is taken for it; the certificate to judge)."""
+    own, *others = (one.get(_CERTIFICATE) for one in (record, known, entry))
+    if not own:
+        return None, next(filter(None, others), None)
+    damage = _damage(own)
+    other = next((one for one in others if one and not _damage(one)), None) if damage else None
+    return (damage, other) if other else (None, own)
+
+
+def _damage(certificate: object) -> str | None:
+    """Why it cannot be read: a TPM's memory may have been half-written; None where it can."""
+    try:
+        sort_out(decode_certificates(certificate))
+    except CertificateError as error:
+        return str(error)
+    return None
 
 
 def _chain(record: Mapping[str, Any], known: Mapping[str, Any], entry: Mapping[str, Any]) -> object:
@@ -98,7 +130,9 @@ def _chain(record: Mapping[str, Any], known: Mapping[str, Any], entry: Mapping[s
     if not isinstance(listed, (list, tuple)):
         return found or listed
     found += listed
-    return [one for place, one in enumerate(found) if one not in found[:place]]
+    # What is no text is told where it is read.
+    once = dict.fromkeys(one for one in found if isinstance(one, str))
+    return [*once, *(one for one in found if not isinstance(one, str))]
 
 
 def _mismatch(record: Mapping[str, Any], about: object) -> str:

@@ -102,6 +102,21 @@ def test_a_chain_in_the_tpm_helps_and_is_remembered(judge, record, tpm_maker, rs
         assert again["accepted"] and again["record"]["endorsement_key_certificate_chain"] == chain, again["reasons"]
 
 
+def test_a_certificate_that_was_half_written_is_made_up_for_by_the_recorded_one_or_the_lists(
+    judge, record, tpm_maker, rsa_keys, listed
+):
+    good = record(0, tpm_maker.certify(rsa_keys[0]))["endorsement_key_certificate"]
+    half = base64.b64encode(base64.b64decode(good)[:500].ljust(900, b"\xff")).decode()
+    assert "is no X.509 certificate" in of(judge(record(0, half)))["reasons"][0]
+    listed({"endorsement_key": record(0)["endorsement_key"], "endorsement_key_certificate": good})
+    by_list = of(judge(record(0, half)))
+    assert by_list["accepted"] and "as it is in the TPM, is no X.509 certificate" in by_list["remarks"][0]
+    assert of(judge(record(0, good)))["record"]["endorsement_key_certificate"] == good
+    for policy in ("required", "ignored", "required"):
+        again = of(judge(record(0, half), ek_certificate_policy=policy))
+        assert again["accepted"] and again["record"]["endorsement_key_certificate"] == good, again
+
+
 def test_the_chain_of_a_tpm_that_was_replaced_is_not_that_of_the_new_one(
     judge, record, tpm_maker, rsa_keys, as_text, write_roots
 ):
