@@ -20,7 +20,7 @@ import contextlib
 import os
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from typing import Any
@@ -106,6 +106,8 @@ if SQLALCHEMY_IMPORT_ERROR is None:
 _FROM_THE_BEGINNING = ("ledger", "devices", "listed_keys", "retired_keys", "events")
 # A page of SQLite has so many bytes, or twice, four times as many, and so on (SQLite's file format, 1.2).
 _LEAST_PAGE = 512
+# Values in one statement; SQLite takes 32,766 (its limit SQLITE_MAX_VARIABLE_NUMBER) and PostgreSQL 65,535.
+_CHUNK = 10_000
 _NEW = "tpmfleet new ledger"
 _RESTORE = (
     "Restore it from its backup. Until then no twin of a device that it knew is found, so nothing is done. To begin a "
@@ -171,6 +173,12 @@ def opened(ledger: str, access: Access) -> Iterator[Any]:
 def is_new(connection: Any) -> bool:
     """Whether an open ledger was made now, or would be where nothing is written, so that it knows nothing."""
     return bool(connection.info.get(_NEW))
+
+
+def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """*values* in parts of which each fits in a statement."""
+    for begin in range(0, len(values), _CHUNK):
+        yield values[begin : begin + _CHUNK]
 
 
 def password_in(ledger: str) -> str | None:
@@ -333,7 +341,7 @@ def _prepare(connection: Any, access: Access, url: Any) -> bool:
             f"The ledger {_called(url)} has no table {', '.join(missing)}: it is none, or was cut. "
             + _RESTORE.format(begin=begin)
         )
-    if access is not Access.READ:
+    if access is not Access.READ and set(METADATA.tables) - there:
         METADATA.create_all(connection)
     version = connection.execute(sqlalchemy.select(LEDGER.c.schema_version)).scalar()
     if version is None:
@@ -360,12 +368,14 @@ def _make_tables(connection: Any) -> None:
 
 def _reached(connection: Any) -> dict[str, int]:
     """How far the ledger has come. Nothing that is counted here is ever taken out of it."""
-    highest = {
-        table.name: connection.execute(sqlalchemy.select(sqlalchemy.func.max(table.c.id))).scalar() or 0
+    names = [table.name for table in (DEVICES, EVENTS, LISTED_KEYS)]
+    highest = [
+        sqlalchemy.select(sqlalchemy.func.max(table.c.id)).scalar_subquery().label(table.name)
         for table in (DEVICES, EVENTS)
-    }
-    listed = connection.execute(sqlalchemy.select(LISTED_KEYS.c.endorsement_key_sha256).limit(1)).first()
-    return {**highest, LISTED_KEYS.name: int(listed is not None)}
+    ]
+    listed = sqlalchemy.exists(sqlalchemy.select(LISTED_KEYS.c.endorsement_key_sha256)).label(LISTED_KEYS.name)
+    reached = connection.execute(sqlalchemy.select(*highest, listed)).one()
+    return {name: int(value or 0) for name, value in zip(names, reached)}
 
 
 def _check_marks(connection: Any, url: Any) -> None:
@@ -383,11 +393,13 @@ def _check_marks(connection: Any, url: Any) -> None:
 
 def _note_marks(connection: Any) -> None:
     noted = dict(tuple(row) for row in connection.execute(sqlalchemy.select(MARKS.c.name, MARKS.c.value)))
-    for name, value in _reached(connection).items():
-        if name not in noted:
-            connection.execute(MARKS.insert().values(name=name, value=value))
-        elif noted[name] != value:
-            connection.execute(MARKS.update().where(MARKS.c.name == name).values(value=value))
+    reached = _reached(connection)
+    new = [{"name": name, "value": value} for name, value in reached.items() if name not in noted]
+    higher = [{"mark": name, "value": value} for name, value in reached.items() if noted.get(name, value) != value]
+    if new:
+        connection.execute(MARKS.insert(), new)
+    if higher:
+        connection.execute(MARKS.update().where(MARKS.c.name == sqlalchemy.bindparam("mark")), higher)
 
 
 def _keep_writers_out(connection: Any) -> None:

@@ -6,63 +6,134 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..outside.visible import visible
 from ..record.model import called
-from .database import DEVICES, EVENTS, RETIRED_KEYS, sqlalchemy
+from .database import DEVICES, EVENTS, RETIRED_KEYS, chunks, sqlalchemy
 from .stored import RESTORE, DamagedRecord, stored, stored_record
 
 # The columns that identify a device, the surest first. A slot of a rack sees another unit every hour, so the host name
 # identifies only where the inventory says nothing better.
 _IDENTITIES = ("serial_number", "device_id", "host")
-_COLUMNS = ("serial_number", "device_id", "host", "registration_id", "endorsement_key_sha256")
+_KEY = "endorsement_key_sha256"
+_COLUMNS = ("serial_number", "device_id", "host", "registration_id", _KEY)
+# What two rows of a ledger never share.
+_UNIQUE = tuple(name for name in _COLUMNS if name != "host")
 
 
 class Devices:
-    """Reads and writes the devices of an open ledger."""
+    """The devices of an open ledger. A batch is looked up and written in sets, however many devices it has: a statement
+    each would hold the other stations up for as many trips to the database.
+
+    What :meth:`expect` was not told of is looked up one by one. What is changed holds for this object at once, and is
+    in the database after :meth:`write`.
+    """
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        # The columns of each row that was looked up or changed, and the rows that have a value in a column.
+        self._rows: dict[int, dict[str, Any]] = {}
+        self._having: dict[tuple[str, str], set[int]] = {}
+        # The same as the database has them, of rows that are to be written.
+        self._before: dict[int, dict[str, Any] | None] = {}
+        self._reserved: list[int] = []
+        self._expected = 0
+        self._retired: dict[str, tuple[int, str] | None] = {}
+        self._retired_before: dict[str, tuple[int, str] | None] = {}
+        self._events: list[dict[str, Any]] = []
+
+    def expect(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Looks up all that will be asked about a batch: its devices, those that share something with them, keys."""
+        values = [_value(name, record.get(name)) for record in records for name in _COLUMNS]
+        self._look_up([one for one in values if one])
+        # A device without a device ID of its own has its registration ID for one.
+        said = [record["registration_id"] for record in records if record.get("registration_id")]
+        standing_in = [_value("device_id", one) for one in [*said, *self._known_names(said)]]
+        self._look_up([one for one in standing_in if one])
+        keys = {str(one[_KEY]) for one in [*records, *self._rows.values()] if one.get(_KEY)}
+        for some in chunks(sorted(keys)):
+            found = sqlalchemy.select(RETIRED_KEYS).where(RETIRED_KEYS.c.endorsement_key_sha256.in_(some))
+            self._retired.update(dict.fromkeys(some))
+            self._retired.update({row[0]: (row.device, row.at) for row in self._connection.execute(found)})
+        self._expected = sum(self.row_of(record) is None for record in records)
+
+    def _known_names(self, said: Sequence[Any]) -> list[Any]:
+        """The registration IDs of devices without a device ID, except those that were *said*."""
+        already = {identity("registration_id", one) for one in said}
+        names = []
+        for row, columns in self._rows.items():
+            if columns["device_id"] is None and columns["registration_id"] not in already:
+                with contextlib.suppress(DamagedRecord):
+                    names.append(self.record(row).get("registration_id"))
+        return names
+
+    def _look_up(self, values: Iterable[tuple[str, str]]) -> None:
+        """Fetches the rows that have any of *values*, pairs of column and identity, of those that are not known yet."""
+        for some in chunks(sorted({one for one in values if one not in self._having})):
+            by_column: dict[str, list[str]] = {}
+            for name, value in some:
+                by_column.setdefault(name, []).append(value)
+            wanted = sqlalchemy.or_(*(DEVICES.c[name].in_(found) for name, found in by_column.items()))
+            for found in self._connection.execute(sqlalchemy.select(DEVICES).where(wanted)).mappings():
+                if found["id"] not in self._rows:
+                    self._keep(found)
+            self._having.update({one: self._having.get(one, set()) for one in some})
+            for row, columns in self._rows.items():
+                for one in columns.items():
+                    if one in self._having:
+                        self._having[one].add(row)
+
+    def _keep(self, found: Mapping[str, Any]) -> dict[str, Any]:
+        columns = self._rows[found["id"]] = {name: found[name] for name in (*_COLUMNS, "record")}
+        for name in _UNIQUE:
+            if columns[name] is not None:
+                self._having.setdefault((name, columns[name]), {found["id"]})
+        return columns
+
+    def _columns_of(self, row: int) -> dict[str, Any]:
+        """What is in *row*. DamagedRecord where there is none."""
+        if row in self._rows:
+            return self._rows[row]
+        found = self._connection.execute(sqlalchemy.select(DEVICES).where(DEVICES.c.id == row)).mappings().first()
+        if found is None:
+            raise DamagedRecord(f"the ledger tells of its device {row} and has no such device any more; {RESTORE}")
+        return self._keep(found)
+
+    def _with(self, name: str, value: str | None) -> set[int]:
+        """The rows that have *value*, an identity, in the column *name*."""
+        if value is None:
+            return set()
+        if (name, value) not in self._having:
+            self._look_up([(name, value)])
+        return self._having[name, value]
 
     def row_of(self, record: Mapping[str, Any]) -> int | None:
         """The row of the device that *record* is about, None where the ledger does not know it."""
         for name in _IDENTITIES:
             if record.get(name):
-                row = self._newest(DEVICES.c[name] == identity(name, record[name]))
+                row = max(self._with(name, identity(name, record[name])), default=None)
                 return self._row_without_name(record) if row is None else row
         if record.get("registration_id"):
-            return self._newest(DEVICES.c.registration_id == identity("registration_id", record["registration_id"]))
+            name = "registration_id"
+            return max(self._with(name, identity(name, record[name])), default=None)
         return None
 
     def _row_without_name(self, record: Mapping[str, Any]) -> int | None:
         """The row of a device whose inventory has only now learnt its serial number or device ID."""
-        if not record.get("endorsement_key_sha256") or not record.get("host"):
+        if not record.get(_KEY) or not record.get("host"):
             return None
-        unnamed = [
-            sqlalchemy.or_(DEVICES.c[name].is_(None), DEVICES.c[name] == identity(name, record.get(name)))
-            for name in ("serial_number", "device_id")
-        ]
-        return self._newest(
-            sqlalchemy.and_(
-                DEVICES.c.host == identity("host", record["host"]),
-                DEVICES.c.endorsement_key_sha256 == record["endorsement_key_sha256"],
-                *unnamed,
-            )
-        )
-
-    def _newest(self, condition: Any) -> int | None:
-        found = sqlalchemy.select(DEVICES.c.id).where(condition).order_by(DEVICES.c.id.desc()).limit(1)
-        return self._connection.execute(found).scalar()
+        same = self._with(_KEY, identity(_KEY, record[_KEY])) & self._with("host", identity("host", record["host"]))
+        names = {name: (None, identity(name, record.get(name))) for name in ("serial_number", "device_id")}
+        unnamed = [row for row in same if all(self._rows[row][name] in fit for name, fit in names.items())]
+        return max(unnamed, default=None)
 
     def record(self, row: int) -> dict[str, Any]:
         """What is known of the device in *row*. DamagedRecord where that is no record."""
-        found = self._connection.execute(sqlalchemy.select(DEVICES).where(DEVICES.c.id == row)).first()
-        if found is None:
-            raise DamagedRecord(f"the ledger tells of its device {row} and has no such device any more; {RESTORE}")
-        return _record(found)
+        return _record(row, self._columns_of(row))
 
     def other_with(self, name: str, value: Any, row: int | None) -> dict[str, Any] | None:
         """The record of a device other than that in *row* which has *value* in the column *name*.
@@ -76,44 +147,107 @@ class Devices:
         """The row of such a device."""
         if not value:
             return None
-        found = sqlalchemy.select(DEVICES.c.id).where(DEVICES.c[name] == identity(name, value))
-        if row is not None:
-            found = found.where(DEVICES.c.id != row)
-        return self._connection.execute(found).scalar()
+        return max(self._with(name, identity(name, value)) - {row}, default=None)
 
     def save(self, row: int | None, record: Mapping[str, Any]) -> int:
-        """Writes *record* into *row*, or a new one; returns the row."""
-        values: dict[str, Any] = {name: identity(name, record.get(name)) for name in _COLUMNS}
-        values["record"] = json.dumps(record, sort_keys=True)
-        if row is None:
-            return self._connection.execute(DEVICES.insert().values(**values)).inserted_primary_key[0]
-        self._connection.execute(DEVICES.update().where(DEVICES.c.id == row).values(**values))
+        """Has *record* in *row*, or in a new one; returns the row."""
+        columns: dict[str, Any] = {name: identity(name, record.get(name)) for name in _COLUMNS}
+        columns["record"] = json.dumps(record, sort_keys=True)
+        before = None if row is None else self._columns_of(row)
+        row = self._new_row() if row is None else row
+        self._before.setdefault(row, before)
+        self._rows[row] = columns
+        for name in _COLUMNS:
+            was = before[name] if before else None
+            if was != columns[name]:
+                # Looked up where it was not yet: else this row would be taken for the only one.
+                self._with(name, was).discard(row)
+                self._with(name, columns[name]).add(row)
         return row
+
+    def _new_row(self) -> int:
+        """The ID of a row to come. As many are asked for as the batch may need, so that it is asked once."""
+        if not self._reserved:
+            count = max(self._expected, 1)
+            if self._connection.dialect.name == "postgresql":
+                numbers = "SELECT nextval(pg_get_serial_sequence('devices', 'id')) FROM generate_series(1, :count)"
+                found = self._connection.execute(sqlalchemy.text(numbers), {"count": count})
+                self._reserved = sorted(found.scalars(), reverse=True)
+            else:
+                highest = self._connection.execute(sqlalchemy.select(sqlalchemy.func.max(DEVICES.c.id))).scalar() or 0
+                first = max([highest, *self._rows]) + 1
+                self._reserved = list(range(first, first + count))[::-1]
+            self._expected = 0
+        return self._reserved.pop()
 
     def retire(self, sha256: str, row: int, *, at: str) -> None:
         """Notes that the TPM with this endorsement key was taken out of the device in *row*."""
-        self.reinstate(sha256)
-        self._connection.execute(RETIRED_KEYS.insert().values(endorsement_key_sha256=sha256, device=row, at=at))
+        self._retire(sha256, (row, at))
 
     def reinstate(self, sha256: str) -> None:
         """Takes back what :meth:`retire` noted, if it did."""
-        self._connection.execute(RETIRED_KEYS.delete().where(RETIRED_KEYS.c.endorsement_key_sha256 == sha256))
+        self._retire(sha256, None)
+
+    def _retire(self, sha256: str, what: tuple[int, str] | None) -> None:
+        before = self.retired(sha256)
+        if before != what:
+            self._retired_before.setdefault(sha256, before)
+            self._retired[sha256] = what
 
     def retired(self, sha256: str | None) -> tuple[int, str] | None:
         """(The row of the device that a TPM was taken out of, when), None for one that was not."""
-        found = sqlalchemy.select(RETIRED_KEYS).where(RETIRED_KEYS.c.endorsement_key_sha256 == sha256)
-        key = self._connection.execute(found).first()
-        return None if key is None else (key.device, key.at)
+        if sha256 is None:
+            return None
+        if sha256 not in self._retired:
+            found = sqlalchemy.select(RETIRED_KEYS).where(RETIRED_KEYS.c.endorsement_key_sha256 == sha256)
+            key = self._connection.execute(found).first()
+            self._retired[sha256] = None if key is None else (key.device, key.at)
+        return self._retired[sha256]
 
     def note(
         self, row: int | None, host: str | None, *, at: str, step: str, station: str, what: Mapping[str, Any]
     ) -> None:
         """Appends an event to the history. *row* is None for a device that was stopped before it was known."""
-        self._connection.execute(
-            EVENTS.insert().values(
-                device=row, host=host, at=at, step=step, station=station, what=json.dumps(what, sort_keys=True)
-            )
+        event = {"device": row, "host": host, "at": at, "step": step, "station": station}
+        self._events.append({**event, "what": json.dumps(what, sort_keys=True)})
+
+    def write(self) -> None:
+        """Brings into the database what was changed since the last time."""
+        changed = {row: before for row, before in self._before.items() if before is not None}
+        self._free(changed)
+        self._all(
+            DEVICES.update().where(DEVICES.c.id == sqlalchemy.bindparam("row")),
+            [{"row": row, **self._rows[row]} for row in changed],
         )
+        self._all(DEVICES.insert(), [{"id": row, **self._rows[row]} for row in self._before if row not in changed])
+        for some in chunks([key for key, before in self._retired_before.items() if before is not None]):
+            self._connection.execute(RETIRED_KEYS.delete().where(RETIRED_KEYS.c.endorsement_key_sha256.in_(some)))
+        retired = {key: self._retired[key] for key in self._retired_before}
+        self._all(
+            RETIRED_KEYS.insert(),
+            [{_KEY: key, "device": what[0], "at": what[1]} for key, what in retired.items() if what is not None],
+        )
+        self._all(EVENTS.insert(), self._events)
+        self._before, self._retired_before, self._events = {}, {}, []
+
+    def _free(self, changed: Mapping[int, Mapping[str, Any]]) -> None:
+        """Takes what no two rows may share from the row that had it, where another one has it now: nobody knows in
+        which order the rows of a set are written."""
+        taken = {
+            (name, self._rows[row][name]): row for row in self._before for name in _COLUMNS if self._rows[row][name]
+        }
+        given_up = [
+            row
+            for row, before in changed.items()
+            if any(taken.get((name, before[name]), row) != row for name in _UNIQUE)
+        ]
+        for some in chunks(given_up):
+            nothing = dict.fromkeys(_UNIQUE)
+            self._connection.execute(DEVICES.update().where(DEVICES.c.id.in_(some)).values(**nothing))
+
+    def _all(self, statement: Any, rows: list[dict[str, Any]]) -> None:
+        if rows:
+            self._connection.execute(statement, rows)
 
     def rows(self, limit: int) -> list[int]:
         """The first *limit* rows, in the order in which the devices became known."""
@@ -129,13 +263,13 @@ class Devices:
         ]
 
 
-def _record(row: Any) -> dict[str, Any]:
-    names = {name: getattr(row, name) for name in ("serial_number", "device_id", "host")}
-    what = f"the record of {called(names)} in the ledger (device {row.id})"
-    record = stored_record(row.record, what)
+def _record(row: int, columns: Mapping[str, Any]) -> dict[str, Any]:
+    names = {name: columns[name] for name in ("serial_number", "device_id", "host")}
+    what = f"the record of {called(names)} in the ledger (device {row})"
+    record = stored_record(columns["record"], what)
     for name in _COLUMNS:
         # Else a twin of it would be found by the one or by the other.
-        if identity(name, record.get(name)) != getattr(row, name):
+        if identity(name, record.get(name)) != columns[name]:
             raise DamagedRecord(
                 f"{visible(what, most=300)} is damaged: its {name} is not the one that it is found by; {RESTORE}"
             )
@@ -156,6 +290,12 @@ def twins(records: Sequence[Mapping[str, Any]], name: str) -> dict[Any, list[Map
         if record.get(name):
             by_value.setdefault(identity(name, record[name]), []).append(record)
     return {value: sharing for value, sharing in by_value.items() if len(sharing) > 1}
+
+
+def _value(name: str, value: Any) -> tuple[str, str] | None:
+    """What is looked up of a record that has *value* for *name*."""
+    known = identity(name, value) if value else None
+    return None if known is None else (name, known)
 
 
 def identity(name: str, value: Any) -> str | None:

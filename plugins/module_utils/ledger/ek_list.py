@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, Union
 
 from ..dps.endorsement_key import EndorsementKeyError, decode_endorsement_key, default_registration_id
@@ -20,7 +21,7 @@ from ..lists.source import FileSource
 from ..outside.visible import visible
 from ..trust.listing import CertificateReader
 from .certificate_files import CertificateFiles, holds_certificates
-from .database import LISTED_KEYS, sqlalchemy
+from .database import LISTED_KEYS, chunks, sqlalchemy
 from .stored import DamagedRecord, stored
 
 CERTIFICATE = "endorsement_key_certificate"
@@ -44,15 +45,28 @@ class ListedKeys:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self._texts: dict[str | None, Any] = {None: None}
 
     def any(self) -> bool:
-        """Whether any list was taken in."""
+        """Whether any list was taken in when this was first asked."""
+        return self._any
+
+    @cached_property
+    def _any(self) -> bool:
         return self._connection.execute(sqlalchemy.select(LISTED_KEYS.c.maker).limit(1)).first() is not None
+
+    def expect(self, digests: Iterable[str | None]) -> None:
+        """Looks up what will be asked of :meth:`entry`, which looks up one by one what it was not told of."""
+        for some in chunks(sorted({one for one in digests if one not in self._texts})):
+            columns = (LISTED_KEYS.c.endorsement_key_sha256, LISTED_KEYS.c.entry)
+            found = sqlalchemy.select(*columns).where(LISTED_KEYS.c.endorsement_key_sha256.in_(some))
+            self._texts.update(dict.fromkeys(some))
+            self._texts.update({sha256: text for sha256, text in self._connection.execute(found)})
 
     def entry(self, sha256: str | None) -> dict[str, Any] | None:
         """What a list says of a key, None where none has it. DamagedRecord where that is no entry any more."""
-        found = sqlalchemy.select(LISTED_KEYS.c.entry).where(LISTED_KEYS.c.endorsement_key_sha256 == sha256)
-        text = self._connection.execute(found).scalar()
+        self.expect([sha256])
+        text = self._texts[sha256]
         return None if text is None else _entry(text, sha256)
 
     def entries(self, digests: list[str]) -> dict[str, dict[str, Any]]:

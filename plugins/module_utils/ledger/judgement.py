@@ -99,12 +99,16 @@ class Step:
         derived = [checked_record_fields(record) for record in records]
         # Whatever a record says of its keys itself is compared with what follows from them, and not used.
         found = [{**_without_claims(record), **fields} for record, (fields, _wrong) in zip(records, derived)]
+        self._devices.expect(found)
+        self._listed.expect([said.get(KEY) for said in found])
         claims = KeyClaims(self._devices, found)
         shared = {name: twins(found, name) for name in _UNIQUE}
-        return {
+        verdicts = {
             said["host"]: self._take_or_stop(said, wrong, claims, shared)
             for said, (_fields, wrong) in zip(found, derived)
         }
+        self._devices.write()
+        return verdicts
 
     def _take_or_stop(
         self,

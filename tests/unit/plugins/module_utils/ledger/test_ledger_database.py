@@ -49,7 +49,10 @@ print(json.dumps({"reasons": verdict.reasons, "times": [begun, inside, time.mono
 
 def save(ledger, record=None, access=Access.WRITE):
     with opened(ledger, access) as connection:
-        return Devices(connection).save(None, record or RECORD)
+        devices = Devices(connection)
+        row = devices.save(None, record or RECORD)
+        devices.write()
+        return row
 
 
 def known(ledger, access=Access.READ):
@@ -118,14 +121,18 @@ def test_no_byte_of_a_file_changes_in_check_mode(sqlite):
 def test_a_failure_half_way_takes_all_back(ledger):
     save(ledger)
     with pytest.raises(ZeroDivisionError), opened(ledger, Access.WRITE) as connection:
-        Devices(connection).save(None, {"host": "rack1-slot02"})
+        devices = Devices(connection)
+        devices.save(None, {"host": "rack1-slot02"})
+        devices.write()
         raise ZeroDivisionError
     with (
         pytest.raises(LedgerError, match=r"serial_number.*Nothing was written"),
         opened(ledger, Access.WRITE) as connection,
     ):
-        Devices(connection).save(None, {"host": "rack1-slot03"})
-        Devices(connection).save(None, RECORD)
+        devices = Devices(connection)
+        devices.save(None, {"host": "rack1-slot03"})
+        devices.save(None, RECORD)
+        devices.write()
     assert known(ledger) == [RECORD]
 
 
@@ -159,7 +166,9 @@ def test_a_reader_waits_for_nobody(ledger):
     save(ledger)
     found = []
     with opened(ledger, Access.WRITE) as connection:
-        Devices(connection).save(None, {"host": "rack1-slot02"})
+        devices = Devices(connection)
+        devices.save(None, {"host": "rack1-slot02"})
+        devices.write()
         reader = threading.Thread(target=lambda: found.append(known(ledger)))
         reader.start()
         reader.join(timeout=20)

@@ -95,6 +95,7 @@ def test_the_story_of_a_device_is_its_own_and_in_order(devices):
     row, other = (devices.save(None, {"host": SLOT, "serial_number": f"TF-{number}"}) for number in (1, 2))
     for step, where in (("tpm_install", row), ("warehouse", other), ("software_install", row), ("tpm_install", None)):
         devices.note(where, SLOT, at="2026-11-24T12:00:00Z", step=step, station="line-1", what={"state": "done"})
+    devices.write()
     assert [event["step"] for event in devices.history(row)] == ["tpm_install", "software_install"]
     assert devices.history(row)[0] == {
         "at": "2026-11-24T12:00:00Z",

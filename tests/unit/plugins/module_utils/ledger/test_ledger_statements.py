@@ -1,0 +1,88 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How many statements a batch costs at the ledger, whose other writers wait for each: the same for a batch of any size.
+
+Counted from the opening of the ledger to its end. A change that adds one has to say here why.
+"""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database import Access, opened
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.ek_list import ListedKeys
+
+STATEMENTS = """
+what is found               sqlite  postgresql
+----------------------------------------------
+new devices                 16      17
+the same again              14      15
+with an outcome             15      16
+other TPMs                  16      17
+keys of other devices       14      15
+the same keys, proven       18      19
+retired keys                14      15
+other units in the slots    16      17
+"""
+
+
+@pytest.fixture
+def statements():
+    """The statements of this process since the list was last cleared; one that is given many rows counts as one."""
+    told = []
+
+    def note(_connection, _cursor, statement, *_others):
+        told.append(statement)
+
+    sqlalchemy.event.listen(sqlalchemy.engine.Engine, "before_cursor_execute", note)
+    yield told
+    sqlalchemy.event.remove(sqlalchemy.engine.Engine, "before_cursor_execute", note)
+
+
+def day(take, ledger, key, count):
+    """What a ledger sees of *count* devices: pairs of what is found, and a call that has it judged."""
+
+    def units(first=0, **fields):
+        return [
+            {"host": f"slot{number}", "serial_number": f"TF-{number}", **key(number + first), **fields}
+            for number in range(count)
+        ]
+
+    def step(records, **others):
+        return lambda: take(*records, ledger=ledger, **others)
+
+    proven = [{**unit, "proven": unit["endorsement_key_sha256"]} for unit in units()]
+    swapped = units(first=1000, exceptions=["tpm_replacement"])
+    others = [{**unit, "host": f"other{number}", "serial_number": None} for number, unit in enumerate(swapped)]
+    theirs = [{**unit, "serial_number": f"TG-{number}"} for number, unit in enumerate(units(first=2000))]
+    return [
+        ("new devices", step(units(), policy="preferred")),
+        ("the same again", step(units(), policy="preferred")),
+        ("with an outcome", step([{**one, "outcome": {"ownership": "done"}} for one in proven])),
+        ("other TPMs", step(swapped)),
+        ("keys of other devices", step(others)),
+        ("the same keys, proven", step([{**one, "proven": one["endorsement_key_sha256"]} for one in others])),
+        ("retired keys", step([{**one, "serial_number": f"TH-{number}"} for number, one in enumerate(units())])),
+        ("other units in the slots", step(theirs)),
+    ]
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_a_batch_costs_as_many_statements_as_are_written_down(request, take, key, statements, database):
+    asked: dict[str, list[int]] = {}
+    for count in (2, 7):
+        ledger = str(request.getfixturevalue("tmp_path") / f"{count}.sqlite")
+        if database == "postgresql":
+            ledger = request.getfixturevalue("postgresql").ledger()
+        with opened(ledger, Access.WRITE) as connection:
+            ListedKeys(connection).add([{"maker": "M", "batch": "1", **key(n)} for n in range(9)], taken_in="2026")
+        for what, judge in day(take, ledger, key, count):
+            statements.clear()
+            judge()
+            asked.setdefault(what, []).append(len(statements))
+    column = 1 if database == "sqlite" else 2
+    rows = [row.rsplit(maxsplit=2) for row in STATEMENTS.strip().splitlines()[2:]]
+    counted = "\n".join(["what was counted:", *(f"{what:<28}{counts}" for what, counts in asked.items())])
+    assert asked == {row[0]: [int(row[column])] * 2 for row in rows}, counted
