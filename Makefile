@@ -31,9 +31,12 @@ place: setup
 demo: place  ## five steps over a rack of DEVICES simulated devices, twice, then a table and one line of JSON
 	@cd $(COLLECTION) && $(BIN)/python -m line_demo --devices $(DEVICES)
 
+# In their own order, house and integration come first: files of few tests that take minutes would else be the last ones,
+# when one worker has nothing left to do.
 test: place  ## everything: unit, integration, sanity, lint
 	@cd $(COLLECTION) && /usr/bin/python3 -m pytest -p no:cacheprovider tests/unit/plugins/module_utils/tpm
-	@cd $(COLLECTION) && $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+	@cd $(COLLECTION) && $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
+		--durations 25 --durations-min 10 $(PYTEST_ARGS)
 
 lab: place  ## start the rack and the emulated service and leave them running
 	@cd $(COLLECTION) && $(BIN)/ansible-playbook playbooks/lab_up.yml \
