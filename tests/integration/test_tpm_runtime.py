@@ -92,7 +92,8 @@ def test_check_of_a_bare_device_pulls_nobody(way, line, device, wheels, tmp_path
         said = {"devices": {"hosts": {device[0].name: {"ansible_python_interpreter": "/opt/none/bin/python"}}}}
         (tmp_path / "more.json").write_text(json.dumps(said))
         arguments += ["-i", str(tmp_path / "more.json")]
-    checked = line.play("software_install", "--check", *arguments)
+    # Of the whole line too, whose last step finds in the ledger what no step before it wrote.
+    checked = line.play("site" if way == "no python3-apt" else "software_install", "--check", *arguments)
     assert checked.code == 0 and "LINE SUMMARY: 1 passed, 0 to pull" in checked.printed, checked.printed
     printed = " ".join(checked.printed.split())
     assert "would install from" in printed and "then would read" in printed
