@@ -228,7 +228,7 @@ class Machine(Device):
             os.close(directory)
 
     def power_off(self) -> None:
-        """Cuts the power: what the machine's kernel had not written, and what its disk had not flushed, is lost."""
+        """Cuts the power: what the machine's kernel had not written is lost. Of what it had, the disk loses nothing."""
         pid = self.pid
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
