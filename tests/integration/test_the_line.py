@@ -49,7 +49,9 @@ def picture(line):
                 if "tpm-rack" not in path.parts and path.name != "status.json":
                     status = path.lstat()
                     name = str(path.relative_to(device.upper))
-                    found[unit, name] = (status.st_mode, status.st_size, status.st_mtime_ns)
+                    # What came or went in a directory is told by its own name, and its time is that of the status too.
+                    when = None if path.is_dir() else (status.st_size, status.st_mtime_ns)
+                    found[unit, name] = (status.st_mode, when)
     return found
 
 
