@@ -115,6 +115,9 @@ INVENTORY_FIELDS = {
     "tpm_type": "tpmfleet_tpm_type",
 }
 
+# Where the certificate of the key that is enrolled is in a TPM's NV memory.
+KEY_CERTIFICATE = "0x01c00002"
+
 # An enrollment that had to be made or changed is work done; one found as wanted was verified.
 ENROLLMENT_OUTCOMES = {"created": DONE, "updated": DONE, "unchanged": VERIFIED}
 
@@ -143,6 +146,20 @@ def _endorsement_key_fields(key: dict) -> dict:
         "endorsement_key_certificate": key.get("certificate"),
         "endorsement_key_certificate_about": key.get("certificate_about"),
     }
+
+
+def _why_no_certificate(result: dict) -> str | None:
+    """Why a result has no certificate of the key, where its TPM has something to say about that."""
+    if result["endorsement_key"].get("certificate"):
+        return None
+    unread = {one["handle"]: one["reason"] for one in result.get("unreadable") or ()}
+    if KEY_CERTIFICATE in unread:
+        return f"the one at {KEY_CERTIFICATE} in its NV memory could not be read: {unread[KEY_CERTIFICATE]}"
+    others = [one for one in result.get("certificates") or () if one["kind"] == "endorsement"]
+    if not others:
+        return None
+    told = ", ".join(f"{one['key']} at {one['nv_index']}" for one in others)
+    return f"what is in its NV memory is about keys that cannot be enrolled: {told}"
 
 
 def _news_of_the_key(record: dict, fields: dict) -> dict:
@@ -239,6 +256,7 @@ def _record(host: str, variables: dict, results: list[dict]) -> dict:
             record.update(_news_of_the_key(record, _endorsement_key_fields(result["endorsement_key"])))
             chain = _certificate_chain(result.get("certificates") or [])
             record["endorsement_key_certificate_chain"] = chain or record.get("endorsement_key_certificate_chain")
+            record["endorsement_key_certificate_missing"] = _why_no_certificate(result)
         if result.get("tpm"):
             record.update(_tpm_fields(result["tpm"]))
         if result.get("storage_root_key"):

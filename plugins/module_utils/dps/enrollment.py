@@ -59,6 +59,7 @@ OTHER_RECORD_FIELDS = frozenset(
         "endorsement_key_certificate",
         "endorsement_key_certificate_chain",
         "endorsement_key_certificate_about",
+        "endorsement_key_certificate_missing",
         "certified_tpm",
         "storage_root_key",
         "storage_root_key_name",

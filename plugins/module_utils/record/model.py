@@ -45,6 +45,7 @@ _OF_THE_CALL = (
     "disenrolled",
     _CHAIN,
     "endorsement_key_certificate_about",
+    "endorsement_key_certificate_missing",
     "proven",
     "not_proven",
 )

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from .certificate import CertificateError
 from .encodings import decode_certificates
+from .limits import shortened
 from .verification import MISMATCH, Verdict, Verifier, sort_out
 
 POLICIES = ("required", "preferred", "ignored")
@@ -64,7 +65,7 @@ class CertificatePolicy:
             return Judged([], [])
         damaged, certificate = _certificate(record, known or {}, entry or {})
         if not certificate:
-            return Judged(self._without(entry), [])
+            return Judged(self._without(record, entry), [])
         verdict = self._verifier.verify(
             certificate,
             chain=_chain(record, known or {}, entry or {}),
@@ -82,11 +83,13 @@ class CertificatePolicy:
         software = verdict.tpm is not None and verdict.tpm.software
         return Judged(reasons, remarks, _certified(verdict), software)
 
-    def _without(self, entry: Mapping[str, Any] | None) -> list[str]:
+    def _without(self, record: Mapping[str, Any], entry: Mapping[str, Any] | None) -> list[str]:
+        why = record.get("endorsement_key_certificate_missing")
+        has_none = f"it has no endorsement key certificate{f' ({shortened(why)})' if why else ''}"
         if self.required:
-            return [f"it has no endorsement key certificate, and this line requires one; {_ADVICE}"]
+            return [f"{has_none}, and this line requires one; {_ADVICE}"]
         if entry is None:
-            return [f"it has no endorsement key certificate, and no list of its TPM's maker has its key; {_ADVICE}"]
+            return [f"{has_none}, and no list of its TPM's maker has its key; {_ADVICE}"]
         return []
 
 

@@ -244,3 +244,31 @@ def test_parts_of_the_enrollment_are_merged_in_the_order_of_their_names():
 def test_a_part_that_is_none_is_told_with_its_host(name):
     with pytest.raises(AnsibleFilterError, match=f"slot1: {name} is no mapping"):
         record_of({"read": READ, name: ["iot_edge"]}, results=["read"])
+
+
+@pytest.mark.parametrize(
+    ("result", "why"),
+    [
+        ({}, None),
+        ({"unreadable": [{"handle": "0x01c00003", "reason": "locked"}]}, None),
+        (
+            {"unreadable": [{"handle": "0x01c00002", "reason": "it is locked"}]},
+            "the one at 0x01c00002 in its NV memory could not be read: it is locked",
+        ),
+        (
+            {
+                "certificates": [
+                    {"kind": "endorsement", "nv_index": "0x01c00012", "key": "RSA-2048", "certificate": "AAAA"},
+                    {"kind": "endorsement", "nv_index": "0x01c00016", "key": "ECC P-384", "certificate": "AAAA"},
+                    {"kind": "chain", "nv_index": "0x01c00100", "certificate": "AAAA"},
+                ]
+            },
+            "what is in its NV memory is about keys that cannot be enrolled: RSA-2048 at 0x01c00012, "
+            "ECC P-384 at 0x01c00016",
+        ),
+        ({"endorsement_key": {**READ["endorsement_key"], "certificate": "AAAA"}}, None),
+    ],
+)
+def test_a_record_says_why_there_is_no_certificate_of_its_key(result, why):
+    record = record_of({"read": {**READ, **result}}, results=["read"])
+    assert record.get("endorsement_key_certificate_missing") == why

@@ -117,6 +117,17 @@ def test_a_certificate_that_was_half_written_is_made_up_for_by_the_recorded_one_
         assert again["accepted"] and again["record"]["endorsement_key_certificate"] == good, again
 
 
+def test_a_certificate_that_is_there_and_could_not_be_read_is_not_called_none(judge, record):
+    why = "the one at 0x01c00002 in its NV memory could not be read: it is locked"
+    for policy, words in (("required", "and this line requires one"), ("preferred", "and no list of its TPM's maker")):
+        (reason,) = of(judge(record(0, endorsement_key_certificate_missing=why), ek_certificate_policy=policy))[
+            "reasons"
+        ]
+        assert reason.startswith(f"it has no endorsement key certificate ({why}), {words}")
+    (reason,) = of(judge(record(0)))["reasons"]
+    assert reason.startswith("it has no endorsement key certificate, and this line")
+
+
 def test_the_chain_of_a_tpm_that_was_replaced_is_not_that_of_the_new_one(
     judge, record, tpm_maker, rsa_keys, as_text, write_roots
 ):
