@@ -26,6 +26,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible
 
 from .answer import MOST_BYTES, NoAnswerError, last_words, read_answer, shown_output
 from .bounded_call import MOST_MEMORY, TooLateError, TooMuchError, bounded
+from .payload import OptionsError, payload_of
 from .returned import BUILTIN, DIFFERENCES, RETURNED
 from .shape import Fields, Shape, ShapeError
 from .start_checks import facts_stay_facts
@@ -37,8 +38,10 @@ MARGIN = 60
 PULL_IT = "Take it off the line: what runs on it is not what this collection runs, or was tampered with."
 # What a shell ends with that does not find its command.
 NOT_THERE = 127
+# The Python of the system, whose packages have the TPM library. To ask a device for others would be another trip, and
+# the newest that one has may be anybody's.
+PYTHON = "/usr/bin/python3"
 _PATH = re.compile(r"/[\w./+@:, -]{1,500}")
-_INTERPRETER = re.compile(r"/[A-Za-z0-9_./+-]{1,250}")
 
 
 class _GivenUpError(AnsibleActionFail):
@@ -63,6 +66,11 @@ class DeviceAction(ActionBase):
     _end: float | None = None
     _seconds: float = MARGIN
     _gave_up: _GivenUpError | None = None
+
+    def __init_subclass__(cls) -> None:
+        # Ansible loads an action before it forks a process for each host, and those get what was built.
+        if cls.MODULE:
+            payload_of(cls.MODULE)
 
     # For subclasses
 
@@ -104,17 +112,13 @@ class DeviceAction(ActionBase):
             self._task.check_mode = False
         try:
             with self._waiting(task_vars, self.patience(arguments, task_vars) if seconds is None else seconds):
-                said = self._execute_module(
-                    module_name=f"tpmfleet.azure_dps.{module}" if own else module,
-                    module_args=arguments,
-                    task_vars=task_vars,
-                )
+                said = self._execute(module, arguments, task_vars)
+        except OptionsError as error:
+            said = {"failed": True, "changed": False, "msg": str(error)}
         except _GivenUpError as error:
             return {"failed": True, "changed": False, "msg": error.message}
         finally:
             self._task.check_mode = check_mode
-        # The one fact is of the controller's making, and is looked at when all is done.
-        said.pop("ansible_facts", None)
         given = [one for name in self.SECRET_OPTIONS if isinstance(one := arguments.get(name), str) and one]
         return without_secrets(said, given)
 
@@ -158,7 +162,6 @@ class DeviceAction(ActionBase):
         if secret is not None:
             self._keep_off_disks(secret)
         result.update(self.work(task_vars or {}))
-        result = self._with_interpreter(result)
         if result.get("failed"):
             # For the closing summary, which tells by it what a device said from what was wrong before it was asked.
             result["answered"] = True
@@ -207,6 +210,40 @@ class DeviceAction(ActionBase):
         return said
 
     # Inside
+
+    def _execute(self, module: str, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """What *module* returned: sent as its payload, or as Ansible sends it, where it is Ansible's or in a file."""
+        python, task_vars = self._python(task_vars)
+        own = "." not in module
+        if not own or not self._is_pipelining_enabled("new"):
+            return self._execute_module(
+                module_name=f"tpmfleet.azure_dps.{module}" if own else module,
+                module_args=arguments,
+                task_vars=task_vars,
+            )
+        program = payload_of(module).program(
+            arguments,
+            check_mode=self._task.check_mode,
+            diff=self._task.diff,
+            no_log=bool(self._task.no_log or _setting("DEFAULT_NO_TARGET_SYSLOG", task_vars)),
+            log_facility=task_vars.get("ansible_syslog_facility", C.DEFAULT_SYSLOG_FACILITY),
+            log_info=_setting("TARGET_LOG_INFO", task_vars) or "",
+        )
+        command = self._connection._shell.build_module_command(self._compute_environment_string(), f"#!{python}", "")
+        return self._parse_returned_data(self._low_level_execute_command(command, in_data=program))
+
+    def _python(self, task_vars: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """What runs modules on the device, and the variables in which it is so, whatever Ansible would look for."""
+        device = self._task.delegate_to
+        delegated = task_vars.get("ansible_delegated_vars") or {}
+        of_device = delegated[device] if device else task_vars
+        python = self._templar.template(str(_setting("INTERPRETER_PYTHON", of_device) or "").strip())
+        if not python or python.startswith("auto"):
+            python = PYTHON
+        of_device = {**of_device, "ansible_python_interpreter": python}
+        if device:
+            return python, {**task_vars, "ansible_delegated_vars": {**delegated, device: of_device}}
+        return python, of_device
 
     def _named(self, task_vars: dict[str, Any]) -> str:
         """What the device is called that the task runs on."""
@@ -264,16 +301,6 @@ class DeviceAction(ActionBase):
         """The result of a task that failed, told in *words* to follow the device's name."""
         return {"failed": True, "changed": False, "msg": f"{self._host}: {words}"}
 
-    def _with_interpreter(self, result: dict[str, Any]) -> dict[str, Any]:
-        """*result*, with the one fact that Ansible made of what a device says: where its Python is."""
-        name, found = self._discovered_interpreter_key, self._discovered_interpreter
-        # The facts of a task that runs once are those of all hosts.
-        if not name or self._task.run_once:
-            return result
-        if not (isinstance(found, str) and _INTERPRETER.fullmatch(found)):
-            return self.failure(f"said that its Python is '{visible(found, most=100)}'. {PULL_IT}")
-        return {**result, "ansible_facts": {name: found}}
-
     def _keep_off_disks(self, secret: str) -> None:
         """Has Ansible pipeline, as else the module and *secret* lie in files on both machines; fails if it cannot."""
         if self._connection.has_pipelining and not self._is_pipelining_enabled("new"):
@@ -293,6 +320,11 @@ class DeviceAction(ActionBase):
         raise AnsibleActionFail(
             f"{secret} would be written to a file on the device, since {reason}. {cure}", result=failure(SETUP)
         )
+
+
+def _setting(name: str, variables: dict[str, Any]) -> Any:
+    """What Ansible's configuration says, or a variable in its place."""
+    return C.config.get_config_value(name, variables=variables)
 
 
 def without_secrets(value: Any, secrets: list[str]) -> Any:

@@ -285,7 +285,7 @@ class Asking(device_action.DeviceAction):
         self._templar = SimpleNamespace(template=lambda value: value)
         self.connect = connection
 
-    def _execute_module(self, **_module):
+    def _execute(self, *_module):
         return self._parse_returned_data(self._low_level_execute_command("python"))
 
 
