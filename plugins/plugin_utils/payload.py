@@ -99,9 +99,7 @@ def _validator(module: str) -> ArgumentSpecValidator:
         name: {**option, "type": "str"} if option.get("type") == "path" else option
         for name, option in said["argument_spec"].items()
     }
-    return ArgumentSpecValidator(
-        options, required_if=said.get("required_if"), required_by=said.get("required_by")
-    )
+    return ArgumentSpecValidator(options, required_if=said.get("required_if"), required_by=said.get("required_by"))
 
 
 def _sources(module: str) -> dict[str, str]:
