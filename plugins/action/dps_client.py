@@ -25,6 +25,7 @@ SHARED = {
         "credential",
         "der",
         "endorsement_key",
+        "library",
         "nv",
         "persistent_key",
         "properties",

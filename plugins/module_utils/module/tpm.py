@@ -11,7 +11,8 @@ from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ..tpm.connection import DEFAULT_TCTI, DEFAULT_TIMEOUT, HAS_TPM2_PYTSS, TPM2_PYTSS_IMPORT_ERROR, TpmError, connect
+from ..tpm.connection import DEFAULT_TCTI, DEFAULT_TIMEOUT, TpmError, connect
+from ..tpm.library import LibraryError, load
 
 
 def connection_options() -> dict[str, dict[str, Any]]:
@@ -29,14 +30,19 @@ def _end(number: int, _frame: Any) -> None:
 
 def run(module: AnsibleModule, function: Callable[[Any], dict[str, Any]]) -> None:
     """Exits *module* with what *function* returns for the open TPM, or fails it with what went wrong."""
-    if not HAS_TPM2_PYTSS:
+    missing = None
+    try:
+        load()
+    except LibraryError as error:
+        missing = str(error)
+    if missing is not None:
         module.fail_json(
             msg="{} The role tpmfleet.azure_dps.tpm_runtime installs it.".format(
                 missing_required_lib(
                     "tpm2-pytss", reason="to talk to a TPM", url="https://github.com/tpm2-software/tpm2-pytss"
                 )
             ),
-            exception=TPM2_PYTSS_IMPORT_ERROR,
+            exception=missing,
         )
     if module.params["timeout"] < 1:
         module.fail_json(msg="timeout is {} s; it has to be 1 or more.".format(module.params["timeout"]))

@@ -4,8 +4,7 @@
 
 """An open TPM: one exception type with sentences for people, a limit to waiting, and nothing left behind.
 
-This is the one place that meets the absence of tpm2-pytss. Response codes: TPM 2.0 part 2, 6.6; layers of the software
-stack: TCG TSS 2.0 Overview and Common Structures, 2.4.
+Response codes: TPM 2.0 part 2, 6.6; layers of the software stack: TCG TSS 2.0 Overview and Common Structures, 2.4.
 """
 
 from __future__ import annotations
@@ -17,19 +16,10 @@ import os
 import queue
 import threading
 import time
-import traceback
 from collections.abc import Iterator
 from typing import Any, Callable
 
-try:
-    from tpm2_pytss import ESAPI
-    from tpm2_pytss.TSS2_Exception import TSS2_Exception
-
-    HAS_TPM2_PYTSS = True
-    TPM2_PYTSS_IMPORT_ERROR: str | None = None
-except Exception:  # the C library may be missing or of another version, which raises more than ImportError
-    HAS_TPM2_PYTSS = False
-    TPM2_PYTSS_IMPORT_ERROR = traceback.format_exc()
+from .library import LibraryError, load
 
 _MANAGED = "/dev/tpmrm0"
 DEFAULT_TCTI = f"device:{_MANAGED}"
@@ -226,8 +216,10 @@ def connect(tcti: str = DEFAULT_TCTI, timeout: float = DEFAULT_TIMEOUT) -> Itera
     Every failure of a method is a :class:`TpmError`. Keys and sessions that were loaded and not flushed are flushed at
     the end, also after an error, unless the TPM does not answer at all.
     """
-    if not HAS_TPM2_PYTSS:
-        raise TpmError(NO_LIBRARY)
+    try:
+        load()
+    except LibraryError:
+        raise TpmError(NO_LIBRARY) from None
     # The library writes each refused command to stderr, which is the user's terminal or a journal.
     os.environ.setdefault("TSS2_LOG", "all+none")
     esys = Esys(tcti, timeout)
@@ -274,10 +266,10 @@ class Esys:
             return
         for handle in reversed(self._left):
             # TPM2_Clear and others take objects away by themselves, so a handle may be gone.
-            with contextlib.suppress(TpmError, TSS2_Exception):
+            with contextlib.suppress(TpmError, load().TSS2_Exception):
                 self._in_thread("flush a key or session", functools.partial(self._esapi.flush_context, handle))
         if not self._silent:
-            with contextlib.suppress(TpmError, TSS2_Exception):
+            with contextlib.suppress(TpmError, load().TSS2_Exception):
                 self._in_thread("close", self._esapi.close)
             self._calls.put(None)
             self._thread.join()
@@ -324,7 +316,7 @@ class Esys:
         while True:
             try:
                 return self._in_thread(doing, function, max(end - time.monotonic(), _SHORTEST_TRY))
-            except TSS2_Exception as error:
+            except load().TSS2_Exception as error:
                 rc = int(error.rc)
                 code = plain_code(rc) if rc & _LAYER in _LAYERS_WITH_TPM_CODES else None
                 if code is not None and code in _CURES and code not in cured and not opening:
@@ -351,7 +343,7 @@ class Esys:
             try:
                 self._in_thread(doing, functools.partial(cure, self._esapi), end - time.monotonic())
                 return
-            except TSS2_Exception as error:
+            except load().TSS2_Exception as error:
                 if plain_code(int(error.rc)) not in _PASSING or time.monotonic() + pause > end:
                     return
             time.sleep(pause)
@@ -359,7 +351,7 @@ class Esys:
 
     def _open(self) -> Any:
         try:
-            return self._persistently("open the connection", lambda: ESAPI(self._tcti), opening=True)
+            return self._persistently("open the connection", lambda: load().ESAPI(self._tcti), opening=True)
         except TpmError:
             if not self._silent:
                 self._calls.put(None)

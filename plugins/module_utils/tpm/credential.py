@@ -14,7 +14,10 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from .library import load
+
 try:
+    load()
     from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_SE, TPMA_OBJECT
     from tpm2_pytss.TSS2_Exception import TSS2_Exception
     from tpm2_pytss.types import (

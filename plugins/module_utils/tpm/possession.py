@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from . import known_object, templates
 from .challenge import Challenge
 from .connection import RC_AUTH_FAIL, RC_BAD_AUTH, TpmError
-from .credential import activate_credential
 from .endorsement_key import EndorsementKey, endorsement_authorized, read_endorsement_key
 from .properties import Properties, read_handles, read_properties
 from .session import start_salted_session
@@ -128,6 +127,9 @@ def _activate(
     esys: Any, properties: Properties, challenge: Challenge, endorsement_key: Any, bound_to: Any, auth: bytes
 ) -> bytes:
     """The secret of *challenge*."""
+    # The field client's, which takes the whole TPM library when it is loaded; the controller loads this file too.
+    from .credential import activate_credential
+
     session = start_salted_session(esys, endorsement_key) if properties.endorsement_auth_set else None
     try:
         with endorsement_authorized(esys, properties, auth):

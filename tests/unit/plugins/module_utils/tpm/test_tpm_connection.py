@@ -16,6 +16,7 @@ import time
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import connection, templates
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.connection import TpmError, connect
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.library import LibraryError
 from tpm2_pytss import ESAPI
 from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_SE
 from tpm2_pytss.TSS2_Exception import TSS2_Exception
@@ -63,7 +64,10 @@ def test_no_permission(tmp_path, monkeypatch):
 
 
 def test_a_missing_library_is_told_with_its_remedy(monkeypatch):
-    monkeypatch.setattr(connection, "HAS_TPM2_PYTSS", False)
+    def missing():
+        raise LibraryError
+
+    monkeypatch.setattr(connection, "load", missing)
     with pytest.raises(TpmError, match="tpm2-pytss.*tpm_runtime"):
         look("device:/dev/tpmrm0")
 
