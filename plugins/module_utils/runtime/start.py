@@ -24,9 +24,10 @@ class Sources:
 
     def find_spec(self, name, _path=None, _target=None):
         """As every finder's."""
-        if name not in self._sources and name not in self._packages:
+        is_package = name in self._packages
+        if name not in self._sources and not is_package:
             return None
-        return ModuleSpec(name, self, origin=_file(name), is_package=name in self._packages)
+        return ModuleSpec(name, self, origin=_file(name), is_package=is_package)  # type: ignore[arg-type]
 
     def create_module(self, _spec):
         """The usual one."""

@@ -73,7 +73,7 @@ class _Sparing:
         """As every finder's."""
         if name in _SPARED:
             raise NotImplementedError
-        return ModuleSpec(name, self) if name == _CRYPTO else None
+        return ModuleSpec(name, self) if name == _CRYPTO else None  # type: ignore[arg-type]
 
     def create_module(self, spec):
         """The module in whose place the real one comes later."""
@@ -96,8 +96,9 @@ class _Later(ModuleType):
 
 @functools.cache
 def _crypto() -> ModuleType:
-    spec = PathFinder.find_spec(_CRYPTO, sys.modules[f"{_PACKAGE}.internal"].__path__)
+    package: Any = sys.modules[f"{_PACKAGE}.internal"]
+    spec = PathFinder.find_spec(_CRYPTO, package.__path__)
     module = module_from_spec(spec)  # type: ignore[arg-type]
-    sys.modules[_CRYPTO] = module
+    sys.modules[_CRYPTO] = package.crypto = module
     spec.loader.exec_module(module)  # type: ignore[union-attr]
     return module

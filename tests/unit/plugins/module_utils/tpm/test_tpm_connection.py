@@ -183,12 +183,12 @@ class Moody:
 
 @pytest.mark.parametrize("code", [0x908, 0x90A, 0x920, 0x922, 0x923, 0x0B0922])
 def test_a_passing_refusal_is_asked_again(monkeypatch, code):
-    monkeypatch.setattr(connection, "ESAPI", Moody([code, code]))
+    monkeypatch.setattr(connection.load(), "ESAPI", Moody([code, code]))
     assert look("moody") == b"1234"
 
 
 def test_a_passing_refusal_that_stays_is_told(monkeypatch):
-    monkeypatch.setattr(connection, "ESAPI", Moody([0x922] * 1000))
+    monkeypatch.setattr(connection.load(), "ESAPI", Moody([0x922] * 1000))
     with pytest.raises(TpmError, match="stayed busy"):
         look("moody", timeout=0.3)
 
@@ -209,7 +209,7 @@ def test_a_passing_refusal_that_stays_is_told(monkeypatch):
     ],
 )
 def test_a_refusal_is_told_in_words(monkeypatch, code, words):
-    monkeypatch.setattr(connection, "ESAPI", Moody([code] * 100))
+    monkeypatch.setattr(connection.load(), "ESAPI", Moody([code] * 100))
     with pytest.raises(TpmError, match=words) as caught:
         look("moody", timeout=0.1)
     assert caught.value.rc == code
