@@ -28,6 +28,8 @@ import pytest
 COLLECTION = Path(__file__).resolve().parents[1]
 LAB_PROGRAMS = COLLECTION / "roles" / "lab" / "files"
 sys.path.insert(0, str(LAB_PROGRAMS))
+# Tests read Ansible's own output, with the summary at its end; what people see has tests of its own.
+os.environ["ANSIBLE_STDOUT_CALLBACK"] = "ansible.builtin.default"
 EK_POLICY = bytes.fromhex("837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa")
 
 

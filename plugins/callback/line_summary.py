@@ -39,7 +39,8 @@ options:
       - The object has C(passed), C(held_up) and C(not_run) (names of units), C(pull) (C(unit), C(task), C(play),
         C(how),
         C(reason)), C(mend) (C(variable), C(units), C(task), C(play), C(reason)), C(again) (C(units), C(task), C(play),
-        C(reason)), C(files) and C(next).
+        C(reason)), C(files), C(next), and C(changed), the number of
+        tasks that changed something, each counted for each unit.
     type: str
     env:
       - name: TPMFLEET_SUMMARY_FILE
@@ -79,6 +80,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside import durable
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.failure import Failure, failure_of, is_of_station
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.run_events import data_of, host_of, hosts_of, task_of
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_path import from_here
 
 STATION = "localhost"
@@ -133,9 +135,9 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_play_start(self, play):
         """Called for each batch of a play."""
-        self._batches.append(Batch(play.get_name().strip(), _hosts_of(play), _ends_of(play)))
+        self._batches.append(Batch(play.get_name().strip(), hosts_of(play), _ends_of(play)))
         # The statistics do not know a unit for which another one did all tasks, nor one whose batch never began.
-        self._units |= _hosts_of(play, whole=True)
+        self._units |= hosts_of(play, whole=True)
 
     def v2_playbook_on_include(self, included_file):
         """What is included last in a play has reached its end where it is included."""
@@ -144,40 +146,40 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_ok(self, result):
         """A task that is done."""
-        task = _task_of(result)
-        self._came_to(task, _host_of(result))
-        self._note_news(task, _data_of(result))
-        if _action_of(task) == "tpmfleet.azure_dps.tpm_runtime" and _data_of(result).get("state") == "planned":
+        task = task_of(result)
+        self._came_to(task, host_of(result))
+        self._note_news(task, data_of(result))
+        if _action_of(task) == "tpmfleet.azure_dps.tpm_runtime" and data_of(result).get("state") == "planned":
             # A check that says what it would install has said all that it can of this unit.
-            self._batches[-1].reached.add(_host_of(result))
+            self._batches[-1].reached.add(host_of(result))
 
     def v2_runner_on_skipped(self, result):
         """A task that had nothing to do."""
-        self._came_to(_task_of(result), _host_of(result))
+        self._came_to(task_of(result), host_of(result))
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
         """Where a rescue follows, the statistics do not count it."""
-        task = _task_of(result)
+        task = task_of(result)
         if ignore_errors:
-            self._came_to(task, _host_of(result))
+            self._came_to(task, host_of(result))
             return
         batch = self._batches[-1]
         stop = self._stop(result, "stopped")
-        self._note_news(task, _data_of(result))
+        self._note_news(task, data_of(result))
         if task.run_once:
             # Ansible ends the batch for all its hosts, and counts the failure for the one that stood for them.
             self._batch_stopped.append((stop, set(batch.hosts)))
         else:
-            self._stopped[_host_of(result)] = stop
+            self._stopped[host_of(result)] = stop
         if task.run_once or task.any_errors_fatal:
             self._held_up |= batch.hosts
 
     def v2_runner_on_unreachable(self, result):
         """The statistics count it also where it is to be ignored."""
-        if _task_of(result).ignore_unreachable:
-            self._came_to(_task_of(result), _host_of(result))
+        if task_of(result).ignore_unreachable:
+            self._came_to(task_of(result), host_of(result))
         else:
-            self._stopped[_host_of(result)] = self._stop(result, "unreachable")
+            self._stopped[host_of(result)] = self._stop(result, "unreachable")
 
     def v2_playbook_on_stats(self, stats):
         """The end: says it."""
@@ -208,9 +210,9 @@ class CallbackModule(CallbackBase):
             self._next = [line.removeprefix(NEXT) for line in map(str, said) if line.startswith(NEXT)]
 
     def _stop(self, result, how: str) -> Stop:
-        task = _task_of(result)
+        task = task_of(result)
         place = task.get_name().strip().replace("tpmfleet.azure_dps.", "")
-        failure = failure_of(_data_of(result), task, _host_of(result), unreachable=how == "unreachable")
+        failure = failure_of(data_of(result), task, host_of(result), unreachable=how == "unreachable")
         return Stop(failure, how, place, self._batches[-1].play if self._batches else "")
 
     def _summary(self, stats) -> dict:
@@ -235,6 +237,7 @@ class CallbackModule(CallbackBase):
             "pull": [{"unit": host, **stop.described()} for host, stop in pull.items()],
             "mend": _grouped([(stop, hosts) for stop, hosts in others if stop.failure.kind != AGAIN]),
             "again": _grouped([(stop, hosts) for stop, hosts in others if stop.failure.kind == AGAIN]),
+            "changed": sum(stats.changed.values()),
             "files": list(self._files),
             "next": self._next if passed and not (bad or batches or context.CLIARGS.get("check")) else [],
         }
@@ -308,29 +311,8 @@ def _named(units: list[str]) -> str:
     return ", ".join(units[:NAMED]) + more
 
 
-def _data_of(result) -> dict:
-    # ansible-core 2.19 gave the parts of a result public names and deprecated the others.
-    return result.result if hasattr(result, "result") else result._result
-
-
-def _host_of(result) -> str:
-    return (result.host if hasattr(result, "host") else result._host).get_name()
-
-
-def _task_of(result):
-    return result.task if hasattr(result, "task") else result._task
-
-
 def _action_of(task) -> str:
     return str(getattr(task, "resolved_action", None) or task.action)
-
-
-def _hosts_of(play, *, whole: bool = False) -> set[str]:
-    """The hosts of the batch that starts, to which the inventory is narrowed by then, or of the *whole* play."""
-    inventory = getattr(play.get_variable_manager(), "_inventory", None)
-    if not inventory:
-        return set()
-    return {host.get_name() for host in inventory.get_hosts(play.hosts, ignore_restrictions=whole)}
 
 
 def _ends_of(play) -> set[str]:

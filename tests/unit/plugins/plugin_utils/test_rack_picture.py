@@ -1,0 +1,115 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The picture of a rack: readable at any size, and who needs somebody is always on it."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rack.picture import picture
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rack.state import DONE, FAILED, VERIFIED, Rack, clock
+
+READ, WORK = "Read the endorsement key", "Claim and place"
+TROUBLE = "The owner authorization of this TPM was set by someone else. Give it, or have it cleared. " * 3
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def rack_of():
+    """A rack of so many units: all are read, of which one failed, half have worked, one is slow."""
+
+    def make(units, failed=(2,)):
+        clock = Clock()
+        rack = Rack(clock)
+        rack.begin("Step 3", [f"rack{number // 16:02}-slot{number % 16:02}" for number in range(units)], units)
+        names = list(rack.units)
+        rack.begin_task(READ, common=False)
+        for name in names:
+            rack.unit_begins(name)
+        clock.now += 4
+        for number, name in enumerate(names):
+            rack.unit_ends(name, READ, FAILED if number in failed else VERIFIED)
+            if number in failed:
+                rack.unit_fails(name, TROUBLE)
+        rack.begin_task("Judge the batch", common=True)
+        clock.now += 1
+        rack.begin_task(WORK, common=False)
+        for number, name in enumerate(names):
+            if number not in failed and number != units - 2:
+                rack.unit_begins(name)
+        clock.now += 61
+        for number, name in enumerate(names[: units // 2]):
+            if number not in failed:
+                rack.unit_ends(name, WORK, DONE)
+        return rack
+
+    return make
+
+
+def lines(rack, width=80, height=24):
+    shown = picture(rack, width, height).plain.split("\n")
+    assert len(shown) <= height and max(map(len, shown)) <= width
+    return shown
+
+
+def test_a_line_a_unit_where_there_is_room(rack_of):
+    title, counts, progress, *rest = lines(rack_of(6))
+    assert title == "Step 3  6 units  1:06"
+    assert counts.split("  ") == ["✔ 2 done", "= 1 verified", "▶ 2 running", "✘ 1 failed", ""]
+    assert progress == "████████░░░░░░░░░░░░ 2/5 Claim and place  1:31 left"
+    trouble, slow, other, head, *table = rest
+    assert trouble.startswith("✘ rack00-slot02  The owner authorization") and trouble.endswith("…")
+    assert (slow, other) == ("▶ rack00-slot03  61 s  Claim and place", "▶ rack00-slot05  61 s  Claim and place")
+    assert head.split() == ["Read", "the", "endor", "Claim", "and", "plac"]
+    assert [line.split() for line in table] == [
+        ["rack00-slot00", "=", "verified", "✔", "done"],
+        ["rack00-slot01", "=", "verified", "✔", "done"],
+        ["rack00-slot02", "✘", "failed", "·"],
+        ["rack00-slot03", "=", "verified", "▶", "61", "s"],
+        ["rack00-slot04", "=", "verified", "·"],
+        ["rack00-slot05", "=", "verified", "▶", "61", "s"],
+    ]
+
+
+def test_200_units_fold_into_racks_and_who_needs_somebody_stays_on_top(rack_of):
+    shown = lines(rack_of(200, failed=(5, 77)))
+    assert [line[:15] for line in shown[3:5]] == ["✘ rack00-slot05", "✘ rack04-slot13"]
+    racks = [line for line in shown if line.startswith("rack")]
+    assert len(racks) == 13
+    assert racks[0] == "rack00 ✔✔✔✔✔✘✔✔✔✔✔✔✔✔✔✔  15 done, 1 failed"
+    assert racks[12] == "rack12 ▶▶▶▶▶▶=▶          7 running, 1 verified"
+
+
+def test_more_trouble_than_lines_is_counted(rack_of):
+    shown = lines(rack_of(200, failed=range(0, 200, 4)))
+    troubles = [line for line in shown if line.startswith("✘")]
+    assert len(troubles) >= 7
+    assert f"and {50 + 3 - len(troubles)} more need somebody" in "\n".join(shown)
+    assert any(line.startswith("rack") for line in shown)
+
+
+@pytest.mark.parametrize("size", [(20, 4), (40, 10), (200, 50), (1, 1)])
+@pytest.mark.parametrize("units", [0, 1, 300])
+def test_it_fits_any_terminal(rack_of, units, size):
+    assert lines(rack_of(units, failed=()), *size)
+
+
+def test_what_skips_a_part_leaves_no_trace_of_it():
+    rack = Rack(lambda: 0)
+    rack.begin("Step 2", ["a", "b"], 2)
+    rack.begin_task("Not needed", common=False)
+    for name in ("a", "b"):
+        rack.unit_begins(name)
+        rack.unit_ends(name, "Not needed", None)
+    assert rack.parts == [] and rack.outcome() == "2 waiting"
+
+
+def test_time_is_told_as_people_read_it():
+    assert [clock(seconds) for seconds in (0, 59.9, 61, 3600)] == ["0:00", "0:59", "1:01", "1:00:00"]
