@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from ..lists.tool_output import is_tool_output, keys_in
 from ..outside.files import FileError, read_file
 from ..trust.certificate import CertificateError, read_certificate
 from ..trust.encodings import certificates_of
+from ..trust.limits import MAXIMAL_CHAIN
 from ..trust.list_signature import SUMS, sha256
 from ..trust.store import CERTIFICATE_SUFFIXES
 
@@ -26,6 +28,7 @@ from ..trust.store import CERTIFICATE_SUFFIXES
 _BESIDE = (SUMS, "README")
 # A file has a certificate and its chain, or the certificates of a whole shipment; larger ones come in several files.
 _MOST_BYTES = 16 << 20
+_MOST_FILES = 250_000
 # The algorithm right behind the head of the sequence; in a certificate there stands its own content.
 _SUBJECT_PUBLIC_KEY_INFO = bytes.fromhex("300d06092a864886f70d010101")
 _PUBLIC_KEY = re.compile(rb"-----BEGIN (?:RSA )?PUBLIC KEY-----")
@@ -61,7 +64,11 @@ class CertificateFiles:
     def scan(self) -> Iterator[Read]:
         """As the scan of other lists; a certificate cannot be read again."""
         missing = dict(self._sums or {})
-        for file in self._files():
+        files = self._files()
+        if len(files) > _MOST_FILES:
+            yield self._told(self._base.name, f"has more than {_MOST_FILES:,} files: give them in several directories")
+            return
+        for file in files:
             name = str(file.relative_to(self._base)) if self._base.is_dir() else file.name
             yield from self._read(file, name, missing.pop(name, None))
         for name in missing:
@@ -79,14 +86,22 @@ class CertificateFiles:
             return [self._base]
         # A pipe or a socket in it is no certificate either, and told as one.
         below = (one for one in self._base.rglob("*") if not one.is_dir())
-        return sorted(
+        found = (
             one
             for one in below
             if not one.name.startswith((".", *_BESIDE))
             and not any(part.startswith(".") for part in one.parts[len(self._base.parts) : -1])
         )
+        return sorted(itertools.islice(found, _MOST_FILES + 1))
+
+    def _leads_out(self, file: Path) -> bool:
+        """Whether *file* is a link to what does not lie in the directory, which is nothing that its maker sent."""
+        return self._base.is_dir() and file.is_symlink() and not _is_below(self._base, file)
 
     def _read(self, file: Path, name: str, digest: str | None) -> Iterator[Read]:
+        if self._leads_out(file):
+            yield self._told(name, "is a link that leads out of the directory: put the file itself there")
+            return
         try:
             content = read_file(file, most=_MOST_BYTES)
         except FileError as error:
@@ -108,11 +123,13 @@ class CertificateFiles:
             yield self._told(name, str(error))
             return
         certificates, authorities = _parted(encoded)
+        # One more than are looked at, so that it is told.
+        chain = [_text(one) for one in authorities[: MAXIMAL_CHAIN + 1]]
         for number, data in enumerate(certificates, start=1):
             called = f"{name} ({number})" if len(certificates) > 1 else name
             certified: dict[str, Any] = {"endorsement_key_certificate": _text(data)}
-            if authorities:
-                certified["endorsement_key_certificate_chain"] = [_text(one) for one in authorities]
+            if chain:
+                certified["endorsement_key_certificate_chain"] = chain
             yield Read(0, self._next(called), certified, [])
 
     def _told(self, name: str, reason: str) -> Read:
@@ -121,6 +138,14 @@ class CertificateFiles:
     def _next(self, name: str) -> int:
         self._places.append(name)
         return len(self._places)
+
+
+def _is_below(base: Path, file: Path) -> bool:
+    try:
+        return base.resolve() in file.resolve().parents
+    except (OSError, RuntimeError):
+        # A ring of links, which cannot be read either.
+        return True
 
 
 def _has_keys(content: bytes) -> bool:

@@ -20,7 +20,8 @@ from typing import BinaryIO
 from ..outside.files import FileError, open_file, told_size
 
 # UTF-16 is written twice to the disk.
-MOST_UTF16 = 1 << 30
+MOST_UTF16 = 1 << 28
+_TOO_LARGE = f"is in UTF-16 and larger than {told_size(MOST_UTF16)}; save it as UTF-8"
 _CHUNK = 1 << 20
 _UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
@@ -69,6 +70,8 @@ class TextFile:
 
     def _recode(self, encoding: str) -> None:
         source = self.file
+        if os.fstat(source.fileno()).st_size > MOST_UTF16:
+            raise FileError(_TOO_LARGE)
         source.seek(2)
         decoder = codecs.getincrementaldecoder(encoding)()
         done, line = 0, 1
@@ -77,7 +80,7 @@ class TextFile:
                 while chunk := source.read(_CHUNK):
                     done += len(chunk)
                     if done > MOST_UTF16:
-                        raise FileError(f"is in UTF-16 and larger than {told_size(MOST_UTF16)}; save it as UTF-8")
+                        raise FileError(_TOO_LARGE)
                     text = decoder.decode(chunk)
                     recoded.write(text.encode("utf-8"))
                     line += text.count("\n")

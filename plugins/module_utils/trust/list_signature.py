@@ -18,15 +18,18 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from ..outside.files import FileError, open_file, read_file
+from ..outside.files import FileError, lines_of, open_file, read_file
 from ..outside.visible import visible
 from .findings import TrustError
 
 SUMS = "SHA256SUMS"
 _SUM = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
 _TIMEOUT_SECONDS = 600
-# A million files.
-_MOST_SUMS = 1 << 27
+# A quarter of a million files.
+_MOST_SUMS = 1 << 25
+_LONGEST_SUM = 4096 + 80
+# A signature has a few hundred bytes, a signer's line not many more.
+_MOST_SIGNERS = 1 << 20
 
 
 def check_signature(content: str, signature: str, *, allowed_signers: str, signer: str | None, namespace: str) -> str:
@@ -36,7 +39,11 @@ def check_signature(content: str, signature: str, *, allowed_signers: str, signe
     """
     for path, what in ((content, "The list"), (signature, "The signature"), (allowed_signers, "The file of signers")):
         try:
-            open_file(path).close()
+            if path is content:
+                open_file(path).close()
+            else:
+                # ssh-keygen has no bound of its own.
+                read_file(path, most=_MOST_SIGNERS)
         except FileError as error:
             raise TrustError(f"{what} {path} {error}. Paths are those of the controller.") from None
     about = ["-f", allowed_signers, "-s", signature]
@@ -63,15 +70,18 @@ def check_signature(content: str, signature: str, *, allowed_signers: str, signe
 def signed_sums(path: Path) -> dict[str, str]:
     """File name to SHA-256, from a file as sha256sum(1) writes it."""
     sums = {}
+    size = 0
     try:
-        content = read_file(path, most=_MOST_SUMS)
+        with open_file(path) as file:
+            for place, line in enumerate(lines_of(file, most=_LONGEST_SUM), start=1):
+                parts = _SUM.fullmatch(line.decode("utf-8", errors="replace").rstrip())
+                size += len(line)
+                if parts is None or size > _MOST_SUMS:
+                    why = "is not as sha256sum writes it" if parts is None else "is one of too many"
+                    raise TrustError(f"Line {place} of {path} {why}.")
+                sums[parts[2].removeprefix("./")] = parts[1].lower()
     except FileError as error:
         raise TrustError(f"The signed list of files {path} {error}.") from None
-    for place, line in enumerate(content.decode("utf-8", errors="replace").splitlines(), start=1):
-        parts = _SUM.fullmatch(line.rstrip())
-        if parts is None:
-            raise TrustError(f"Line {place} of {path} is not as sha256sum writes it.")
-        sums[parts[2].removeprefix("./")] = parts[1].lower()
     return sums
 
 
