@@ -53,3 +53,48 @@ def test_what_a_playbook_needs_is_in_the_table(path):
     assert bool(re.search(r"\broot\b", row)) is bool(play.get("become"))
     if play.get("become"):
         assert play["vars"]["ansible_ssh_timeout"] == "{{ tpmfleet_connection_timeout | default(30) }}"
+
+
+def options(role: Path) -> set[str]:
+    entries = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]
+    return {name for entry in entries.values() for name in entry.get("options") or {}}
+
+
+OPTIONS = {role.name: options(role) for role in sorted((COLLECTION / "roles").iterdir())}
+EXAMPLES = sorted((COLLECTION / "docs" / "examples" / "roles").glob("*.yml"))
+# Plays of the collection's own, and those that people copy.
+PLAYS = [*EXAMPLES, *COLLECTION.glob("playbooks/*.yml"), *COLLECTION.glob("roles/*/tasks/*.yml")]
+# What a role leaves on its hosts for the next one: registered, or set as a fact.
+LEFT = {
+    name
+    for path in COLLECTION.glob("roles/*/tasks/*.yml")
+    for name in re.findall(r"^ +register: (\w+)$|set_fact:\n +(\w+):", path.read_text(), re.MULTILINE)
+    for name in name
+    if name
+}
+
+
+def given(tasks: list) -> list[tuple[str, str]]:
+    """Role and variable, of all that tasks or plays give to roles of the collection."""
+    found = []
+    for task in tasks:
+        for key, inner in task.items():
+            if key in ("block", "rescue", "always", "tasks", "pre_tasks", "post_tasks"):
+                found += given(inner)
+            elif key in ("ansible.builtin.import_role", "ansible.builtin.include_role"):
+                found += [(inner["name"].rpartition(".")[2], name) for name in task.get("vars") or {}]
+    return found
+
+
+@pytest.mark.parametrize("path", PLAYS, ids=lambda path: str(path.relative_to(COLLECTION)))
+def test_what_a_role_is_given_is_what_a_role_takes(path):
+    """Ansible says nothing of a variable that was renamed and is given to a role under its old name."""
+    taken = USED.union(LEFT, *OPTIONS.values())
+    for role, name in given(yaml.safe_load(path.read_text()) or []):
+        assert name in (OPTIONS[role] | USED if path in EXAMPLES else taken) or name.startswith("__"), (role, name)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(COLLECTION)))
+def test_what_an_example_names_is_there(path):
+    named = set(re.findall(rf"(?<![\w.])(?:{'|'.join(OPTIONS)}|tpmfleet)_\w+", path.read_text())) - set(OPTIONS)
+    assert named <= USED.union(LEFT, *OPTIONS.values())
