@@ -46,7 +46,7 @@ class ActionModule(ProvingAction):
                 said = {**self.run_module(self.MODULE, arguments, task_vars), "proven": False}
             # What it was sent it could say again where everybody reads.
             said = without_secrets(said, list(auths.values()))
-            return said if said.get("failed") else _told(said)
+            return said if said.get("failed") else {**_told(said), "key_version": _asked_version(arguments)}
         except PossessionError as error:
             return self.refusal(error)
 
@@ -87,6 +87,12 @@ def _refuse(auths):
             f"endorsement_key is missing, and {' and '.join(auths)} go to no TPM but the one that holds it. Give the "
             "key that tpm_endorsement_key_info read and that was found to be trusted."
         )
+
+
+def _asked_version(arguments):
+    """The version that the authorizations are of, by the task and not by what a device says of its own record."""
+    version = arguments.get("key_version")
+    return None if version is None else int(version)
 
 
 def _told(said):

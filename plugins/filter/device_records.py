@@ -74,9 +74,9 @@ options:
 notes:
   - The inventory variables read are C(tpmfleet_registration_id), C(tpmfleet_device_id), C(tpmfleet_serial_number),
     C(tpmfleet_tpm_type), C(tpmfleet_dps_id_scope), C(tpmfleet_production), C(tpmfleet_software_tpm_allowed),
-    C(tpmfleet_replace_tpm), C(tpmfleet_recommission), C(tpmfleet_key_version), C(tpmfleet_ownership_profile) and
-    C(tpmfleet_enrollment), a mapping of enrollment settings under the names of the options of
-    M(tpmfleet.azure_dps.dps_enrollment), with its parts C(tpmfleet_enrollment_PART), as
+    C(tpmfleet_replace_tpm), C(tpmfleet_recommission), C(tpmfleet_key_version) where the claim of ownership does not
+    say its version, C(tpmfleet_ownership_profile) and C(tpmfleet_enrollment), a mapping of enrollment settings under
+    the names of the options of M(tpmfleet.azure_dps.dps_enrollment), with its parts C(tpmfleet_enrollment_PART), as
     P(tpmfleet.azure_dps.enrollment_settings#filter) merges them.
 """
 
@@ -192,7 +192,8 @@ def _ownership_fields(result: dict, variables: dict) -> dict:
         "storage_root_key_name": result["storage_root_key"].get("name"),
         "ownership": {
             "profile": variables.get("tpmfleet_ownership_profile", "fleet"),
-            "key_version": int(variables.get("tpmfleet_key_version", 1)),
+            # A play may say it for its role alone, which the variables of the host do not tell.
+            "key_version": result.get("key_version") or int(variables.get("tpmfleet_key_version", 1)),
             **{
                 flag: bool(hierarchies.get(flag))
                 for flag in ("owner_auth_set", "lockout_auth_set", "endorsement_auth_set")

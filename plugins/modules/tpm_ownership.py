@@ -261,6 +261,11 @@ authorizations_before:
   returned: success
   type: dict
   sample: {"owner": "previous", "endorsement": "none", "lockout": "previous"}
+key_version:
+  description: The O(key_version) of the task, null for none. What the ledger is told of the unit.
+  returned: success
+  type: int
+  sample: 2
 recorded_key_version:
   description: The key version that is recorded in the TPM, null for none.
   returned: success

@@ -139,9 +139,9 @@ class Line:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
 
-    def lab_playbook(self, name: str, *arguments: str) -> None:
-        """lab_up or lab_down."""
-        done = self.command("ansible-playbook", f"playbooks/{name}.yml", "-e", f"lab_dir={self.directory}", *arguments)
+    def lab_playbook(self, path: str, *arguments: str) -> None:
+        """A playbook that starts the lab or ends it."""
+        done = self.command("ansible-playbook", path, "-e", f"lab_dir={self.directory}", *arguments)
         assert done.returncode == 0, done.stdout
 
     def tool(self, name: str, tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -222,12 +222,12 @@ def start_line(tmp_path_factory):
     """Starts a lab with so many devices; all are ended with the session."""
     started = []
 
-    def start(devices: int) -> Line:
+    def start(devices: int, playbook: str = "playbooks/lab_up.yml") -> Line:
         line = Line(tmp_path_factory.mktemp("line") / "lab")
         started.append(line)
-        line.lab_playbook("lab_up", "-e", f"lab_devices={devices}")
+        line.lab_playbook(playbook, "-e", f"lab_devices={devices}")
         return line
 
     yield start
     for line in started:
-        line.lab_playbook("lab_down")
+        line.lab_playbook("playbooks/lab_down.yml")

@@ -190,7 +190,7 @@ def test_nothing_is_left_of_a_lab_that_was_ended(line):
     line.rack.break_(FIRST, "tpm-not-answering")
     line.rack.break_(LOST, "powered-off")
     assert traces(line.directory)
-    line.lab_playbook("lab_down")
+    line.lab_playbook("playbooks/lab_down.yml")
     assert traces(line.directory) == []
     assert not line.directory.exists()
     assert list(line.directory.parent.iterdir()) == []
@@ -198,4 +198,4 @@ def test_nothing_is_left_of_a_lab_that_was_ended(line):
         with socket.socket() as asking:
             assert asking.connect_ex(("127.0.0.1", port)) != 0, port
     assert subprocess.run(interfaces, stdout=subprocess.PIPE, check=True).stdout == before
-    line.lab_playbook("lab_down")
+    line.lab_playbook("playbooks/lab_down.yml")

@@ -94,6 +94,11 @@ def test_ownership_is_recorded_with_its_profile_and_no_authorization():
     assert (record["storage_root_key"], record["storage_root_key_name"]) == ("ARoA", "000c")
 
 
+def test_the_version_that_a_play_gave_its_role_alone_is_the_one_that_is_recorded():
+    variables = {"claim": {**CLAIMED, "key_version": 2}, "tpmfleet_key_version": 1}
+    assert record_of(variables, results=["claim"])["ownership"]["key_version"] == 2
+
+
 @pytest.mark.parametrize(
     "result", [None, {"skipped": True, "changed": False}, {"failed": True, **READ}], ids=["none", "skipped", "failed"]
 )
