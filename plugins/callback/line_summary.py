@@ -53,7 +53,7 @@ requirements:
 """
 
 EXAMPLES = r"""
-# ansible-playbook --inventory inventories/lab/ tpmfleet.azure_dps.site, with in ansible.cfg:
+# ansible-playbook --inventory inventories/factory/ tpmfleet.azure_dps.site, with in ansible.cfg:
 #
 #   [defaults]
 #   callbacks_enabled = tpmfleet.azure_dps.line_summary

@@ -106,6 +106,14 @@ def test_changelog(repository):
     run("antsibull-changelog", "lint", cwd=repository)
 
 
+def test_the_changelog_has_the_release_that_is_built(repository, tmp_path):
+    """And what people read is made of what antsibull-changelog keeps."""
+    version = yaml.safe_load((repository / "galaxy.yml").read_text())["version"]
+    assert version in yaml.safe_load((repository / "changelogs" / "changelog.yaml").read_text())["releases"]
+    run("antsibull-changelog", "generate", "--output", str(tmp_path / "CHANGELOG.rst"), cwd=repository)
+    assert (tmp_path / "CHANGELOG.rst").read_text() == (repository / "CHANGELOG.rst").read_text()
+
+
 def test_python_lint():
     """One style for all Python here."""
     run("ruff", "check", "--no-cache", ".")

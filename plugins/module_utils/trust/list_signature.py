@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
-import subprocess
 from pathlib import Path
+from typing import Any
 
 from ..outside.files import FileError, lines_of, open_file, read_file
 from ..outside.visible import visible
 from .findings import TrustError
+from .programs import run_program
 
 SUMS = "SHA256SUMS"
 _SUM = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
@@ -90,17 +90,6 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _ssh_keygen(operation: str, *arguments: str, stdin=subprocess.DEVNULL) -> subprocess.CompletedProcess[bytes]:
-    program = shutil.which("ssh-keygen")
-    if program is None:
-        raise TrustError("ssh-keygen is not there, which checks signatures: install openssh-client.")
-    try:
-        return subprocess.run(
-            [program, "-Y", operation, *arguments],
-            stdin=stdin,
-            capture_output=True,
-            check=False,
-            timeout=_TIMEOUT_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise TrustError(f"ssh-keygen did not check the signature within {_TIMEOUT_SECONDS} s.") from None
+def _ssh_keygen(operation: str, *arguments: str, **stream: Any) -> Any:
+    missing = "checks signatures: install openssh-client."
+    return run_program("ssh-keygen", "-Y", operation, *arguments, missing=missing, seconds=_TIMEOUT_SECONDS, **stream)

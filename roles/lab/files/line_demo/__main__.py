@@ -4,7 +4,7 @@
 
 """``python -m line_demo --devices N``: the rack up, the site playbook twice, what was found, and the rack down again.
 
-Run from the collection's root. The last line on standard output is one line of JSON, all else is for people.
+The last line on standard output is one line of JSON, all else is for people.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def differences(before: list[Seen], after: list[Seen]) -> int:
 def demonstrate(lab_dir: Path, devices: int) -> tuple[dict, bool]:
     """Both runs over a started lab; (what the closing line says, whether the second run met every device)."""
     lab = json.loads((lab_dir / "lab.json").read_text())
-    site = ["-i", "inventories/lab", "-i", str(lab_dir / "inventory.yml"), "playbooks/site.yml"]
+    site = ["-i", str(lab_dir / "inventory.yml"), "tpmfleet.azure_dps.site"]
     play(*site)
     first = observe(lab, lab_dir / "rack")
     again = play(*site)
@@ -84,11 +84,11 @@ def main() -> int:
         lab_dir = Path(directory) / "lab"
         where = ["-e", f"lab_dir={lab_dir}", "-e", f"lab_devices={devices}"]
         try:
-            if not play("playbooks/lab_up.yml", *where).succeeded:
+            if not play("tpmfleet.azure_dps.lab_up", *where).succeeded:
                 return 1
             found, all_met = demonstrate(lab_dir, devices)
         finally:
-            play("playbooks/lab_down.yml", *where)
+            play("tpmfleet.azure_dps.lab_down", *where)
     found["seconds"] = round(time.monotonic() - started, 1)
     print(json.dumps(found))
     complete = all(found[what] == devices for what in ("enrolled", "owned", "assigned"))

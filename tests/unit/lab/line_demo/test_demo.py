@@ -143,7 +143,7 @@ def run_demo(monkeypatch, capsys):
 
         def play(*arguments):
             played.append(arguments)
-            if arguments[0].endswith("lab_up.yml"):
+            if arguments[0].endswith("lab_up"):
                 lab_dir = demo.Path(arguments[2].partition("=")[2])
                 lab_dir.mkdir()
                 (lab_dir / "lab.json").write_text(json.dumps({"device_api": {"id_scope": ID_SCOPE}}))
@@ -154,7 +154,7 @@ def run_demo(monkeypatch, capsys):
         monkeypatch.setattr(demo, "observe", lambda lab, rack_dir: next(looks))
         monkeypatch.setattr(sys, "argv", ["line_demo", "--devices", str(len(seen))])
         code = demo.main()
-        assert played[-1][0].endswith("lab_down.yml")
+        assert played[-1][0].endswith("lab_down")
         printed = capsys.readouterr().out
         return code, printed.splitlines()[-1] if printed else "", printed
 
@@ -202,7 +202,7 @@ def test_a_lab_that_does_not_start_is_a_failure_and_is_ended(run_demo):
 def test_a_demo_that_is_told_to_end_takes_its_lab_down(tmp_path, stand_in):
     """And the playbook that was running starts nothing more."""
     played = tmp_path / "played"
-    stand_in(f'echo "$1 $$" >>{played}\ncase $1 in *lab_up.yml) exec sleep 60;; esac')
+    stand_in(f'echo "$1 $$" >>{played}\ncase $1 in *lab_up) exec sleep 60;; esac')
     process = subprocess.Popen(
         [sys.executable, "-m", "line_demo"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -213,5 +213,5 @@ def test_a_demo_that_is_told_to_end_takes_its_lab_down(tmp_path, stand_in):
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 128 + signal.SIGTERM
     (up, pid), (down, _pid) = (line.split() for line in played.read_text().splitlines())
-    assert (up, down) == ("playbooks/lab_up.yml", "playbooks/lab_down.yml")
+    assert (up, down) == ("tpmfleet.azure_dps.lab_up", "tpmfleet.azure_dps.lab_down")
     assert not os.path.exists(f"/proc/{pid}")
