@@ -54,10 +54,10 @@ def line(images, wheels, tmp_path_factory):
     line = _line_of_the_rack()(tmp_path_factory.mktemp("line") / "lab")
     how = {"lab_devices": len(SUITES), "lab_suites": list(SUITES), "lab_images": str(images)}
     try:
-        line.lab_playbook("lab_up", "-e", json.dumps(how))
+        line.lab_playbook("playbooks/lab_up.yml", "-e", json.dumps(how))
         said = {"tpmfleet_tpm_runtime_source": "wheels", "tpmfleet_tpm_runtime_wheels_dir": str(wheels)}
         more = {"devices": {"hosts": {SUITES[WHEELS]: said}}}
         (line.directory / "more.json").write_text(json.dumps(more))
         yield line
     finally:
-        line.lab_playbook("lab_down")
+        line.lab_playbook("playbooks/lab_down.yml")

@@ -19,7 +19,7 @@ import yaml
 COLLECTION = Path(__file__).resolve().parents[2]
 TOOLS = Path(sys.executable).parent
 # Import name to what its package is called, where the two differ.
-PACKAGES = {"azure.core": "azure-core", "azure.identity": "azure-identity", "sqlalchemy": "SQLAlchemy"}
+PACKAGES = {"azure.core": "azure-core", "azure.identity": "azure-identity", "sqlalchemy": "SQLAlchemy", "fpdf": "fpdf2"}
 PACKAGES |= {"azure.mgmt": "azure-mgmt-iothubprovisioningservices"}
 # Of Ansible itself, of the collection, or of the device, where tpm_runtime sees to them.
 NOT_OF_THE_CONTROLLER = {"ansible", "ansible_collections", "yaml", "jinja2", "tpm2_pytss"}

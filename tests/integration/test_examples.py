@@ -31,6 +31,7 @@ LIFE = (
     "possession",
     "software_install",
     "warehouse",
+    "device_labels",
     "warehouse_audit",
     "field_activation",
     "ownership_rotation",
@@ -57,6 +58,7 @@ def life(start_line, tmp_path_factory):
             "tpmfleet_ek_roots_path": str(directory / "ek-roots"),
             "tpmfleet_ek_roots_fingerprints": [root.fingerprint(hashes.SHA256()).hex()],
         },
+        "device_labels": {"tpmfleet_labels": str(directory / "labels.pdf")},
         "reprovision": {"tpmfleet_key_version": 2},
         "disenrollment": {"tpmfleet_key_version": 2},
         "replace_tpm": {"tpmfleet_key_version": 2, "tpmfleet_replace_tpm": True},
@@ -69,7 +71,7 @@ def life(start_line, tmp_path_factory):
         for name in LIFE
     ]
     (directory / "life.yml").write_text(json.dumps(plays))
-    line.directory_of_roots = directory / "ek-roots"
+    line.written = directory
     return line, line.command("ansible-playbook", *line.inventory, str(directory / "life.yml"))
 
 
@@ -86,7 +88,8 @@ def test_each_did_what_it_is_for(life):
     (record,) = line.records()
     assert record["maker"] == "STM" and record["steps"]["field_activation"]["outcome"]["assigned_hub"]
     assert {"tpm_install", "software_install", "warehouse", "reprovision", "decommission"} <= set(record["steps"])
-    assert [path for path in line.directory_of_roots.rglob("*") if path.is_file()], run.stdout
+    assert [path for path in (line.written / "ek-roots").rglob("*") if path.is_file()], run.stdout
+    assert (line.written / "labels.pdf").read_bytes().startswith(b"%PDF-")
     device = line.rack.device(UNIT)
     assert not (device.files / "etc/tpmfleet-dps-client/config.json").exists()
     assert (device.files / "var/lib/tpmfleet-swtpm").exists()

@@ -107,7 +107,7 @@ def line(tmp_path_factory):
     images = os.environ.get("LAB_IMAGES", str(tmp_path_factory.mktemp("images")))
     try:
         where = ["-e", "lab_machines=true", "-e", f"lab_images={images}"]
-        line.lab_playbook("lab_up", "-e", "lab_devices=1", *where)
+        line.lab_playbook("playbooks/lab_up.yml", "-e", "lab_devices=1", *where)
         yield line
     finally:
-        line.lab_playbook("lab_down")
+        line.lab_playbook("playbooks/lab_down.yml")
