@@ -30,7 +30,7 @@ def readme(role: Path) -> str:
     parts += ["## Example", f"```yaml\n{example.rstrip()}\n```"]
     for name, entry in specification.items():
         title = "## Variables" if name == "main" else f"## Variables of `tasks_from: {name}`"
-        parts += [title, _table(entry.get("options") or {})]
+        parts += [title, table(entry.get("options") or {})]
     parts += [MARK]
     by_hand = _by_hand(role / "README.md")
     return "\n\n".join(parts) + "\n" + (f"\n{by_hand}" if by_hand else "")
@@ -48,7 +48,8 @@ def _listed(description: str | list[str]) -> str:
     return "\n".join(f"- {_text(one)}" for one in paragraphs)
 
 
-def _table(options: dict) -> str:
+def table(options: dict) -> str:
+    """The *options* of an argument specification as a table in Markdown."""
     if not options:
         return "None."
     rows = ["| Variable | Type | Default | Meaning |", "| --- | --- | --- | --- |"]

@@ -65,6 +65,7 @@ seealso:
 EXAMPLES = r"""
 - name: Claim ownership
   tpmfleet.azure_dps.tpm_ownership:
+    endorsement_key: "{{ endorsement_key_on_record }}"
     lockout_auth: "{{ vault_lockout_auth }}"
   register: claim
 

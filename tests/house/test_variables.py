@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,11 @@ def test_every_variable_is_in_the_table():
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert USED - named == set()
     assert named - USED == set()
+
+
+def test_the_page_of_all_variables_is_up_to_date():
+    """scripts/variables.py writes it."""
+    subprocess.run([sys.executable, "scripts/variables.py", "--check"], cwd=COLLECTION, check=True)
 
 
 @pytest.mark.parametrize("path", sorted((COLLECTION / "playbooks").glob("*.yml")), ids=lambda path: path.stem)

@@ -23,7 +23,9 @@ def told() -> list[str]:
 def test_each_version_has_its_sessions():
     """Read, and not asked of nox, which needs other libraries than Galaxy's importer has beside it."""
     noxfile = ast.parse((COLLECTION / "noxfile.py").read_text())
-    values = [one.value for one in noxfile.body if isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == "CORES"]
+    values = [
+        one.value for one in noxfile.body if isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == "CORES"
+    ]
     assert list(ast.literal_eval(values[0])) == told()
 
 
