@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 """Writes docs/variables.md: every variable of the inventory with the options of roles that it sets, and every option of
-every role. Meanings are the README's and the argument specifications'. With ``--check`` it only tells whether it is up to
-date."""
+every role. Meanings are the README's and the argument specifications'. With ``--check`` it only tells whether that is
+up to date."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ HEAD = """# Variables
 
 <!-- Made by scripts/variables.py. -->
 
-A variable `tpmfleet_…` is said in the inventory, for all devices, a group or one, and reaches every role that has a use for
-it: that is the way to set up a line. An option of a role has the role's name before it. It takes its default from the
-variable, and is said where a play of your own calls the role, as in [your own playbooks](../README.md#the-line).
+A variable `tpmfleet_…` is said in the inventory, for all devices, a group or one, and reaches every role that has a use
+for it: that is the way to set up a line. An option of a role has the role's name before it. It takes its default from
+the variable, and is said where a play of your own calls the role, as in the example of each role's README.
 """
 
 
