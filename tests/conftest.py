@@ -15,6 +15,7 @@ import hmac
 import importlib.util
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -339,6 +340,36 @@ def azure(dps, monkeypatch):
     before["properties"]["authorizationPolicies"] = policies
     before.pop("etag")
     azure.call("PUT", attached, body=before)
+
+
+@pytest.fixture(scope="session")
+def guide():
+    """Does what a guide of docs/ says, from the heading *since* on, in *cwd*; what its commands printed.
+
+    A block after "`NAME`:" is the file of that name; the lines of a console block are commands, of one shell.
+    """
+
+    def follow(name: str, since: str, *, cwd: Path, until: str = "\0", **environment: str) -> str:
+        text = (COLLECTION / "docs" / name).read_text().split(f"# {since}\n", 1)[1].split(f"# {until}\n", 1)[0]
+        script = ["set -e"]
+        for file, kind, block in re.findall(r"(?:`(\S+)`:\n\n)?```(\w+)\n(.*?)```", text, re.DOTALL):
+            if file:
+                (cwd / file).write_text(block)
+            elif kind == "console":
+                script += [line.removeprefix("$ ") for line in block.splitlines()]
+        bash = ["bash", "-c", "\n".join(script)]
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        with_path = {**os.environ, "PATH": path, "ANSIBLE_NOCOLOR": "1", **environment}
+        for name_of_ours in ("ANSIBLE_CONFIG", "PYTHONPATH"):
+            if name_of_ours not in environment:
+                with_path.pop(name_of_ours, None)
+        done = subprocess.run(
+            bash, cwd=cwd, env=with_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    return follow
 
 
 @pytest.fixture
