@@ -74,7 +74,7 @@ def test_users_get_what_they_use(archives, installed):
     place = installed / "ansible_collections" / "tpmfleet" / "azure_dps"
     assert {path.name for path in place.iterdir()} == {
         *("CHANGELOG.rst", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"),
-        *("FILES.json", "LICENSE", "MANIFEST.json", "requirements.txt"),
+        *("FILES.json", "LICENSE", "MANIFEST.json", "ansible.cfg", "requirements.txt"),
         *("changelogs", "docs", "inventories", "meta", "playbooks", "plugins", "roles"),
     }
     assert not [path for path in place.rglob("*") if "lab" in path.name.split("_") or path.stem == "lab"]
