@@ -17,7 +17,8 @@ export ANSIBLE_COLLECTIONS_PATH := $(COLLECTIONS)
 export PYTHONPATH := $(COLLECTIONS):$(COLLECTION)/roles/lab/files
 export ANSIBLE_CONFIG := $(COLLECTION)/ansible.cfg
 
-.PHONY: help setup place demo test lab lab-vm lab-down test-vm test-devices bench-enrollments bench-herd clean
+.PHONY: help setup place demo test lab lab-vm lab-down test-vm test-devices bench-enrollments bench-herd bench-line \
+	bench-scale clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand --tabs=20
@@ -65,6 +66,13 @@ bench-enrollments: place  ## one line of JSON: records a second for create, no-o
 
 bench-herd: place  ## one line of JSON: 1,000 field clients that power up together, and the calls that it took
 	@cd $(COLLECTION) && $(BIN)/python tests/bench/client_herd.py
+
+bench-line: place  ## one line of JSON and a plot: steps 2 and 3 beside a naive playbook and a program by hand
+	@cd $(COLLECTION) && $(BIN)/python tests/bench/bench_line.py \
+		--devices $(if $(filter file,$(origin DEVICES)),16,$(DEVICES)) --plot $(CURDIR)/.build/bench-line.svg
+
+bench-scale: place  ## one line of JSON: made-up devices, 10 to 1,000 in a play, and how the controller's share grows
+	@cd $(COLLECTION) && $(BIN)/python tests/bench/bench_scale.py
 
 clean: lab-down  ## the lab, the placed collection and the virtual environment
 	rm -rf .build .venv

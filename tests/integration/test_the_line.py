@@ -4,15 +4,22 @@
 
 """The five steps over a fresh rack, each checked before it is run: a check writes nothing and tells what a run changes.
 
-The tests stand in the order of the line and share its rack.
+The tests stand in the order of the line and share its rack. What each step asks of devices, TPMs and service is counted
+beside that.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from collections import Counter
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
+from tpm_rack.file_system import TIMERS
 
 UNITS = ("rack1-slot01", "rack1-slot02")
 # A task that runs once for the batch is told under the name of its first host.
@@ -26,13 +33,78 @@ ENROLL = "tpmfleet.azure_dps.enrollment : Enroll the batch"
 POWER_UP = "tpmfleet.azure_dps.field_activation : Power up the devices that are not assigned yet"
 TELL = "tpmfleet.azure_dps.field_activation : Write what the service says into the ledger"
 
+# What the first run of each step and one that changes nothing ask for, exactly, for the two units. A change that adds
+# one has to say here why; one that takes some away writes the smaller number down, so that nobody adds it again. Tasks
+# count also where they are skipped, and those of the batch are what its first host has beyond another one. While step 5
+# waits, the field client is at work in the TPM, and how often the service is asked depends on the time.
+ASKED_FOR = """
+step              run    executions  tasks   tasks    TPM commands  keys made  service
+                         a device    a host  a batch  a device      a device   calls
+--------------------------------------------------------------------------------------
+ek_intake         first  0           1       2        0             0          0
+ek_intake         again  0           1       2        0             0          0
+tpm_install       first  1           13      6        20            1          3
+tpm_install       again  1           13      6        20            0          2
+software_install  first  4           15      6        88            3          2
+software_install  again  4           15      6        84            0          2
+warehouse         first  5           16      11       84            0          2
+warehouse         again  5           16      11       98            0          2
+field_activation  first  0           3       7        -             0          -
+field_activation  again  0           3       7        0             0          4
+"""
+WIDTHS = (12, 8, 9, 14, 11, 1)
+
 
 @pytest.fixture(scope="module")
 def line(start_line, dps_at):
     line = start_line(2)
     line.dps = dps_at(line.directory / "dps")
     line.checks, line.runs = {}, {}
-    return line
+    as_swtpm_does = line.directory.parent / "plain.json"
+    as_swtpm_does.write_text("{}")
+    for unit in UNITS:
+        line.rack.break_(unit, "tpm-answers", str(as_swtpm_does))
+    line.asked_for = {}
+    yield line
+    as_swtpm_does.unlink()
+
+
+def counted(line, playbook, runs):
+    """Runs *playbook*, and keeps what each of its plays asked for as the *runs*, pairs of step and run."""
+    log = line.directory / "counts"
+    log.write_text("")
+    callback = {"ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).with_name("counting_callback"))}
+    run = line.play(playbook, COUNTS_LAB=str(line.directory), COUNTS_LOG=str(log), **callback)
+    counts = [json.loads(count) for count in log.read_text().splitlines()]
+    line.asked_for.update(zip(runs, counts, strict=True))
+    return run
+
+
+@contextmanager
+def field_clients_at_rest(line):
+    """What the TPMs are asked meanwhile is asked by the step: no client is at work, and nothing starts one."""
+    devices = [line.rack.device(unit) for unit in UNITS]
+    for device in devices:
+        device.execute(["pkill", "-STOP", "-f", TIMERS])
+        os.kill(device.init_pid, signal.SIGSTOP)
+    deadline = time.monotonic() + 120
+    while any(map(field_client_runs, devices)):
+        assert time.monotonic() < deadline, "the clients did not come to rest"
+        time.sleep(0.1)
+    yield
+    for device in devices:
+        os.kill(device.init_pid, signal.SIGCONT)
+        device.execute(["pkill", "-CONT", "-f", TIMERS])
+
+
+def field_client_runs(device):
+    namespace = os.readlink(f"/proc/{device.init_pid}/ns/pid")
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            command = (process / "cmdline").read_bytes()
+            if b"/usr/bin/tpmfleet-dps-client" in command and os.readlink(process / "ns/pid") == namespace:
+                return True
+    return False
 
 
 def picture(line):
@@ -76,7 +148,7 @@ def test_a_check_of_a_step_tells_exactly_what_its_run_changes(line, step):
     check = line.play(step, "--check", "--diff")
     assert check.code == 0, check.printed
     assert difference(before, picture(line)) == set()
-    run = line.runs[step] = line.play(step)
+    run = line.runs[step] = counted(line, step, [(step, "first")])
     assert run.code == 0, run.printed
     assert check.changes == run.changes
     assert run.changes
@@ -110,7 +182,10 @@ def test_what_is_left_in_the_ledger_is_device_records(line, record_schema):
 
 def test_a_second_run_changes_nothing_and_says_that_it_verified(line, run_module):
     seen, records, before = line.seen(), line.records(), story(line, run_module)
-    run = line.play("site")
+    with field_clients_at_rest(line):
+        found = picture(line)
+        run = counted(line, "site", [(step, "again") for step in STEPS])
+        line.differs = difference(found, picture(line))
     assert (run.code, run.changed, run.changes) == (0, 0, Counter()), run.printed
     assert line.seen() == seen
     assert line.records() == records
@@ -131,14 +206,33 @@ def story(line, run_module):
     return {record["host"]: record["history"] for record in found["records"]}
 
 
-def test_a_boxed_unit_with_the_same_target_is_only_verified(line):
-    before = picture(line)
-    line.dps.control("DELETE", "stats")
-    run = line.play("warehouse")
-    assert (run.code, run.changes) == (0, Counter()), run.printed
-    assert set(line.dps.calls()) == {"enrollment.get"}
+def told(count):
+    """What a play asked for, as a row of ASKED_FOR has it."""
+    first, second = (count["hosts"][unit] for unit in UNITS)
+    same = ("executions", "commands", "keys")
+    assert [first[name] for name in same] == [second[name] for name in same]
+    calls = sum(number for operation, number in count["calls"].items() if not operation.startswith("device."))
+    tasks = (second["tasks"], first["tasks"] - second["tasks"])
+    return [str(number) for number in (first["executions"], *tasks, first["commands"], first["keys"], calls)]
+
+
+def test_no_step_asks_for_more_than_is_written_down(line):
+    rows = [row.split() for row in ASKED_FOR.strip().splitlines()[3:]]
+    asked = {key: told(count) for key, count in line.asked_for.items()}
+    for step, run, *allowed in rows:
+        numbers = asked[step, run]
+        asked[step, run] = [told if said != "-" else "-" for said, told in zip(allowed, numbers, strict=True)]
+    table = ["what was asked for:"]
+    for step, run, *_numbers in rows:
+        numbers = "".join(f"{number:<{width}}" for number, width in zip(asked[step, run], WIDTHS, strict=True))
+        table.append(f"{step:<18}{run:<7}{numbers}")
+    assert asked == {(step, run): allowed for step, run, *allowed in rows}, "\n".join(table)
+
+
+def test_units_with_the_same_target_are_only_verified(line):
+    assert set(line.asked_for["warehouse", "again"]["calls"]) == {"enrollment.get"}
     # That somebody looked is in the history.
-    assert difference(before, picture(line)) == {"ledger"}
+    assert line.differs == {"ledger"}
 
 
 def test_the_lab_is_announced_with_exactly_these_keys(line):

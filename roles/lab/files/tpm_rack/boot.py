@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from .device import Device
-from .file_system import ENVIRONMENT, INIT, INIT_INTERPRETER, TIMERS
+from .file_system import ENVIRONMENT, INIT, INIT_INTERPRETER, SSHD, TIMERS
 
 HOST_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
@@ -74,7 +74,7 @@ def main() -> None:
     _mount_volatile(root)
     socket.sethostname(device_dir.name)
     _enter(root)
-    subprocess.run(["/usr/sbin/sshd"], env=ENVIRONMENT, check=True)
+    subprocess.run(SSHD, env=ENVIRONMENT, check=True)
     subprocess.Popen(["/usr/bin/python3", TIMERS], env=ENVIRONMENT)
     os.execve(INIT_INTERPRETER, ["/usr/bin/python3", INIT, "init"], ENVIRONMENT)
 

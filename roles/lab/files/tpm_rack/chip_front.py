@@ -5,7 +5,8 @@
 """Stands before a software TPM and makes it the chip that a script describes: slow, busy, odd (:mod:`.answers`).
 
 ``python -m tpm_rack.chip_front PORT BEHIND STATE_DIR``: what is sent to PORT (commands) and PORT+1 (control) goes on to
-BEHIND and BEHIND+1. The script is ``answers.json`` in STATE_DIR; it begins anew with each power-up.
+BEHIND and BEHIND+1. The script is ``answers.json`` in STATE_DIR; it begins anew with each power-up. Each command is
+noted in ``commands.log`` there, a line with the code in hexadecimal, so that somebody can count what a TPM was asked.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import asyncio
 import json
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 from .answers import HEADER, Answers
 
 SCRIPT = "answers.json"
+LOG = "commands.log"
 
 
 async def _messages(reader: asyncio.StreamReader, into: asyncio.Queue[bytes]) -> None:
@@ -45,9 +48,10 @@ async def _end_with_the_first(*ways: asyncio.Task[None]) -> None:
 class ChipFront:
     """Two servers before a TPM whose ports are *behind* and the next one."""
 
-    def __init__(self, behind: int, answers: Answers) -> None:
+    def __init__(self, behind: int, answers: Answers, log: BinaryIO) -> None:
         self._behind = behind
         self._answers = answers
+        self._log = log
 
     async def _answer(
         self,
@@ -58,6 +62,7 @@ class ChipFront:
     ) -> None:
         while True:
             command = await commands.get()
+            self._log.write(b"%#x\n" % HEADER.unpack_from(command)[2])
             await asyncio.sleep(self._answers.delay(command))
             answer = self._answers.instead(command)
             if answer is None:
@@ -100,7 +105,9 @@ def main() -> None:
     """Never returns."""
     port, behind, state_dir = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     answers = Answers(json.loads((state_dir / SCRIPT).read_text()))
-    asyncio.run(ChipFront(behind, answers).serve(port))
+    # Not buffered: it is killed when the power is cut.
+    with open(state_dir / LOG, "ab", buffering=0) as log:
+        asyncio.run(ChipFront(behind, answers, log).serve(port))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import time
 from functools import cached_property
 from pathlib import Path
 
-from .file_system import ENVIRONMENT, HOST
+from .file_system import ENVIRONMENT, HOST, SSHD_LOG
 from .software_tpm import SoftwareTpm, reserved_port_pair
 
 
@@ -71,6 +71,12 @@ class Device:
         What is written into an upper layer under a mounted overlay may never be seen (Linux kernel documentation).
         """
         return Path(f"/proc/{self.init_pid}/root") if self.powered else self.upper
+
+    @property
+    def executions(self) -> int:
+        """How many commands and subsystems its sshd was asked to run since it was made, by the log of that sshd."""
+        log = self.files / SSHD_LOG
+        return log.read_text(errors="replace").count("Starting session: ") if log.exists() else 0
 
     @property
     def _pid_file(self) -> Path:

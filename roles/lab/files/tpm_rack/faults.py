@@ -26,7 +26,7 @@ import yaml
 
 from .answers import Answers, ScriptError, slow_at_keys
 from .device import Device, DeviceError
-from .file_system import SESSION_GATE, write_sshd_configuration
+from .file_system import SESSION_GATE, SSHD, write_sshd_configuration
 from .machine import CLOCK, NETWORK_AFTER, Machine
 from .machine_image import ON_MACHINE
 
@@ -165,7 +165,7 @@ def _restart_sshd(device: Device) -> None:
     """Ends the sessions too: one that is open already would go on under the old configuration."""
     if device.powered:
         device.execute(["pkill", "-KILL", "sshd"])
-        device.execute(["/usr/sbin/sshd"])
+        device.execute([*SSHD])
 
 
 def _clone(device: Device, other: Device) -> None:

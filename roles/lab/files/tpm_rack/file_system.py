@@ -28,6 +28,8 @@ SYSTEMCTL = Path("usr/bin/systemctl")
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 SESSION_GATE = PROGRAMS / "session"
 SERIAL_NUMBER = Path("etc/serial-number")
+SSHD_LOG = Path("var/log/sshd.log")
+SSHD = ("/usr/sbin/sshd", "-E", f"/{SSHD_LOG}")
 
 # Services that the host starts are not the device's; what is enabled on the device itself is.
 ENABLED_UNITS = (
@@ -55,6 +57,7 @@ KbdInteractiveAuthentication no
 StrictModes no
 UseDNS no
 UsePAM no
+LogLevel VERBOSE
 MaxSessions 200
 MaxStartups 200
 Subsystem sftp /usr/lib/openssh/sftp-server

@@ -125,6 +125,12 @@ class SoftwareTpm:
         return self._script.exists()
 
     @property
+    def commands(self) -> list[int]:
+        """The command codes that it was asked for while it answered by a script, an empty one too, in their order."""
+        log = self.state_dir / "commands.log"
+        return [int(code, 16) for code in log.read_text().split()] if log.exists() else []
+
+    @property
     def tcti(self) -> str:
         """How the TPM software stack and tpm2-tools are pointed at it."""
         return f"swtpm:host=127.0.0.1,port={self.port}"

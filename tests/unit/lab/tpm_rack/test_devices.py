@@ -99,6 +99,15 @@ def test_a_device_says_that_systemd_manages_it(console):
     assert console.said(ONE, "cat /proc/1/comm; test -d /run/systemd/system") == "systemd"
 
 
+def test_what_it_is_asked_to_run_is_counted(console):
+    device = console.rack.device(ONE)
+    before = device.executions
+    console.said(ONE, "true")
+    console.ssh(ONE, "false")
+    device.execute(["true"])
+    assert device.executions == before + 2
+
+
 def test_a_password_opens_no_session(console):
     access = console.entry(ONE)["ssh"]
     methods = console.said(ONE, "/usr/sbin/sshd -T | grep -E '^(passwordauthentication|permitrootlogin) '").splitlines()

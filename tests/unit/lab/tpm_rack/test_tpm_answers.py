@@ -11,6 +11,7 @@ import subprocess
 import time
 
 import pytest
+from tpm_rack.answers import COMMANDS
 
 
 @pytest.fixture
@@ -45,6 +46,16 @@ def test_a_code_is_answered_so_often_after_so_many(tool):
     answers = [tool(script, *RANDOM), tool(None, *RANDOM), tool(None, *RANDOM)]
     assert [code == 0 for code, _said in answers] == [True, False, True]
     assert "0x101" in answers[1][1]
+
+
+def test_what_it_is_asked_is_noted_across_power_cycles(tool, software_tpm):
+    tool({}, *RANDOM)
+    software_tpm.power_cycle()
+    tool({"answers": [{"command": "GetRandom", "code": 0x101}]}, *RANDOM)
+    assert software_tpm.commands.count(COMMANDS["GetRandom"]) == 2
+    before = len(software_tpm.commands)
+    tool(None, *FIXED)
+    assert set(software_tpm.commands[before:]) == {COMMANDS["GetCapability"]}
 
 
 def test_a_power_cycle_begins_the_script_anew(tool, software_tpm):
