@@ -14,7 +14,7 @@ options:
     description:
       - Files (DER, PEM or PKCS7, with one or more certificates) and directories of them (C(.pem), C(.crt), C(.cer),
         C(.der), C(.p7b), C(.p7c)), where the task runs. A certificate that names itself as its issuer is a trusted
-        root, others are intermediates.
+        root, and so is an authority in a directory C(RootCA); others are intermediates.
       - Roots in a directory that is named after a TPM maker, by its TCG vendor ID (C(IFX)) or by its name in short or
         in full (C(STMicro), C(Infineon Technologies)), are trusted for that maker's TPMs only. The directory itself
         counts, and that of a file. A root that lies in several is trusted for the makers of all of them, and for any

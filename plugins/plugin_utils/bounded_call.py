@@ -98,7 +98,7 @@ def _memory(most: int | None) -> Iterator[None]:
         yield
         return
     try:
-        with open("/proc/self/statm", encoding="ascii") as sizes:
+        with open("/proc/self/statm", "rb") as sizes:
             limit = int(sizes.read().split()[5]) * resource.getpagesize() + most
     except OSError:
         yield
@@ -116,7 +116,7 @@ def _children() -> set[int]:
     """The processes that this one has started and that are not reaped; none where the system does not tell."""
     own = os.getpid()
     try:
-        with open(f"/proc/{own}/task/{own}/children", encoding="ascii") as children:
+        with open(f"/proc/{own}/task/{own}/children", "rb") as children:
             return set(map(int, children.read().split()))
     except OSError:
         return set()

@@ -24,6 +24,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.files import told_size
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible, visible_lines
 
+from . import before_fork
 from .answer import MOST_BYTES, NoAnswerError, last_words, read_answer, shown_output
 from .bounded_call import MOST_MEMORY, TooLateError, TooMuchError, bounded
 from .payload import OptionsError, payload_of
@@ -69,6 +70,7 @@ class DeviceAction(ActionBase):
 
     def __init_subclass__(cls) -> None:
         # Ansible loads an action before it forks a process for each host, and those get what was built.
+        before_fork.made_ready()
         if cls.MODULE:
             payload_of(cls.MODULE)
 

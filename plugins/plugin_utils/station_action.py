@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import SETUP, failure
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.in_worker import PROFILE, run_here
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_path import from_here, ledger_from_here
 
 # The options of the station's modules that name a file.
@@ -62,6 +64,28 @@ class StationAction(NormalAction):
     def work(self, tmp, task_vars) -> dict:
         """The result of the module."""
         return super().run(tmp, task_vars)
+
+    def _execute_module(self, module_name=None, module_args=None, task_vars=None, wrap_async=False, **others):
+        """The module's result; without a process of its own where that would be one like this."""
+        if wrap_async or not self._would_be_here(task_vars or {}):
+            return super()._execute_module(
+                module_name=module_name, module_args=module_args, task_vars=task_vars, wrap_async=wrap_async, **others
+            )
+        name = str(module_name or self._task.action)
+        arguments = dict(self._task.args if module_args is None else module_args)
+        self._update_module_args(name, arguments, task_vars or {})
+        environment: dict[str, str] = {}
+        self._compute_environment_string(environment)
+        said = self._parse_returned_data(run_here(name.rpartition(".")[2], arguments, environment), *PROFILE)
+        return {name: value for name, value in said.items() if not name.startswith("_ansible_")}
+
+    def _would_be_here(self, task_vars: dict[str, Any]) -> bool:
+        """Whether the module's process would run on this machine, as this user and by this Python."""
+        if self._connection.transport != "local" or self._connection.become is not None or self._play_context.become:
+            return False
+        delegated = task_vars.get("ansible_delegated_vars") or {}
+        variables = delegated.get(self._task.delegate_to, task_vars) if self._task.delegate_to else task_vars
+        return self._templar.template(variables.get("ansible_python_interpreter")) == sys.executable
 
 
 def _placed(arguments: dict[str, Any], here: bool, module: str) -> dict[str, Any]:

@@ -97,7 +97,7 @@ class MachineLine(_line_of_the_rack()):
 
     def client(self) -> dict:
         """What the client of the machine says of itself."""
-        return json.loads(self.says("cat", "/var/lib/tpmfleet-dps-client/status.json"))
+        return json.loads(self.says("tpmfleet-dps-client", "status", "--json"))
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,7 @@ def test_a_reboot_provisions_nothing_anew(line):
     before = line.client()
     line.machine.reboot()
     line.passes("field_activation")
-    assert line.client()["assigned_hub"] == before["assigned_hub"]
+    assert line.client()["assignment"] == before["assignment"]
 
 
 def test_sudo_with_a_password(line):
@@ -150,6 +150,7 @@ def test_the_ways_beside_the_line(line):
     rotated = line.passes("rotate_ownership", "-e", "tpmfleet_key_version=2")
     assert rotated.changed
     line.passes("warehouse", "-e", "tpmfleet_key_version=2")
-    line.passes("decommission", "-e", "tpmfleet_key_version=2")
+    said = {"tpmfleet_key_version": 2, "tpmfleet_decommission_confirm": ["TF-000001"]}
+    line.passes("decommission", "-e", json.dumps(said))
     [seen] = line.seen().values()
     assert not seen.owned and not seen.enrolled

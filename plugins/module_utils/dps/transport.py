@@ -12,6 +12,7 @@ headers and body come out of one allowance. No redirect is followed, no compress
 from __future__ import annotations
 
 import math
+import re
 import socket
 import ssl
 import threading
@@ -23,8 +24,9 @@ from urllib.parse import urlsplit
 try:
     from azure.core.exceptions import ServiceResponseError
     from azure.core.pipeline.transport import RequestsTransport
-    from requests import RequestException, Session, certs
+    from requests import RequestException, Session
     from requests.adapters import HTTPAdapter
+    from requests.utils import DEFAULT_CA_BUNDLE_PATH
     from urllib3.connection import HTTPSConnection
     from urllib3.connectionpool import HTTPSConnectionPool
     from urllib3.exceptions import HTTPError
@@ -135,7 +137,7 @@ class _Adapter(HTTPAdapter):
         known = proxy in self.proxy_manager
         if not known:
             to_proxy = _tls_context()
-            to_proxy.load_verify_locations(self._ca_file or certs.where())
+            to_proxy.load_verify_locations(self._ca_file or DEFAULT_CA_BUNDLE_PATH)
             keywords.update(ssl_context=_tls_context(), proxy_ssl_context=to_proxy)
         manager = super().proxy_manager_for(proxy, **keywords)
         if not known:
@@ -168,12 +170,19 @@ class BoundedTransport(RequestsTransport):
     """azure-core's transport with an end to everything.
 
     *timeout* is for one try, from its connection to its last byte, in seconds. *hosts* are the ones that may be asked,
-    with their port where it is not 443, and what is below them; None for any. ``until`` (of time.monotonic) is when
-    everything has to be over; a single call can be given its own.
+    with their port where it is not 443, and what is below them; None for any. *never* is found in addresses that are
+    not asked, though they are on these. ``until`` (of time.monotonic) is when everything has to be over; a single call
+    can be given its own.
     """
 
     def __init__(
-        self, *, ca_file: str | None, timeout: float, connections: int = 1, hosts: Collection[str] | None = None
+        self,
+        *,
+        ca_file: str | None,
+        timeout: float,
+        connections: int = 1,
+        hosts: Collection[str] | None = None,
+        never: re.Pattern[str] | None = None,
     ) -> None:
         session = _Session()
         adapter = _Adapter(ca_file=ca_file, pool_connections=4, pool_maxsize=connections, max_retries=0)
@@ -183,13 +192,14 @@ class BoundedTransport(RequestsTransport):
         )
         self._timeout = timeout
         self._hosts = None if hosts is None else {host.lower() for host in hosts}
+        self._never = never
         self.until = math.inf
 
     def send(self, request: Any, **options: Any) -> Any:  # type: ignore[override]
         """The answer with its whole body. AzureError where there is none, RefusedAnswer where it is not to be read."""
         now = time.monotonic()
         until = min(options.pop("until", math.inf), self.until, now + self._timeout)
-        self._check_host(request.url)
+        self._check_address(request.url)
         if until <= now:
             raise OutOfTime("the time is over")
         options.pop("stream", None)
@@ -215,7 +225,9 @@ class BoundedTransport(RequestsTransport):
             raise OutOfTime(f"it asked to wait for {seconds:g} s, which is longer than there is time")
         time.sleep(seconds)
 
-    def _check_host(self, url: str) -> None:
+    def _check_address(self, url: str) -> None:
+        if self._never is not None and self._never.search(url):
+            raise RefusedAnswer(f"has us ask what nobody wanted ({visible(urlsplit(url).path, most=200)})")
         if self._hosts is None:
             return
         try:

@@ -13,6 +13,7 @@ Its keys are in no GET and are read apart; a PUT replaces everything that a docu
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 import traceback
 from collections.abc import Iterator
@@ -42,6 +43,8 @@ POLL_SECONDS = 3
 # How often a change is made anew because somebody else's came in between.
 TRIES = 5
 _LONGEST_REASON = 400
+# The SDK has any resource provider registered in the subscription that a refusal (409) names. Ours is one of them.
+_FOREIGN_REGISTRATION = re.compile(r"/providers/(?!Microsoft\.Devices/register\?).*/register\?")
 _AT_REST = ("Active", "Suspended", "ActivationFailed", "DeletionFailed", "FailoverFailed")
 # What Azure alone decides and an update must not send back.
 _OWN = ("id", "name", "type", "systemData", "resourcegroup", "subscriptionid")
@@ -74,7 +77,9 @@ def open_client(
     credential: Any, subscription_id: str, endpoint: str, *, ca_file: str | None, timeout: float
 ) -> tuple[Any, Any]:
     """(The SDK's client for the subscription at *endpoint*, its transport). *timeout* is for one try, in seconds."""
-    transport = BoundedTransport(ca_file=ca_file, timeout=timeout, hosts=[host_of(endpoint)])
+    transport = BoundedTransport(
+        ca_file=ca_file, timeout=timeout, hosts=[host_of(endpoint)], never=_FOREIGN_REGISTRATION
+    )
     client = IotDpsClient(
         credential,
         subscription_id,

@@ -68,7 +68,7 @@ def plan(source: Store, pinned: Iterable[str], path: str, *, skip_others: bool) 
     kept = Store()
     for one in source.roots.values():
         if one.sha256 in wanted:
-            kept.add(one, source.bound.get(one.sha256, frozenset()))
+            kept.add(one, source.bound.get(one.sha256, frozenset()), anchor=True)
     files = {MARK: _MARK_CONTENT}
     lines = []
     for one in kept.roots.values():
@@ -125,6 +125,13 @@ def _check_pins(source: Store, wanted: set[str], *, skip_others: bool) -> None:
             f"No root is pinned, and the sources have {len(others)}. Look at them with ek_roots_info, compare their "
             "fingerprints by another way than that by which they came, and write down those that you trust."
         )
+    below = [one for one in missing if one in source.intermediates]
+    if below:
+        told = " and ".join(str(source.intermediates[one].subject) for one in below[:5])
+        raise TrustError(
+            f"{told} was issued by another authority, and is no root where it lies. Nothing was changed: pin the root "
+            "that it leads to, or, where its maker publishes none, have it lie in a directory MAKER/RootCA of a source."
+        )
     if missing:
         raise TrustError(
             f"The sources have no root with the fingerprint {' or '.join(missing[:5])}. Was it withdrawn? Nothing was "
@@ -142,7 +149,9 @@ def _check_pins(source: Store, wanted: set[str], *, skip_others: bool) -> None:
 def _roots_of_intermediates(source: Store, kept: Store) -> dict[str, str]:
     """The pinned root that each intermediate leads to, by fingerprints."""
     whole = Store()
-    for one in (*kept.roots.values(), *source.intermediates.values()):
+    for one in kept.roots.values():
+        whole.add(one, anchor=True)
+    for one in source.intermediates.values():
         whole.add(one)
     finder = PathFinder(whole, checks=MAXIMAL_STORE_CHECKS)
     ends = {one.sha256: finder.find(one, (), ()).root for one in source.intermediates.values()}

@@ -4,10 +4,11 @@
 
 """The certificates that the user trusts, and those that only help to reach them, from files.
 
-A certificate whose subject and issuer have one name is a root; all others are intermediates, which are trusted only by
-way of a root. A directory that is named after a TPM maker binds the roots in it to that maker: they vouch for no other
-maker's TPM. A root that lies in several places is bound to the makers of all of them, and to none where one of them has
-no maker's name.
+A certificate whose subject and issuer have one name is a root. So is an authority in a directory RootCA, as Microsoft's
+package has it, since some makers publish none above: AMD's for its processors' Pluton has an issuer that nobody outside
+has. All others are intermediates, which are trusted only by way of a root. A directory that is named after a TPM maker
+binds the roots in it to that maker: they vouch for no other maker's TPM. A root that lies in several places is bound to
+the makers of all of them, and to none where one of them has no maker's name.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ CERTIFICATE_SUFFIXES = (".pem", ".crt", ".cer", ".der", ".p7b", ".p7c")
 CRL_SUFFIXES = (".crl", ".pem", ".der")
 # What a directory may be called on purpose so that the roots in it are trusted for any maker's TPM.
 ANY_MAKER = "any"
+# What a directory is called whose authorities are trusted themselves.
+_ANCHORS = ("rootca", "rootcas")
 # What directories are called that tell of their certificates' kind, not of their maker. Microsoft's and others' words.
 _KINDS = ("root", "intermediate", "ca", "cas", "cert", "certificate", "chain", "rootca", "intermediateca")
 
@@ -58,21 +61,29 @@ class Store:
     unnamed: dict[str, int] = field(default_factory=dict)
     _by_subject: dict[object, list[Certificate]] = field(default_factory=dict)
 
-    def add(self, certificate: Certificate, vendors: frozenset[str] = frozenset(), place: str = "") -> None:
-        """Adds one, which lies in *place* and is bound to *vendors* there; to nobody where there are none."""
+    def add(
+        self, certificate: Certificate, vendors: frozenset[str] = frozenset(), place: str = "", *, anchor: bool = False
+    ) -> None:
+        """Adds one, which lies in *place* and is bound to *vendors* there; to nobody where there are none.
+
+        With *anchor* it is a root whoever issued it.
+        """
         fingerprint = certificate.sha256
         known = fingerprint in self.places
         self.places.setdefault(fingerprint, []).append(place)
         # Who has no name issued nothing; certificates of endorsement keys have none.
         if not known and certificate.subject.key:
             self._by_subject.setdefault(certificate.subject.key, []).append(certificate)
-        if not certificate.is_self_issued:
-            self.intermediates[fingerprint] = certificate
+        was_root = fingerprint in self.roots
+        if not certificate.is_self_issued and not anchor:
+            if not was_root:
+                self.intermediates[fingerprint] = certificate
             return
+        self.intermediates.pop(fingerprint, None)
         self.roots[fingerprint] = certificate
         if not vendors:
             self.bound.pop(fingerprint, None)
-        elif not known or fingerprint in self.bound:
+        elif not was_root or fingerprint in self.bound:
             self.bound[fingerprint] = self.bound.get(fingerprint, frozenset()) | vendors
 
     def named(self, certificate: Certificate) -> list[Certificate]:
@@ -151,10 +162,11 @@ def _add(store: Store, place: str, file: Path, found: list[Certificate]) -> None
     names = _directories(place, file)
     vendors = next((known for name in names if (known := vendors_named(name))), frozenset())
     for one in found:
-        guests = guests_of(vendors, one) if one.is_self_issued and vendors else frozenset()
-        store.add(one, vendors | guests, str(file))
+        is_root = one.is_self_issued or (one.is_ca and _is_anchors(file))
+        guests = guests_of(vendors, one) if is_root and vendors else frozenset()
+        store.add(one, vendors | guests, str(file), anchor=is_root)
         own = [name for name in _inner(place, file) if not _is_kind(name)]
-        if one.is_self_issued and not vendors and own and own[0].lower() != ANY_MAKER:
+        if is_root and not vendors and own and own[0].lower() != ANY_MAKER:
             directory = str(file.parent)
             store.unnamed[directory] = store.unnamed.get(directory, 0) + 1
 
@@ -177,6 +189,12 @@ def _directories(place: str, file: Path) -> list[str]:
     while _is_kind(above.name) and above != above.parent:
         above = above.parent
     return [*names, above.name]
+
+
+def _is_anchors(file: Path) -> bool:
+    """Whether *file* lies in a directory of authorities that are trusted themselves."""
+    name = Path(os.path.abspath(file)).parent.name
+    return "".join(filter(str.isalpha, name.lower())) in _ANCHORS
 
 
 def _is_kind(name: str) -> bool:

@@ -390,3 +390,14 @@ def test_what_netrc_has_for_the_host_is_not_sent(hostile, honest, run_one, tmp_p
         run_one(user)
         shown = [one.headers["authorization"] for one in hostile.asked if "authorization" in one.headers]
         assert shown and all(one.startswith(begins) for one in shown)
+
+
+@pytest.mark.parametrize("named", ["Evil.Provider", "x/../../resourceGroups/y", "Microsoft.Devices/x"])
+def test_no_resource_provider_is_registered_because_a_refusal_names_it(hostile_module, hostile, honest, run_one, named):
+    """The SDK does so of itself, for the whole subscription."""
+    said = f"The subscription is not registered to use namespace '{named}'."
+    refusal = hostile_module.Reply(409, {"error": {"code": "MissingSubscriptionRegistration", "message": said}})
+    hostile.script = lambda request: refusal if "/subscriptions" in request.path else honest(request)
+    outcome = run_one("dps_instance_info")
+    assert "has us ask what nobody wanted" in outcome.words and outcome.seconds < 5
+    assert {one.method for one in hostile.asked if "/subscriptions" in one.path} == {"GET"}

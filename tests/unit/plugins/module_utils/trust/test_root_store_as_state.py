@@ -140,6 +140,21 @@ def test_what_changed_is_known_and_undone(package, tmp_path):
     assert not root_state.plan(source, pins(source), str(path), skip_others=False).changed
 
 
+def test_an_authority_without_a_root_is_pinned_where_it_lies_among_the_roots(tpm_maker, tmp_path):
+    """AMD publishes one for Pluton, and not who issued it."""
+    der = tpm_maker.issuer.public_bytes(Encoding.DER)
+    apart = read_store([write({"AMD/IntermediateCA/ica.crt": der}, tmp_path / "apart")], needs_root=False)
+    path = str(tmp_path / "store")
+    with pytest.raises(TrustError, match="was issued by another authority.*have it lie in a directory MAKER/RootCA"):
+        root_state.plan(apart, list(apart.intermediates), path, skip_others=True)
+    among = read_store([write({"AMD/RootCA/ica.crt": der}, tmp_path / "among")])
+    made = root_state.plan(among, pins(among), path, skip_others=False)
+    root_state.apply(made, path)
+    again = read_store([path])
+    assert (list(again.roots), again.bound) == (list(among.roots), among.bound)
+    assert not root_state.plan(among, pins(among), path, skip_others=False).changed
+
+
 def test_only_what_is_pinned_comes_in(package, tmp_path):
     source = read_sources([write(package, tmp_path / "from")])
     (intel,) = [one for one in source.roots.values() if "Intel" in str(one.subject)]

@@ -120,6 +120,22 @@ def test_a_pluton_below_amds_own_root_is_amds_and_microsofts(tpm_maker, tmp_path
     assert found == {"AMD Pluton Global Factory ICA": {"AMD", "MSFT"}, "PRG-PHX": {"AMD"}}
 
 
+def test_an_authority_among_the_roots_is_one_whoever_issued_it(tpm_maker, tmp_path, vouches, rsa_keys):
+    """As AMD's for Pluton, whose own issuer nobody outside has; Microsoft's package has such ones below RootCA."""
+    one = Authority(tpm_maker, "AMD Root CA R4")
+    below = one.below("AMD Pluton Global Factory ICA")
+    Authority(tpm_maker, "AMDTPM").put(tmp_path / "AMD/RootCA/AMDTPM.crt")
+    (tmp_path / "AMD/IntermediateCA").mkdir()
+    (tmp_path / "AMD/IntermediateCA/ICA.crt").write_bytes(below)
+    refused = Verifier(Rules(roots=(str(tmp_path),))).verify(one.certify(rsa_keys[0], "MSFT"))
+    assert [problem.code for problem in refused.problems] == ["issuer_missing"]
+    (tmp_path / "AMD/RootCA/ICA.crt").write_bytes(below)
+    assert vouches(one, tmp_path) == {"AMD", "MSFT"}
+    (tmp_path / "IFX/RootCA").mkdir(parents=True)
+    (tmp_path / "IFX/RootCA/a unit's.crt").write_bytes(base64.b64decode(one.certify(rsa_keys[0], "IFX")))
+    assert vouches(one, tmp_path) == {"AMD", "MSFT"}
+
+
 def test_a_root_is_bound_to_the_makers_of_all_its_places(tpm_maker, tmp_path, vouches):
     one = Authority(tpm_maker, "Somewhere")
     one.put(tmp_path / "a" / "AMD" / "x.der", tmp_path / "a" / "INTC" / "y.der", tmp_path / "b" / "STM" / "z.der")

@@ -1,0 +1,22 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What each process of a task would do anew, done where they are all forked from: Ansible loads an action there first.
+
+Core 2.19 makes what reads templates when the first one is read, which is most often in a fork, and so in every one.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from ansible import template
+from ansible.parsing.dataloader import DataLoader
+
+
+@functools.cache
+def made_ready() -> None:
+    """Reads a template."""
+    trusted = getattr(template, "trust_as_template", str)
+    template.Templar(loader=DataLoader()).template(trusted("{{ 1 }}"))
