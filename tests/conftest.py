@@ -115,8 +115,10 @@ def make_ek(ek_of_modulus):
     """An endorsement key that no TPM has; one for each *number*, and wrong where the others say so."""
 
     def make(number: int = 0, **wrong: object) -> str:
-        modulus = b"".join(hashlib.sha256(b"%d/%d" % (number, part)).digest() for part in range(8))
-        return ek_of_modulus(modulus, **wrong)
+        modulus = bytearray(b"".join(hashlib.sha256(b"%d/%d" % (number, part)).digest() for part in range(8)))
+        modulus[0] |= 0x80
+        modulus[-1] |= 1
+        return ek_of_modulus(bytes(modulus), **wrong)
 
     return make
 

@@ -65,14 +65,19 @@ def _check(data: bytes) -> None:
     if policy_size not in (0, _NAME_DIGEST_BYTES[name_algorithm]):
         raise EndorsementKeyError(f"has a policy of {policy_size} bytes, which is no digest of its name algorithm")
     at = 12 + policy_size
-    symmetric, _bits, mode, scheme, key_bits, _exponent, modulus_size = struct.unpack_from(">HHHHHIH", data, at)
+    symmetric, _bits, mode, scheme, key_bits, exponent, modulus_size = struct.unpack_from(">HHHHHIH", data, at)
     if (symmetric, mode) != (_AES, _CFB):
         raise EndorsementKeyError("does not protect with AES in CFB mode, as an endorsement key does")
     if scheme != _NULL:
         raise EndorsementKeyError("has a scheme, which a restricted decryption key has not")
     if key_bits < 2048 or modulus_size * 8 != key_bits:
         raise EndorsementKeyError(f"is RSA of {key_bits} bits with a modulus of {modulus_size} bytes")
+    # A TPM says 0 for 65537 (12.2.3.5), unless the template that it was given spelled it out.
+    if exponent not in (0, 65537):
+        raise EndorsementKeyError(f"has the exponent {exponent}; that of endorsement keys is 65537")
     if at + 16 + modulus_size != len(data):
         raise EndorsementKeyError("is a TPM2B_PUBLIC with bytes missing or left over")
     if not any(data[-modulus_size:]):
         raise EndorsementKeyError("is a template: its modulus is all zero")
+    if not data[-modulus_size] & 0x80 or not data[-1] & 1:
+        raise EndorsementKeyError(f"has a modulus that none is: it is even, or shorter than its {key_bits} bits")

@@ -157,6 +157,15 @@ def rsa_modulus(public: bytes) -> int | None:
     return int.from_bytes(public[-_MODULUS:], "big")
 
 
+def has_rsa_modulus(public: bytes) -> bool:
+    """Whether the modulus of an RSA-2048 *public* can be one: the product of two odd primes, all of its bits long.
+
+    FIPS 186-5, A.1.1. What is shorter or even, nobody can have made and no TPM decrypts with.
+    """
+    modulus = rsa_modulus(public)
+    return modulus is not None and modulus.bit_length() == 8 * _MODULUS and modulus % 2 == 1
+
+
 def name_of(public: bytes) -> bytes:
     """The name of a key with nameAlg SHA-256: algorithm and digest of its TPMT_PUBLIC (part 1, 16)."""
     return struct.pack(">H", _ALG_SHA256) + hashlib.sha256(public[2:]).digest()

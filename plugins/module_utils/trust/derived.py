@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..tpm import der, templates
-from .possession import PossessionError, check_endorsement_key
+from .possession import PossessionError, check_endorsement_key, check_storage_root_key
 
 
 class WrongClaimError(PossessionError):
@@ -34,11 +34,7 @@ def derived_from_endorsement_key(public: bytes) -> dict[str, str]:
 
 def checked_endorsement_key(said: Any) -> dict[str, Any]:
     """The endorsement key as a device *said* it, in the shape of the module's result, with what follows from it."""
-    public = _public(said, "endorsement key")
-    try:
-        check_endorsement_key(public)
-    except PossessionError as error:
-        raise WrongClaimError(f"{error}.") from None
+    public = _public(said, "endorsement key", check_endorsement_key)
     certificate = said.get("certificate")
     follows: dict[str, Any] = {**derived_from_endorsement_key(public)}
     follows["certificate_matches"] = None if certificate is None else _certifies(certificate, public)
@@ -47,7 +43,7 @@ def checked_endorsement_key(said: Any) -> dict[str, Any]:
 
 def checked_storage_root_key(said: Any) -> dict[str, Any]:
     """The same of the storage root key."""
-    public = _public(said, "storage root key")
+    public = _public(said, "storage root key", check_storage_root_key)
     return {**said, **_compared(said, {"name": templates.name_of(public).hex()}, "storage root key")}
 
 
@@ -62,8 +58,8 @@ def checked_record_fields(record: Mapping[str, Any]) -> tuple[dict[str, str], li
             reasons += [f"it says {one} and not the key that it is of" for one in sorted(beside) if record.get(one)]
             continue
         try:
-            decoded = templates.decode_public(public, f"its {words}")
-        except ValueError as error:
+            decoded = _one_form(public, f"its {words}", _CHECKS[key])
+        except WrongClaimError as error:
             reasons.append(str(error))
             continue
         derived = derived_from_endorsement_key(decoded)
@@ -77,18 +73,28 @@ _KEYS_OF_RECORDS = (
     ("endorsement_key", "endorsement key", ("sha256", "name")),
     ("storage_root_key", "storage root key", ("name",)),
 )
+_CHECKS = {"endorsement_key": check_endorsement_key, "storage_root_key": check_storage_root_key}
 
 
-def _public(said: Any, words: str) -> bytes:
+def _public(said: Any, words: str, check: Callable[[bytes], None]) -> bytes:
     if not isinstance(said, Mapping) or not isinstance(said.get("public"), str):
         raise WrongClaimError(f"it says no {words}.")
     try:
-        public = templates.decode_public(said["public"], f"what it says for its {words}")
-    except ValueError as error:
+        return _one_form(said["public"], f"what it says for its {words}", check)
+    except WrongClaimError as error:
         raise WrongClaimError(f"{error}.") from None
+
+
+def _one_form(text: Any, words: str, check: Callable[[bytes], None]) -> bytes:
+    """The key in *text*, of which there is no other text; WrongClaimError without its end where that is not so."""
+    try:
+        public = templates.decode_public(text, words)
+        check(public)
+    except (ValueError, PossessionError) as error:
+        raise WrongClaimError(str(error)) from None
     # Base64 with white space in it, or other bits at its end, would be a second text for one key.
-    if base64.b64encode(public).decode("ascii") != said["public"]:
-        raise WrongClaimError(f"what it says for its {words} is not base64 as everybody writes it.")
+    if base64.b64encode(public).decode("ascii") != text:
+        raise WrongClaimError(f"{words} is not base64 as everybody writes it")
     return public
 
 

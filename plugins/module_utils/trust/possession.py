@@ -37,8 +37,7 @@ class Proof:
         """
         check_endorsement_key(endorsement_key)
         if storage_root_key is not None:
-            # Any other object with a name would do for the TPM, also one whose private part lies open in a file.
-            _check(storage_root_key, templates.srk_public_template(), "an RSA-2048 storage root key")
+            check_storage_root_key(storage_root_key)
         self.endorsement_key = endorsement_key
         self.endorsement_key_sha256 = hashlib.sha256(endorsement_key).hexdigest()
         self._endorsement_key_name = templates.name_of(endorsement_key)
@@ -82,10 +81,22 @@ class Proof:
 
 
 def check_endorsement_key(public: bytes) -> None:
-    """:class:`PossessionError` unless *public*, a TPM2B_PUBLIC, has all the properties of an endorsement key."""
+    """:class:`PossessionError` unless *public*, a TPM2B_PUBLIC, has all the properties of an endorsement key.
+
+    So one key has one form: a modulus under another template, or with its exponent spelled out, would be a second name
+    for the same TPM.
+    """
     _check(public, templates.ek_public_template(), "an RSA-2048 endorsement key")
+
+
+def check_storage_root_key(public: bytes) -> None:
+    """The same of a storage root key."""
+    # Any other object with a name would do for the TPM, also one whose private part lies open in a file.
+    _check(public, templates.srk_public_template(), "an RSA-2048 storage root key")
 
 
 def _check(public: bytes, template: bytes, what: str) -> None:
     if not templates.is_made_from(public, template):
         raise PossessionError(f"what it reports is not {what}: its type, attributes, policy or size are others")
+    if not templates.has_rsa_modulus(public):
+        raise PossessionError(f"what it reports is not {what}: its modulus is even, or shorter than 2048 bits")

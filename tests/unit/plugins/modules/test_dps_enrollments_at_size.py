@@ -60,7 +60,7 @@ def manifest(tmp_path, ek_of_modulus):
         path = tmp_path / f"{count}.jsonl"
         with path.open("w") as file:
             for number in range(1, count + 1):
-                key = ek_of_modulus(number.to_bytes(8, "big") * 32)
+                key = ek_of_modulus((1 << 63 | 2 * number + 1).to_bytes(8, "big") * 32)
                 record = {"registration_id": f"unit-{number:07}", "endorsement_key": key}
                 file.write(json.dumps(change(number, record)) + "\n")
         return path

@@ -65,6 +65,9 @@ def test_the_default_registration_id_is_that_of_the_stock_clients(make_ek):
         ({"change": lambda data: b"\x00\x04\x00\x01\x00\x0b"}, "cut short"),
         ({"change": lambda data: b"\x30\x82" + data}, "DER"),
         ({"change": lambda data: data[:-256] + bytes(256)}, "template"),
+        ({"change": lambda data: data[:-256] + bytes(255) + b"\1"}, "even, or shorter than its 2048 bits"),
+        ({"change": lambda data: data[:-1] + b"\2"}, "even, or shorter than its 2048 bits"),
+        ({"change": lambda data: data[:-262] + b"\0\0\0\1" + data[-258:]}, "the exponent 1"),
         ({"change": lambda data: b""}, "empty"),
     ],
 )

@@ -6,13 +6,16 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database import Access, opened
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.devices import Devices
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import templates
 
 VICTIM, IMPOSTOR = "slot1", "slot2"
+SRK = base64.b64encode(templates.with_unique(templates.srk_public_template(), b"\xc1" * 256)).decode()
 SCOPE = "0neOURS"
 
 
@@ -189,7 +192,8 @@ def test_a_decommissioning_of_what_was_never_proven_binds_nothing(take, unit, pr
         ({"endorsement_key": None}, "it says endorsement_key_sha256 and not the key that it is of"),
         ({"endorsement_key": "AToA"}, "its endorsement key is not a whole TPM2B_PUBLIC"),
         ({"endorsement_key": "?"}, "its endorsement key is not base64"),
-        ({"storage_root_key": "AAEA", "storage_root_key_name": "000b" + "11" * 32}, "it says storage_root_key_name"),
+        ({"storage_root_key": SRK, "storage_root_key_name": "000b" + "11" * 32}, "it says storage_root_key_name"),
+        ({"storage_root_key": "AAEA"}, "what it reports is not an RSA-2048 storage root key"),
     ],
 )
 def test_a_digest_or_name_that_is_not_the_keys_stops_the_unit_alone(take, unit, wrong, words):
@@ -212,7 +216,43 @@ def test_the_digest_of_a_listed_key_beside_another_key_passes_no_policy(take, un
 def test_what_follows_from_a_key_is_computed_where_it_is_not_said(take, unit, record):
     follows = ("endorsement_key_sha256", "endorsement_key_name")
     bare = {name: value for name, value in unit().items() if name not in follows}
-    take({**bare, "storage_root_key": "AAEA"})
+    take({**bare, "storage_root_key": SRK})
     known, _history = record()
     assert {name: known[name] for name in unit()} == unit()
-    assert known["storage_root_key_name"] == "000b" + hashlib.sha256(b"\0").hexdigest()
+    assert known["storage_root_key_name"] == "000b" + hashlib.sha256(base64.b64decode(SRK)[2:]).hexdigest()
+
+
+SPELLED_OUT = (65537).to_bytes(4, "big")
+
+
+@pytest.mark.parametrize(
+    ("another_form", "words"),
+    [
+        (lambda public: public[:-262] + SPELLED_OUT + public[-258:], "type, attributes, policy or size are others"),
+        (lambda public: public + b"\0", "not a whole TPM2B_PUBLIC"),
+        (lambda public: with_size(public + b"\0"), "type, attributes, policy or size are others"),
+        (lambda public: with_size(public[:-1]), "type, attributes, policy or size are others"),
+        (lambda public: public[:-1] + b"\0", "its modulus is even, or shorter"),
+        (lambda public: public[:-256] + bytes(255) + b"\1", "its modulus is even, or shorter"),
+    ],
+)
+def test_another_form_of_a_key_is_no_second_key(take, unit, key, another_form, words):
+    """An exponent that is spelled out, a size inside that is another: each has a digest of its own."""
+    public = base64.b64encode(another_form(base64.b64decode(key(1)["endorsement_key"]))).decode()
+    verdicts = take(unit(), {"host": IMPOSTOR, "serial_number": "TF-2", "endorsement_key": public})
+    assert words in verdicts[IMPOSTOR].reasons[0] and not verdicts[IMPOSTOR].contested
+    assert verdicts[VICTIM].reasons == []
+
+
+@pytest.mark.parametrize("place", [0, 60])
+def test_another_text_of_a_key_is_no_second_key(take, unit, key, place):
+    public = key(1)["endorsement_key"]
+    spaced = {"host": IMPOSTOR, "serial_number": "TF-2", "endorsement_key": f"{public[:place]}\n{public[place:]}"}
+    verdicts = take(unit(), spaced)
+    assert verdicts[IMPOSTOR].reasons[0] == "its endorsement key is not base64 as everybody writes it"
+    assert verdicts[VICTIM].reasons == []
+
+
+def with_size(public):
+    """*public* with the size in front that it has."""
+    return (len(public) - 2).to_bytes(2, "big") + public[2:]

@@ -431,7 +431,7 @@ def test_an_array_is_streamed_whatever_its_lines(tmp_path, ek_of_modulus):
     with path.open("w") as file:
         file.write("[")
         for number in range(count):
-            key = ek_of_modulus(number.to_bytes(8, "big") * 32)
+            key = ek_of_modulus((1 << 63 | 2 * number + 1).to_bytes(8, "big") * 32)
             file.write(("," if number else "") + json.dumps(service_document(number, key)))
         file.write("]")
     assert path.stat().st_size > 3_000_000

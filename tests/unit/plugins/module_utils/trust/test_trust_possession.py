@@ -92,8 +92,11 @@ def test_each_keys_place_is_its_own(keys):
 
 
 def test_a_modulus_that_is_none_is_told(keys):
-    with pytest.raises(PossessionError, match="nothing can be encrypted to the endorsement key"):
-        Proof(**{**keys, "endorsement_key": keys["endorsement_key"][:-1] + b"\0"})
+    """Even, short of its bits, 0 or 1: of an endorsement key and of a storage root key."""
+    for name, public in keys.items():
+        for modulus in (public[-256:-1] + b"\0", b"\x7f" + public[-255:], bytes(256), bytes(255) + b"\1"):
+            with pytest.raises(PossessionError, match="its modulus is even, or shorter than 2048 bits"):
+                Proof(**{**keys, name: public[:-256] + modulus})
 
 
 def test_another_storage_root_key_than_the_recorded_one_is_refused(keys):
