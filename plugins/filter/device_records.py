@@ -65,12 +65,17 @@ options:
     default: []
   proofs:
     description:
-      - Name of the registered result of a loop of M(tpmfleet.azure_dps.tpm_possession) over hosts of the batch, each
-        of which was asked to prove its endorsement key. What became of that is in the host's record as C(proven), the
-        SHA-256 of that key, or as C(not_proven), the reason.
+      - Name of the registered result of M(tpmfleet.azure_dps.tpm_possession) on those hosts of the batch that
+        O(asked) names. What became of that is in the host's record as C(proven), the SHA-256 of its endorsement key, or
+        as C(not_proven), the reason.
       - A result of M(tpmfleet.azure_dps.tpm_possession) or M(tpmfleet.azure_dps.tpm_ownership) among O(results) says
         C(proven) too.
     type: str
+  asked:
+    description: The hosts that were asked to prove their endorsement keys, see O(proofs).
+    type: list
+    elements: str
+    default: []
 notes:
   - The inventory variables read are C(tpmfleet_registration_id), C(tpmfleet_device_id), C(tpmfleet_serial_number),
     C(tpmfleet_tpm_type), C(tpmfleet_dps_id_scope), C(tpmfleet_production), C(tpmfleet_software_tpm_allowed),
@@ -105,6 +110,7 @@ from ansible.errors import AnsibleFilterError
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ..module_utils.dps.enrollment_settings import settings_of
+from ..module_utils.outside.visible import visible
 from ..module_utils.record.model import DONE, NOT_FOUND, VERIFIED
 from ..module_utils.record.places import PLACE
 
@@ -117,6 +123,7 @@ INVENTORY_FIELDS = {
 
 # Where the certificate of the key that is enrolled is in a TPM's NV memory.
 KEY_CERTIFICATE = "0x01c00002"
+MOST_OF_A_REASON = 400
 
 # An enrollment that had to be made or changed is work done; one found as wanted was verified.
 ENROLLMENT_OUTCOMES = {"created": DONE, "updated": DONE, "unchanged": VERIFIED}
@@ -209,13 +216,10 @@ def _proof_fields(result: dict) -> dict:
     return {"proven": result.get("endorsement_key_sha256") or result["endorsement_key"]["sha256"]}
 
 
-def _asked_for_proof(hosts, hostvars, name: str | None) -> dict[str, dict]:
-    """Host to what became of the proof that it was asked for; the result is that of a loop that ran once."""
-    result = hostvars[hosts[0]].get(name) if name and hosts else None
-    return {
-        one["item"]: _proof_fields(one) or {"not_proven": " ".join(str(one.get("msg") or "it gave no answer").split())}
-        for one in (result or {}).get("results", ())
-    }
+def _answer_to_proof(result: dict) -> dict:
+    """What became of the proof that a host was asked for."""
+    why = " ".join(str(result.get("msg") or "it gave no answer").split())
+    return _proof_fields(result) or {"not_proven": visible(why, most=MOST_OF_A_REASON)}
 
 
 def _outcomes(variables: dict, outcomes: dict[str, str]) -> dict[str, str]:
@@ -287,11 +291,11 @@ def device_records(
     enrolling=False,
     disenrollments=(),
     proofs=None,
+    asked=(),
 ) -> list[dict]:
     """Device records of *hosts*; see DOCUMENTATION."""
     enrolled = _enrollment_outcomes(hosts, hostvars, enrollments)
     left = _disenrollments(hosts, hostvars, disenrollments)
-    asked = _asked_for_proof(hosts, hostvars, proofs)
     records = []
     for host in hosts:
         variables = hostvars[host]
@@ -299,7 +303,9 @@ def device_records(
         heard = [result for result in heard if not result.get("failed") and not result.get("skipped")]
         if results and not heard and not unread:
             continue
-        record = {**_record(host, variables, heard), **asked.get(host, {})}
+        record = _record(host, variables, heard)
+        if host in asked:
+            record.update(_answer_to_proof(variables.get(proofs) or {}))
         said = {**_outcomes(variables, outcomes or {}), **(remarks or {})}
         if record.get("registration_id") in enrolled:
             said["enrollment"] = enrolled[record["registration_id"]]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ansible import constants as C
@@ -66,6 +66,7 @@ class DeviceAction(ActionBase):
     _host = "the device"
     _end: float | None = None
     _seconds: float = MARGIN
+    _spent: float = 0
     _gave_up: _GivenUpError | None = None
 
     def __init_subclass__(cls) -> None:
@@ -103,8 +104,8 @@ class DeviceAction(ActionBase):
         A module of this collection is named without it. The shapes are in :mod:`.returned`. The result has besides
         ``changed``, and where there are any ``warnings``, ``deprecations`` and, if the task shows them, a ``diff``. A
         failed one has ``failed``, ``msg`` and what tells of the cause. The device is given up after *seconds*, by
-        default :meth:`patience`. What only *looks* does so in check mode too. AnsibleConnectionFailure where it
-        cannot be reached.
+        default when all that the task has asked of it without them took :meth:`patience`. What only *looks* does so in
+        check mode too. AnsibleConnectionFailure where it cannot be reached.
         """
         own = "." not in module
         self._shape = RETURNED[module] if own else BUILTIN[module]
@@ -113,7 +114,7 @@ class DeviceAction(ActionBase):
         if looks:
             self._task.check_mode = False
         try:
-            with self._waiting(task_vars, self.patience(arguments, task_vars) if seconds is None else seconds):
+            with self._patient(arguments, task_vars) if seconds is None else self._waiting(task_vars, seconds):
                 said = self._execute(module, arguments, task_vars)
         except OptionsError as error:
             said = {"failed": True, "changed": False, "msg": str(error)}
@@ -121,6 +122,10 @@ class DeviceAction(ActionBase):
             return {"failed": True, "changed": False, "msg": error.message}
         finally:
             self._task.check_mode = check_mode
+        # Ansible may have added what it came upon while it looked for a Python there, in the device's words too.
+        for name, told in (("warnings", said.get("warnings")), ("deprecations", said.get("deprecations"))):
+            if told:
+                said[name] = [self._named_words(one) for one in told]
         given = [one for name in self.SECRET_OPTIONS if isinstance(one := arguments.get(name), str) and one]
         return without_secrets(said, given)
 
@@ -207,8 +212,6 @@ class DeviceAction(ActionBase):
                 **self.failure(f"{words} Look at its Python interpreter and its memory first."),
                 **shown_output(res),
             }
-        if said.get("warnings"):
-            said["warnings"] = [f"{self._host}: {one}" for one in said["warnings"]]
         return said
 
     # Inside
@@ -247,14 +250,30 @@ class DeviceAction(ActionBase):
             return python, {**task_vars, "ansible_delegated_vars": {**delegated, device: of_device}}
         return python, of_device
 
+    def _named_words(self, one: Any) -> Any:
+        """A warning or a deprecation, with the name of the device that it is about."""
+        if isinstance(one, Mapping):
+            return {"msg": self._named_words(one.get("msg"))}
+        return f"{self._host}: {visible(one)}"
+
     def _named(self, task_vars: dict[str, Any]) -> str:
         """What the device is called that the task runs on."""
         return visible(self._task.delegate_to or task_vars.get("inventory_hostname", "the device"), most=100)
 
     @contextlib.contextmanager
-    def _waiting(self, task_vars: dict[str, Any], seconds: float) -> Iterator[None]:
-        """All that is asked of the device in here takes *seconds* together at most."""
-        self._host, self._seconds, self._end = self._named(task_vars), seconds, time.monotonic() + seconds
+    def _patient(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> Iterator[None]:
+        """All that is asked of the device in here, however often, takes its :meth:`patience` together at most."""
+        begin = time.monotonic()
+        try:
+            with self._waiting(task_vars, self.patience(arguments, task_vars), spent=self._spent):
+                yield
+        finally:
+            self._spent += time.monotonic() - begin
+
+    @contextlib.contextmanager
+    def _waiting(self, task_vars: dict[str, Any], seconds: float, *, spent: float = 0) -> Iterator[None]:
+        """All that is asked of the device in here takes *seconds* together at most, of which some are *spent*."""
+        self._host, self._seconds, self._end = self._named(task_vars), seconds, time.monotonic() + seconds - spent
         try:
             yield
             return

@@ -135,6 +135,14 @@ def module_of(task):
     return name
 
 
+def test_no_task_goes_from_device_to_device():
+    """One that never answers would cost the rack its time once for each of its kind, and not once."""
+    for path in (COLLECTION / "roles").glob("*/tasks/*.yml"):
+        for task in tasks_of(path):
+            delegate = str(task.get("delegate_to", "localhost"))
+            assert delegate == "localhost", f"{path.parts[-3]}/{path.name}: {task.get('name')}"
+
+
 # Whoever runs these runs the controller's own part of them alone.
 ON_THE_CONTROLLER = {"ansible.builtin.meta"} | CONTROLLER_ACTIONS
 # The lab's rack is where the controller is, and its playbooks, like those of lists, are for localhost.

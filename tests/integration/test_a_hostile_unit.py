@@ -81,6 +81,22 @@ def test_what_a_unit_says_configures_nothing(line, tmp_path):
     assert all(one.assigned for one in line.seen().values())
 
 
+def test_a_unit_under_decommission_that_names_anothers_key_ends_nothing(line):
+    """It has left the line, as it seems, with the identity of a unit that stays."""
+    records = {record["host"]: record for record in line.records()}
+    names = ("endorsement_key", "endorsement_key_sha256", "endorsement_key_name", "registration_id")
+    pairs = [[records[HOSTILE][name], records[HONEST][name]] for name in names]
+    matches = ['"certificate_matches": true', '"certificate_matches": false']
+    attack(line, incoming=[pair[::-1] for pair in pairs], outgoing=[*pairs, matches])
+    named = f"tpmfleet_decommission_confirm={records[HOSTILE]['serial_number']}"
+    run = line.play("decommission", *line.attacked, "--limit", HOSTILE, "-e", named)
+    assert run.bad == {HOSTILE}, run.printed
+    holder = f"its endorsement key was also found on TF-000001 ({HONEST}), which has proven that its TPM holds it"
+    assert f"{HOSTILE}: {holder}; this one did not prove it: " in run.printed, run.printed
+    assert {record["host"]: record for record in line.records()} == records
+    assert all(one.assigned for one in line.seen().values())
+
+
 def test_a_unit_that_answers_wrongly_or_without_an_end_is_stopped_alone(line):
     attack(
         line,

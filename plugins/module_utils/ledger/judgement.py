@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..outside.visible import visible
 from ..record.model import (
     VERIFIED,
     called,
@@ -35,6 +36,7 @@ LIST_POLICIES = ("required", "preferred", "ignored")
 DECOMMISSION = "decommission"
 # The outcome of a step that knows of an enrollment where the device no longer belongs, and could not end it.
 LEFT = "left"
+_MOST_OF_A_SENTENCE = 2000
 TAKE_UP_AGAIN = "if that is meant to be used again, set tpmfleet_recommission for this host"
 # What nobody says to a ledger: it is computed here, or noted of a proof that was given here.
 _NOBODYS_WORD = ("endorsement_key_sha256", "endorsement_key_name", "storage_root_key_name", "endorsement_key_proven")
@@ -121,7 +123,7 @@ class Step:
         try:
             return self._take(said, wrong, claims, shared)
         except DamagedRecord as error:
-            reasons = [str(error)]
+            reasons = _shown([str(error)])
             what = {"state": "stopped", "reasons": reasons}
             self._devices.note(self._devices.row_of(said), said["host"], **self._where(), what=what)
             return Verdict({}, merged({}, said), reasons, changed=False, outcome=said.get("outcome") or {})
@@ -138,6 +140,7 @@ class Step:
         entry = self._listed.entry(said.get("endorsement_key_sha256"))
         shipment = {name: entry[name] for name in ("maker", "batch") if entry.get(name)} if entry else {}
         replaced = has_another_tpm(known, said)
+        said, unasked = self._without_unasked_certificate(said, {} if replaced else known)
         judged = self._certificates.judge(said, entry, {} if replaced else known)
         # Where it stands it may be enrolled, whether or not this line has done it.
         placed = with_place(known, known["dps_id_scope"]) if known.get("dps_id_scope") else known
@@ -163,11 +166,13 @@ class Step:
                 *judged.reasons,
                 *self._software_tpm(said, record, judged),
             ]
+        remarks = _shown([*judged.remarks, *unasked])
         if reasons:
+            reasons = _shown(reasons)
             self._devices.note(row, said["host"], **self._where(), what={"state": "stopped", "reasons": reasons})
             outcome = said.get("outcome") or {}
             # Also where something else stops it: its proof tells whether the TPM of the unit beside it was cloned.
-            remarks, contested = judged.remarks, claim.contested
+            contested = claim.contested
             return Verdict(known, record, reasons, changed=False, outcome=outcome, remarks=remarks, contested=contested)
         for other in claim.withdrawn:
             record = with_places(record, self._withdraw(other, said))
@@ -182,9 +187,24 @@ class Step:
                 self._devices.retire(known[KEY], row, at=self._at)
             if record.get(KEY):
                 self._devices.reinstate(record[KEY])
-        verdict = Verdict(known, record, [], changed=changed, outcome=outcome, remarks=judged.remarks)
+        verdict = Verdict(known, record, [], changed=changed, outcome=outcome, remarks=remarks)
         self._devices.note(row, said["host"], **self._where(), what=self._event(verdict, said))
         return verdict
+
+    def _without_unasked_certificate(
+        self, said: Mapping[str, Any], known: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], list[str]]:
+        """(*said* without a certificate that nobody looks at, where a trusted one is *known*; what to remark of it).
+
+        What is written after the work is asked nothing of, and may come from a later reading than the one that was
+        judged.
+        """
+        name = "endorsement_key_certificate"
+        trusted = known.get("certified_tpm") and known.get(name)
+        if self._certificates.looks or not trusted or said.get(name) in (None, trusted):
+            return said, []
+        rest = {field: value for field, value in said.items() if field != name}
+        return rest, ["its endorsement key certificate is not the one that was trusted; it was not looked at nor kept"]
 
     def _withdraw(self, row: int, proven: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Takes the unproven claim to the key that was *proven* elsewhere out of the record in *row*.
@@ -356,6 +376,11 @@ class Step:
             f"it has a software TPM{whence}, which is refused in a production inventory; "
             "tpmfleet_software_tpm_allowed on this very host allows it"
         ]
+
+
+def _shown(sentences: Sequence[str]) -> list[str]:
+    """*sentences* for people: they quote certificates, devices and inventories, and Ansible prints them as they are."""
+    return [visible(one, most=_MOST_OF_A_SENTENCE) for one in sentences]
 
 
 def _without_claims(record: Mapping[str, Any]) -> dict[str, Any]:

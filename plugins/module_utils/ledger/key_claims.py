@@ -49,15 +49,14 @@ class KeyClaims:
         beside = [one for one in self._shared.get(key, ()) if one["host"] != said["host"]]
         other_row = self._devices.other_row_with(KEY, key, row)
         other = {} if other_row is None else self._devices.record(other_row)
-        # A holder that stands beside it is asked again, since it may have been cloned.
-        stands_beside = other_row in {self._devices.row_of(one) for one in beside}
-        if other and is_proven(other) and not stands_beside:
-            return Claim([_already(other)])
         if not beside and not other:
             return Claim()
+        # A holder that stands beside it is asked again, since it may have been cloned.
+        stands_beside = other_row in {self._devices.row_of(one) for one in beside}
         proven = [one for one in beside if one.get("proven") == key]
         if said.get("proven") != key:
-            return self._unproven(said, [*beside, *([] if beside else [other])], proven)
+            holders = [*proven, *([other] if is_proven(other) and not stands_beside else [])]
+            return self._unproven(said, holders or beside or [other], proven=bool(holders))
         if proven:
             names = ", ".join(called(one) for one in proven)
             genuine = "pull both, nobody can say which one is genuine"
@@ -67,10 +66,8 @@ class KeyClaims:
         return Claim(withdrawn=[] if other_row is None else [other_row])
 
     @staticmethod
-    def _unproven(
-        said: Mapping[str, Any], others: Sequence[Mapping[str, Any]], proven: Sequence[Mapping[str, Any]]
-    ) -> Claim:
-        names = ", ".join(called(one) for one in proven or others)
+    def _unproven(said: Mapping[str, Any], others: Sequence[Mapping[str, Any]], *, proven: bool) -> Claim:
+        names = ", ".join(_owner(one) for one in others)
         holder = ", which has proven that its TPM holds it" if proven else ""
         why = said.get("not_proven")
         own = f"did not prove it: {why}" if why else "has not proven it"
@@ -78,6 +75,9 @@ class KeyClaims:
 
 
 def _already(other: Mapping[str, Any]) -> str:
+    return f"its endorsement key is already that of {_owner(other)}; pull both, one is not what it seems"
+
+
+def _owner(other: Mapping[str, Any]) -> str:
     gone = decommission_in_words(other)
-    owner = f"{called(other)}, which {gone}" if gone else called(other)
-    return f"its endorsement key is already that of {owner}; pull both, one is not what it seems"
+    return f"{called(other)}, which {gone}" if gone else called(other)

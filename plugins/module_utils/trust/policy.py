@@ -46,6 +46,11 @@ class CertificatePolicy:
         self._verifier = verifier if policy != "ignored" else None
 
     @property
+    def looks(self) -> bool:
+        """Whether certificates are looked at."""
+        return self._verifier is not None
+
+    @property
     def notes(self) -> list[str]:
         """What is to be told once of all that was judged."""
         return self._verifier.notes if self._verifier else []

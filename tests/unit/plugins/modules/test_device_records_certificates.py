@@ -284,6 +284,18 @@ def test_what_was_only_done_to_a_device_asks_for_no_certificate(judge, record, t
     assert verdict["accepted"] and verdict["record"]["certified_tpm"]["maker"] == "Infineon"
 
 
+def test_a_certificate_that_comes_after_the_judgement_takes_no_trusted_ones_place(judge, record, tpm_maker, rsa_keys):
+    """What is written when the work is done is asked for no certificate, and may have been read again since."""
+    trusted = record(0, tpm_maker.certify(rsa_keys[0]))
+    judge(trusted)
+    other = record(0, tpm_maker.certify(rsa_keys[1]), outcome={"ownership": "done"})
+    verdict = of(judge(other, ek_certificate_policy="ignored"))
+    assert verdict["accepted"] and "is not the one that was trusted" in verdict["remarks"][0]
+    assert verdict["record"]["endorsement_key_certificate"] == trusted["endorsement_key_certificate"]
+    # Where it is looked at, it is judged for what it is.
+    assert "is about another key" in of(judge(other))["reasons"][0]
+
+
 def test_a_device_that_says_no_key_has_no_trusted_one(judge, record, tpm_maker, rsa_keys):
     judge(record(0, tpm_maker.certify(rsa_keys[0])))
     assert of(judge({"host": "unit-1"}, ek_certificate_policy="required"))["reasons"] == [

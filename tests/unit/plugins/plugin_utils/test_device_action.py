@@ -135,6 +135,7 @@ def test_what_passes_the_wall(ask):
         assert (unit["facts"], sorted(unit["hosts"]), unit["seen"]) == ({}, sorted(said), ""), printed
     assert not said["warning"]["said"]["failed"]
     assert r"warning: \x1b[2Jfine\nPLAY RECAP" in printed and r"warning: \u202eodd" in printed
+    assert r"warning: old\x1b" in printed
     assert said["failed"]["said"].pop("exception", None) is not None
     assert said["failed"]["said"] == {
         "failed": True,
@@ -308,6 +309,24 @@ def test_a_unit_that_never_answers_is_given_up_with_its_own_timeout(asking, monk
     with pytest.raises(AnsibleError, match="gave no answer"):
         action._low_level_execute_command("rm")
     assert time.monotonic() - begin < 5
+
+
+def test_what_a_task_asks_of_a_unit_has_one_deadline_however_often_it_asks(asking, monkeypatch):
+    """Else one that asks for an authorization at its last moment would have as long again."""
+    monkeypatch.setattr(device_action, "MARGIN", 100)
+    left = []
+
+    def answer():
+        left.append(unit._end - time.monotonic())
+        time.sleep(0.2)
+        return {"stdout": json.dumps(INFO), "stderr": "", "rc": 0}
+
+    unit = asking(answer, timeout=0)
+    unit.work({})
+    # An installation has its own.
+    unit.run_module("tpm_info", {}, {}, seconds=500)
+    unit.work({})
+    assert left[0] > 99 and left[1] > 499 and 90 < left[2] <= left[0] - 0.2
 
 
 @pytest.mark.parametrize(

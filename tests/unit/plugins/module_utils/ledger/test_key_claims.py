@@ -104,7 +104,7 @@ def test_an_impostor_who_came_first_makes_the_genuine_unit_no_twin(take, unit, p
     [place] = record()[0]["places"]
     assert (place["dps_id_scope"], place["endorsement_key"]) == (SCOPE, unit()["endorsement_key"])
     [again] = take(unit(IMPOSTOR)).values()
-    assert "already that of TF-slot1" in again.reasons[0] and not again.contested
+    assert again.contested and "TF-slot1 (slot1), which has proven that its TPM holds it" in again.reasons[0]
 
 
 def test_an_impostor_who_comes_later_is_asked_and_stopped_and_the_genuine_unit_is_as_before(take, unit, proven, record):
@@ -160,7 +160,30 @@ def test_a_proof_is_noted_once(take, unit, proven, record):
 def test_an_old_ledger_counts_the_steps_that_prove(take, unit, step):
     take(unit(outcome={"ownership": "done", "possession": "verified"}), step=step)
     [verdict] = take(unit(IMPOSTOR)).values()
-    assert "already that of TF-slot1" in verdict.reasons[0] and not verdict.contested
+    assert "TF-slot1 (slot1), which has proven" in verdict.reasons[0]
+
+
+def test_who_names_the_key_that_another_has_proven_is_asked_and_told_alone(take, unit, proven, record):
+    """Nothing is wrong with the one who has proven it, unless the other proves it too."""
+    take(unit(**proven()))
+    before = record()
+    [asked] = take(unit(IMPOSTOR)).values()
+    holder = "its endorsement key was also found on TF-slot1 (slot1), which has proven that its TPM holds it; this one "
+    assert (asked.reasons, asked.contested) == ([f"{holder}has not proven it"], True)
+    [stopped] = take(unit(IMPOSTOR, not_proven="the TPM could not open the challenge")).values()
+    told = [f"{holder}did not prove it: the TPM could not open the challenge"]
+    assert (stopped.reasons, stopped.contested) == (told, False)
+    [clone] = take(unit(IMPOSTOR, **proven())).values()
+    told = ["its endorsement key is already that of TF-slot1 (slot1); pull both, one is not what it seems"]
+    assert clone.reasons == told
+    assert record() == before
+
+
+def test_what_a_reason_quotes_is_made_visible(take, unit):
+    """Ansible prints it as it is, where it says which task failed."""
+    verdicts = take(unit(not_proven="\x1b[2J\u202e\nok: [slot3]" + "a" * 9000), unit(IMPOSTOR))
+    [reason] = verdicts[VICTIM].reasons
+    assert r"\x1b[2J\u202e\nok: [slot3]aaa" in reason and len(reason) < 2100
 
 
 def test_an_old_ledgers_enrollment_proves_nothing(take, unit):
