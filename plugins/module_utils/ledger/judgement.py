@@ -176,7 +176,7 @@ class Step:
             return Verdict(known, record, reasons, changed=False, outcome=outcome, remarks=remarks, contested=contested)
         for other in claim.withdrawn:
             record = with_places(record, self._withdraw(other, said))
-        if replaced and placed.get("places") and not record.get("device_id"):
+        if replaced and placed.get("places") and known.get("registration_id") and not record.get("device_id"):
             # Without a device ID of its own a device has its registration ID for one, which the new TPM takes over.
             record["device_id"] = known["registration_id"]
         record, outcome = self._with_news(record, said)

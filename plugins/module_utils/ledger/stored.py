@@ -33,6 +33,7 @@ _TEXTS = (
 )
 _OF_THE_KEY = ("endorsement_key", "endorsement_key_sha256", "endorsement_key_name")
 _OBJECTS = ("ownership", "decommission", "certified_tpm", "steps")
+_MOMENTS = ("done", "begun")
 _PLACE = ("dps_id_scope", "registration_id", "endorsement_key")
 
 
@@ -55,7 +56,8 @@ def stored(text: Any, what: str) -> dict[str, Any]:
 
 def stored_record(text: Any, what: str) -> dict[str, Any]:
     """The same of a device record, whose fields are of their types too, and whose key is the one that it says."""
-    record = stored(text, what)
+    # Nothing is said by null, as in a record that is taken in.
+    record = {name: value for name, value in stored(text, what).items() if value is not None}
     fault = _fault(record) or _contradiction(record)
     if fault:
         raise DamagedRecord(f"{visible(what, most=300)} is damaged: its {fault}; {RESTORE}")
@@ -64,16 +66,18 @@ def stored_record(text: Any, what: str) -> dict[str, Any]:
 
 def _fault(record: dict[str, Any]) -> str | None:
     for name in _TEXTS:
-        if not isinstance(record.get(name), (str, type(None))):
+        if not isinstance(record.get(name, ""), str):
             return f"{name} is no text"
     for name in _OBJECTS:
-        if not isinstance(record.get(name), (dict, type(None))):
+        if not isinstance(record.get(name, {}), dict):
             return f"{name} is no object"
-    for name, step in (record.get("steps") or {}).items():
+    if record.get("endorsement_key_sha256") and not record.get("endorsement_key"):
+        return "endorsement key is not there, whose digest it has"
+    for name, step in record.get("steps", {}).items():
         if not isinstance(step, dict) or not isinstance(step.get("outcome", {}), dict):
             return f"step {visible(name, most=40)} is no step"
     decommission = record.get("decommission")
-    if decommission and not any(isinstance(decommission.get(moment), str) for moment in ("done", "begun")):
+    if decommission and not any(decommission.get(one) and isinstance(decommission[one], str) for one in _MOMENTS):
         return "decommission has no date"
     places = record.get("places")
     if places is not None and not (isinstance(places, list) and all(map(_is_place, places))):
