@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..outside.strict_json import JsonError, parse
 from ..outside.visible import visible
 from ..record.model import (
     VERIFIED,
@@ -30,7 +32,7 @@ from ..trust.policy import CertificatePolicy, Judged, without_damaged
 from .devices import Devices, identity, twins
 from .ek_list import ListedKeys
 from .key_claims import KEY, KeyClaims
-from .stored import DamagedRecord
+from .stored import MOST_OF_A_RECORD, DamagedRecord
 
 LIST_POLICIES = ("required", "preferred", "ignored")
 DECOMMISSION = "decommission"
@@ -120,6 +122,11 @@ class Step:
         shared: Mapping[str, Mapping[Any, list]],
     ) -> Verdict:
         """A device is stopped that the ledger cannot be asked about, and the others go on."""
+        fault = _not_to_be_kept(said)
+        if fault:
+            reasons = _shown([f"what is said of it is no record: {fault}"])
+            self._devices.note(None, said["host"], **self._where(), what={"state": "stopped", "reasons": reasons})
+            return Verdict({}, {"host": said["host"]}, reasons, changed=False, outcome={})
         try:
             return self._take(said, wrong, claims, shared)
         except DamagedRecord as error:
@@ -381,6 +388,15 @@ class Step:
 def _shown(sentences: Sequence[str]) -> list[str]:
     """*sentences* for people: they quote certificates, devices and inventories, and Ansible prints them as they are."""
     return [visible(one, most=_MOST_OF_A_SENTENCE) for one in sentences]
+
+
+def _not_to_be_kept(record: Mapping[str, Any]) -> str | None:
+    """Why *record* could be written and not read again, or not be written by every database; None where it can be."""
+    try:
+        parse(json.dumps(record), most=MOST_OF_A_RECORD)
+    except JsonError as error:
+        return f"it {error}"
+    return None if isinstance(record.get("outcome") or {}, Mapping) else "its outcome is no object"
 
 
 def _without_claims(record: Mapping[str, Any]) -> dict[str, Any]:

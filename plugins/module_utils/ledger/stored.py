@@ -18,7 +18,7 @@ from .database import LedgerError
 
 RESTORE = "restore the ledger from its backup"
 # A list's line of 1 MB in another script is six times as long, as JSON that is ASCII only.
-_MOST_BYTES = 1 << 23
+MOST_OF_A_RECORD = 1 << 23
 _TEXTS = (
     "registration_id",
     "endorsement_key",
@@ -46,7 +46,7 @@ def stored(text: Any, what: str) -> dict[str, Any]:
     if not isinstance(text, str):
         raise DamagedRecord(f"{visible(what, most=300)} is damaged: it is no text; {RESTORE}")
     try:
-        value = parse(text, most=_MOST_BYTES)
+        value = parse(text, most=MOST_OF_A_RECORD)
     except JsonError as error:
         raise DamagedRecord(f"{visible(what, most=300)} is damaged: it {error}; {RESTORE}") from None
     if not isinstance(value, dict):
