@@ -100,6 +100,9 @@ class Step:
 
     def take(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Verdict]:
         """Judges every record, and writes what was accepted and what happened. Verdicts by host."""
+        faults = {record["host"]: _not_to_be_kept(record) for record in records}
+        spoilt = {host: self._refused(host, fault) for host, fault in faults.items() if fault}
+        records = [record for record in records if record["host"] not in spoilt]
         derived = [checked_record_fields(record) for record in records]
         # Whatever a record says of its keys itself is compared with what follows from them, and not used.
         found = [{**_without_claims(record), **fields} for record, (fields, _wrong) in zip(records, derived)]
@@ -112,7 +115,13 @@ class Step:
             for said, (_fields, wrong) in zip(found, derived)
         }
         self._devices.write()
-        return verdicts
+        return {host: spoilt.get(host) or verdicts[host] for host in faults}
+
+    def _refused(self, host: str, fault: str) -> Verdict:
+        """The verdict on what the ledger is not even asked about."""
+        reasons = _shown([f"what is said of it is no record: {fault}"])
+        self._devices.note(None, host, **self._where(), what={"state": "stopped", "reasons": reasons})
+        return Verdict({}, {"host": host}, reasons, changed=False, outcome={})
 
     def _take_or_stop(
         self,
@@ -122,11 +131,6 @@ class Step:
         shared: Mapping[str, Mapping[Any, list]],
     ) -> Verdict:
         """A device is stopped that the ledger cannot be asked about, and the others go on."""
-        fault = _not_to_be_kept(said)
-        if fault:
-            reasons = _shown([f"what is said of it is no record: {fault}"])
-            self._devices.note(None, said["host"], **self._where(), what={"state": "stopped", "reasons": reasons})
-            return Verdict({}, {"host": said["host"]}, reasons, changed=False, outcome={})
         try:
             return self._take(said, wrong, claims, shared)
         except DamagedRecord as error:

@@ -186,8 +186,8 @@ def test_a_key_that_is_another_devices_is_stopped(take, unit, key, known):
     verdicts = take({**unit(2), **key(1)})
     # The registration ID that follows from the key is no second reason.
     assert reasons(verdicts, "slot2") == [
-        "its endorsement key was also found on TF-1 (pump-1, slot1), which has proven that its TPM holds it; this one has "
-        "not proven it"
+        "its endorsement key was also found on TF-1 (pump-1, slot1), which has proven that its TPM holds it; this one "
+        "has not proven it"
     ]
     assert known() == ["TF-1"]
     # Nor does the other one's proof help: its TPM is then a clone.
