@@ -42,7 +42,9 @@ SERVICE_CALLS = ("enrollments.bulk", "enrollments.query", "enrollment.get", "enr
 
 def endorsement_key(number: int) -> str:
     """A TPM2B_PUBLIC that no TPM has, in base64."""
-    modulus = b"".join(hashlib.sha256(b"%d/%d" % (number, part)).digest() for part in range(8))
+    modulus = bytearray(b"".join(hashlib.sha256(b"%d/%d" % (number, part)).digest() for part in range(8)))
+    modulus[0] |= 0x80
+    modulus[-1] |= 1
     area = struct.pack(">HHIH", 0x0001, 0x000B, 0x000300B2, 32) + EK_POLICY
     area += struct.pack(">HHHHHIH", 0x0006, 128, 0x0043, 0x0010, 2048, 0, 256) + modulus
     return base64.b64encode(struct.pack(">H", len(area)) + area).decode()
