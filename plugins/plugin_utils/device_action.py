@@ -242,7 +242,8 @@ class DeviceAction(ActionBase):
         device = self._task.delegate_to
         delegated = task_vars.get("ansible_delegated_vars") or {}
         of_device = delegated[device] if device else task_vars
-        python = self._templar.template(str(_setting("INTERPRETER_PYTHON", of_device) or "").strip())
+        # As it is: a copy of a template, such as str makes, is no template to Ansible.
+        python = str(self._templar.template(_setting("INTERPRETER_PYTHON", of_device) or "")).strip()
         if not python or python.startswith("auto"):
             python = PYTHON
         of_device = {**of_device, "ansible_python_interpreter": python}
