@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # To be sourced: what Ansible and the lab's programs need to be used by hand from a checkout, as the Makefile has it.
 # After "make place" or "make lab".
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -43,12 +43,12 @@ step              run    executions  tasks   tasks    TPM commands  keys made  s
 --------------------------------------------------------------------------------------
 ek_intake         first  0           1       2        0             0          0
 ek_intake         again  0           1       2        0             0          0
-tpm_install       first  1           13      6        20            1          3
-tpm_install       again  1           13      6        20            0          2
-software_install  first  4           15      6        88            3          2
-software_install  again  4           15      6        84            0          2
-warehouse         first  5           16      11       84            0          2
-warehouse         again  5           16      11       98            0          2
+tpm_install       first  1           13      5        20            1          3
+tpm_install       again  1           13      5        20            0          2
+software_install  first  4           15      5        88            3          2
+software_install  again  4           15      5        84            0          2
+warehouse         first  5           16      10       84            0          2
+warehouse         again  5           16      10       98            0          2
 field_activation  first  0           3       7        -             0          -
 field_activation  again  0           3       7        0             0          4
 """

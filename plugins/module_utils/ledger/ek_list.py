@@ -61,7 +61,8 @@ class ListedKeys:
             columns = (LISTED_KEYS.c.endorsement_key_sha256, LISTED_KEYS.c.entry)
             found = sqlalchemy.select(*columns).where(LISTED_KEYS.c.endorsement_key_sha256.in_(some))
             self._texts.update(dict.fromkeys(some))
-            self._texts.update({sha256: text for sha256, text in self._connection.execute(found)})
+            for sha256, text in self._connection.execute(found):
+                self._texts[sha256] = text
 
     def entry(self, sha256: str | None) -> dict[str, Any] | None:
         """What a list says of a key, None where none has it. DamagedRecord where that is no entry any more."""

@@ -91,7 +91,11 @@ class _Later(ModuleType):
             raise AttributeError(name)
         if name not in _FUNCTIONS:
             return getattr(_crypto(), name)
-        return lambda *args, **kwargs: getattr(_crypto(), name)(*args, **kwargs)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return getattr(_crypto(), name)(*args, **kwargs)
+
+        return call
 
 
 @functools.cache

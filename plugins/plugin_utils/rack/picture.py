@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.text import Text
+try:
+    from rich.text import Text
+except ImportError:
+    # Then nothing is drawn, and plain lines are written.
+    HAS_RICH = False
+else:
+    HAS_RICH = True
 
 from .state import DONE, FAILED, RUNNING, VERIFIED, WAITING, Rack, Unit, clock
 
@@ -68,7 +74,7 @@ def _attention(rack: Rack) -> Iterator[Text]:
     at_work = [(rack.seconds_of(cell), unit) for unit in rack.units.values() if (cell := unit.running())]
     slow = sorted((one for one in at_work if one[0] >= SLOW_SECONDS), key=lambda one: -one[0])
     for seconds, unit in slow[:_MOST_SLOW]:
-        part = next(part for part, cell in unit.cells.items() if cell.state == RUNNING)
+        part = next((part for part, cell in unit.cells.items() if cell.state == RUNNING), "")
         yield Text.assemble((f"{SIGNS[RUNNING]} {unit.name}", STYLES[RUNNING]), f"  {int(seconds)} s  {part}")
 
 

@@ -11,7 +11,8 @@ import pytest
 
 @pytest.fixture
 def source(tpm_maker, write_roots):
-    return write_roots(tpm_maker.root, tpm_maker.issuer, below="Infineon/RootCA")
+    write_roots(tpm_maker.issuer, below="Infineon/IntermediateCA")
+    return write_roots(tpm_maker.root, below="Infineon/RootCA")
 
 
 @pytest.fixture

@@ -204,9 +204,9 @@ def test_what_is_no_file_in_a_directory_of_certificates_is_told_by_its_name(run_
     result = run_module("ek_list", ledger=str(tmp_path / "l.sqlite"), src=str(place))
     assert {one["where"]: one["reason"] for one in result["problems"]} == {
         "a_socket.der": "is a socket, not a file",
-        "endless.der": "is a device, not a file",
+        "endless.der": "is a link that leads out of the directory: put the file itself there",
         "fifo.der": "is a FIFO (a named pipe), not a file",
-        "gone.der": "is not there",
+        "gone.der": "is a link that leads out of the directory: put the file itself there",
         "huge.der": "is larger than 16 MB, which is more than it can have",
     }
 
