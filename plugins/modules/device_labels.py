@@ -109,6 +109,7 @@ from ..module_utils.record.model import called
 
 def labels_of(devices, asked):
     """(the labels, the units that can have none with the reason)."""
+    devices.expect(asked)
     labels, missing = [], []
     for one in asked:
         row = devices.row_of(one)

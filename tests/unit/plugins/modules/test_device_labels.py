@@ -26,10 +26,12 @@ def ledger(tmp_path):
     """A ledger of three units, of which the last has only been unpacked."""
     path = str(tmp_path / "ledger.sqlite")
     with opened(path, Access.WRITE) as connection:
+        devices = Devices(connection)
         for number in "ab":
             record = {"serial_number": SERIAL.format(number), "registration_id": REGISTRATION_ID.format(number)}
-            Devices(connection).save(None, record)
-        Devices(connection).save(None, {"serial_number": SERIAL.format("c")})
+            devices.save(None, record)
+        devices.save(None, {"serial_number": SERIAL.format("c")})
+        devices.write()
     return path
 
 
