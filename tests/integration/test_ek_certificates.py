@@ -63,7 +63,11 @@ def test_only_the_genuine_unit_passes(day):
     [
         (SWAPPED, "its endorsement key certificate is about another key than the TPM's endorsement key"),
         (GARBLED, "its endorsement key certificate is no X.509 certificate"),
-        (BARE, "it has no endorsement key certificate, and this line requires one"),
+        (
+            BARE,
+            "it has no endorsement key certificate (what is in its NV memory is about keys that cannot be enrolled: ",
+        ),
+        (BARE, "), and this line requires one"),
     ],
 )
 def test_the_summary_says_why_to_pull_it(day, unit, words):
