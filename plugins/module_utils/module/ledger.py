@@ -27,8 +27,17 @@ def now() -> str:
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def run(module: AnsibleModule, function: Callable[[Any], dict[str, Any]], *, reads_only: bool = False) -> None:
-    """Exits *module* with what *function* returns for the open ledger, or fails it; then nothing was written."""
+def run(
+    module: AnsibleModule,
+    function: Callable[..., dict[str, Any]],
+    *,
+    reads_only: bool = False,
+    prepare: Callable[[], Any] | None = None,
+) -> None:
+    """Exits *module* with what *function* returns for the open ledger, or fails it; then nothing was written.
+
+    *function* is given as well what *prepare* returns, which is done before other stations have to wait.
+    """
     if SQLALCHEMY_IMPORT_ERROR is not None:
         module.fail_json(
             msg=missing_required_lib("SQLAlchemy", reason="to keep the line's ledger"),
@@ -42,8 +51,9 @@ def run(module: AnsibleModule, function: Callable[[Any], dict[str, Any]], *, rea
     result: dict[str, Any]
     new = False
     try:
+        prepared = [] if prepare is None else [prepare()]
         with opened(module.params["ledger"], access) as connection:
-            result = function(connection)
+            result = function(connection, *prepared)
             new = is_new(connection)
             if result.get("failed"):
                 connection.rollback()
