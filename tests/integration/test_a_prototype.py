@@ -11,8 +11,8 @@ import json
 import pytest
 
 UNIT = "rack1-slot01"
-# The devices of a lab share the host's network: a port that no rack gives out.
-PORT = 20421
+# The devices of a lab share the host's network: a port above those that racks give out, and below the system's own.
+PORT = 32021
 
 
 @pytest.fixture(scope="module")
