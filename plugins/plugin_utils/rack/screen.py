@@ -116,11 +116,9 @@ def has_picture(stream: TextIO) -> bool:
         return False
     if os.environ.get("CI") or not stream.isatty():
         return False
-    try:
-        import rich.live  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    from .picture import HAS_RICH
+
+    return HAS_RICH
 
 
 def screen_of(rack: Rack, write: Callable[[str], None]) -> PlainLines | LivePicture:
