@@ -143,15 +143,16 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.dps.connection import connection_options, run
 from ..module_utils.dps.enrollment import checked_ids, registration_result
-from ..module_utils.dps.progress import Progress
+from ..module_utils.dps.errors import DpsError
 from ..module_utils.dps.watch import watch
+from ..module_utils.outside.progress import Progress
 
 
 def read(service, params):
     """The result of the module."""
     wanted = checked_ids(params["registration_ids"])
     seconds = params["wait_timeout"] if params["wait_for"] else 0
-    states, waiting = watch(service, wanted, seconds, Progress(params["progress_file"]))
+    states, waiting = watch(service, wanted, seconds, Progress(params["progress_file"], DpsError))
     return {
         "registrations": [registration_result(states[one], one) for one in wanted],
         "timed_out": bool(params["wait_for"] and waiting),

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 
 from ansible.utils.display import Display
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.progress import read_progress, told
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.progress import read_progress, told
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_action import StationAction
 
 DEFAULT_INTERVAL = 10

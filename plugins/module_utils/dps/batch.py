@@ -13,12 +13,12 @@ from typing import Any
 from ..lists.reader import InMemory, Reader
 from ..lists.source import FileSource
 from ..outside import durable
+from ..outside.progress import Progress
 from .apply import Options, Outcome, Plan, Step, apply_plan, make_plan
 from .errors import DpsError
 from .manifest import Index, refusal
 from .planfile import hold_to, write_plan, write_whole
 from .plansummary import summary
-from .progress import Progress
 from .report import Report
 from .selector import Selector
 from .service import Service
@@ -35,7 +35,7 @@ def enroll(
     else:
         source = FileSource(manifest, form=params["format"], delimiter=params["delimiter"])
     try:
-        progress = Progress(params["progress_file"])
+        progress = Progress(params["progress_file"], DpsError)
         progress.begin("read", None)
         index = Index(source, template=params["endorsement_key_template"], on_record=progress.step)
         if index.problems and (manifest is not None or params["state"] == "exact"):

@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ..outside.progress import Progress
 from .apply import in_threads
 from .pacing import DOCUMENTED_OPERATIONS
-from .progress import Progress
 from .service import Service
 
 # A device in one of these does not change by waiting.

@@ -13,7 +13,7 @@ import time
 
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps import watch as watching
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.progress import Progress
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.progress import Progress
 
 ASSIGNED = {
     "registrationId": "unit-1",

@@ -17,8 +17,7 @@ import os
 import time
 from typing import Any
 
-from ..outside.visible import visible
-from .errors import DpsError
+from .visible import visible
 
 _WRITE_SECONDS = 0.5
 # So many devices are named in a line.
@@ -27,14 +26,17 @@ _WORDS = {"read": "read", "compare": "compared", "apply": "applied"}
 
 
 class Progress:
-    """Counts, and writes the count to *path* now and then; without a path it costs nothing to speak of."""
+    """Counts, and writes the count to *path* now and then; without a path it costs nothing to speak of.
 
-    def __init__(self, path: str | None) -> None:
+    *fault* is the exception that its user reports to people: raised where *path* can never be written.
+    """
+
+    def __init__(self, path: str | None, fault: type[Exception] = ValueError) -> None:
         self._path = path
         self._state: dict[str, Any] = {}
         self._written = 0.0
         if path is not None and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
-            raise DpsError(f"progress_file {path} is in a directory that does not exist where the task runs.")
+            raise fault(f"progress_file {path} is in a directory that does not exist where the task runs.")
 
     def begin(self, phase: str, total: int | None) -> None:
         """A phase begins."""
