@@ -90,6 +90,13 @@ options:
     description: How many calls are under way at a time.
     type: int
     default: 8
+  progress_interval:
+    description:
+      - After how many seconds each to say, on the error output, how much was read and how long the rest will take.
+      - V(0) says nothing.
+    type: int
+    default: 10
+    version_added: 1.0.0
   page_size:
     description: How many enrollments to ask for in one call. The service may give fewer.
     type: int
@@ -137,6 +144,9 @@ groups:
   without_hub: dps_registration.assigned_hub is none
 """
 
+import contextlib
+import os
+import tempfile
 from datetime import datetime, timezone
 
 from ansible.errors import AnsibleError, AnsibleParserError
@@ -155,9 +165,18 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.fleet impor
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.inventory_names import group_fault, name_fault
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.service import AZURE_CORE_IMPORT_ERROR
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.progress import Progress
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.following import following
 
-LOWEST = {"registration_budget": 0, "registration_max_age": 0, "quota_share": 1, "concurrency": 1, "page_size": 1}
+LOWEST = {
+    "registration_budget": 0,
+    "registration_max_age": 0,
+    "quota_share": 1,
+    "concurrency": 1,
+    "page_size": 1,
+    "progress_interval": 0,
+}
 
 
 class _NoGroup(AnsibleError):
@@ -190,12 +209,25 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             filters = Filters(self.get_option("filters"), now=now)
             service = open_service(self._connection())
             try:
-                units, registrations = self._read(service, filters, now, self.get_cache_key(path), cache)
+                with self._progress() as progress:
+                    units, registrations = self._read(service, filters, now, self.get_cache_key(path), cache, progress)
             finally:
                 service.close()
         except DpsError as error:
             raise AnsibleParserError(f"{path}: {error}") from error
         self._add_hosts(units, registrations)
+
+    @contextlib.contextmanager
+    def _progress(self):
+        """What counts the work; while the context lasts, people are told of it."""
+        interval = self.get_option("progress_interval")
+        if not interval:
+            yield Progress(None)
+            return
+        with tempfile.TemporaryDirectory(prefix="tpmfleet-progress-") as directory:
+            path = os.path.join(directory, "progress.json")
+            with following(path, interval, self.NAME, self.display.display):
+                yield Progress(path)
 
     def _check_options(self):
         for name, lowest in LOWEST.items():
@@ -211,9 +243,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             name: self.templar.template(value) if isinstance(value, str) else value for name, value in options.items()
         }
 
-    def _read(self, service, filters, now, cache_key, use_cache):
+    def _read(self, service, filters, now, cache_key, use_cache, progress):
         """(the units that the filters take, what is known of their registrations or None where that is not wanted)."""
-        fleet = self._enrollments(service, cache_key, use_cache)
+        fleet = self._enrollments(service, cache_key, use_cache, progress)
         units = [unit for unit in fleet if filters.take_enrollment(unit)]
         if not self.get_option("registrations"):
             if filters.need_registration:
@@ -229,6 +261,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             units,
             budget=self.get_option("registration_budget"),
             concurrency=self.get_option("concurrency"),
+            progress=progress,
         )
         states[f"{cache_key}_registrations"] = {"host": service.host, "of_host": registrations.kept_for(fleet)}
         states.set_cache()
@@ -242,7 +275,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             ]
         return units, registrations
 
-    def _enrollments(self, service, cache_key, use_cache):
+    def _enrollments(self, service, cache_key, use_cache, progress):
         """All enrollments, from the cache where it has them."""
         cached = self.get_option("cache")
         if cached and use_cache:
@@ -250,7 +283,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             if isinstance(found, list) and all(map(is_unit, found)):
                 return found
         pages = service.pages(page_size=self.get_option("page_size"))
-        fleet = [unit_of(document) for page in pages for document in page]
+        progress.begin("read", None)
+        fleet = []
+        for page in pages:
+            for document in page:
+                fleet.append(unit_of(document))
+                progress.step()
         if cached:
             self._cache[cache_key] = {"host": service.host, "of_host": fleet}
         return fleet

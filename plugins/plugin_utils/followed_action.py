@@ -10,15 +10,11 @@ else, and where there is nobody to tell, the module runs as any other does.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
-import threading
-import time
-from collections.abc import Iterator
 
 from ansible.utils.display import Display
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.progress import read_progress, told
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.following import following
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_action import StationAction
 
 DEFAULT_INTERVAL = 10
@@ -51,24 +47,3 @@ class FollowedAction(StationAction):
         become = self._connection.become
         stranger = become is not None and become.get_option("become_user", playcontext=self._play_context) != "root"
         return self._connection.transport == "local" and not self._task.async_val and not stranger
-
-
-@contextlib.contextmanager
-def following(path: str, interval: float, name: str, display) -> Iterator[None]:
-    """Tells *display*, every *interval* seconds, what the file at *path* says of *name*, while the context lasts."""
-    ended = threading.Event()
-
-    def follow() -> None:
-        while not ended.wait(interval):
-            state = read_progress(path)
-            if state is not None:
-                # On the error output, where it disturbs nobody who reads results.
-                display(f"{name}: {told(state, time.time())}", stderr=True)
-
-    follower = threading.Thread(target=follow, name="progress", daemon=True)
-    follower.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        follower.join()

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
+from ..outside.progress import Progress
 from ..outside.visible import visible
 from .apply import in_threads
 from .enrollment import PROVISIONING_STATUSES, as_result, registration_result
@@ -112,8 +113,16 @@ class Registrations:
         # Why reading ended before the budget did, None where it did not.
         self.stopped: str | None = None
 
-    def read(self, service: Service, units: Iterable[Mapping[str, Any]], *, budget: int, concurrency: int = 8) -> None:
-        """Reads the states that are missing or too old, at most *budget* of them."""
+    def read(
+        self,
+        service: Service,
+        units: Iterable[Mapping[str, Any]],
+        *,
+        budget: int,
+        progress: Progress,
+        concurrency: int = 8,
+    ) -> None:
+        """Reads the states that are missing or too old, at most *budget* of them, each a step of *progress*."""
         due = [(self._checked(unit), unit) for unit in units if not self._is_current(unit)]
         # Of equals the order of the service says nothing, and changes.
         due.sort(key=lambda one: (one[0], _key(one[1])))
@@ -122,12 +131,14 @@ class Registrations:
             registration_id = unit["registration_id"]
             return unit, registration_result(service.registration(registration_id), registration_id)
 
+        progress.begin("read", min(len(due), budget))
         try:
             for unit, state in in_threads(ask, (unit for _checked, unit in due[:budget]), concurrency):
                 self._known[_key(unit)] = {
                     "enrolled": unit["created"],
                     "state": {**state, "checked": self._now.isoformat()},
                 }
+                progress.step()
         except DpsError as error:
             if error.status != 429:
                 raise
