@@ -271,10 +271,10 @@ def test_hosts_called_by_device_ids_are_hosts_too(enroll, show):
     assert "-oProxyCommand=id" in found.told and "hostname: registration_id" in found.told
 
 
-def test_a_long_read_says_how_far_it_is_and_none_where_nobody_wants_to_know(enroll, show):
-    enroll(4)
-    slow = {"quota_share": 6, "concurrency": 1}
-    told = show(progress_interval=1, **slow)
-    assert len(told.hosts) == 4 and "tpmfleet.azure_dps.dps: read " in told.told and " of 4" in told.told, told.told
-    silent = show(progress_interval=0, **slow)
-    assert len(silent.hosts) == 4 and silent.told == "", silent.told
+def test_a_long_read_says_how_far_it_is_and_nothing_where_nobody_wants_to_know(dps, enroll, show):
+    enroll(5)
+    dps.settings(throttle=True, operations_per_window=3, window_seconds=2.5)
+    found = show(progress_interval=1, quota_share=100, concurrency=1)
+    assert len(found.hosts) == 5 and "tpmfleet.azure_dps.dps: read " in found.told and " of 5" in found.told, found.told
+    silent = show(progress_interval=0, quota_share=100, concurrency=1)
+    assert len(silent.hosts) == 5 and silent.told == "", silent.told

@@ -20,6 +20,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.fleet impor
     moment_of,
     unit_of,
 )
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.progress import Progress
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=timezone.utc)
 
@@ -131,7 +132,7 @@ def test_a_budget_covers_the_fleet_run_by_run_the_oldest_first():
     kept, service = {}, Service()
     for number in range(3):
         registrations = Registrations(kept, now=NOW + timedelta(hours=number), max_age=5 * 3600)
-        registrations.read(service, fleet, budget=2, concurrency=1)
+        registrations.read(service, fleet, budget=2, concurrency=1, progress=Progress(None))
         kept = registrations.kept_for(fleet)
     assert service.asked == [f"Unit-{number}" for number in range(5)]
     assert registrations.of(fleet[0])["checked"] == NOW.isoformat()
@@ -145,7 +146,7 @@ def test_a_budget_covers_the_fleet_run_by_run_the_oldest_first():
 
 def test_what_was_not_checked_says_so():
     registrations = Registrations({}, now=NOW, max_age=60)
-    registrations.read(Service(), [unit("a")], budget=0)
+    registrations.read(Service(), [unit("a")], budget=0, progress=Progress(None))
     found = registrations.of(unit("a"))
     assert (found["registration_id"], found["status"], found["checked"]) == ("a", "not_checked", None)
     assert not registrations.is_checked(unit("a")) and registrations.kept_for([unit("a")]) == {}
@@ -153,7 +154,7 @@ def test_what_was_not_checked_says_so():
 
 def test_the_state_of_an_earlier_enrollment_is_none():
     registrations = Registrations({}, now=NOW, max_age=60)
-    registrations.read(Service(), [unit("a")], budget=5)
+    registrations.read(Service(), [unit("a")], budget=5, progress=Progress(None))
     kept = registrations.kept_for([unit("a")])
     again = unit("a", created="2026-11-24T11:59:00Z")
     assert not Registrations(kept, now=NOW, max_age=60).is_checked(again)
@@ -163,11 +164,11 @@ def test_the_state_of_an_earlier_enrollment_is_none():
 def test_a_quota_that_is_used_up_ends_the_reading_and_other_refusals_the_run():
     fleet = [unit(f"unit-{number}") for number in range(5)]
     registrations = Registrations({}, now=NOW, max_age=60)
-    registrations.read(Service(refuse_after=2), fleet, budget=5, concurrency=1)
+    registrations.read(Service(refuse_after=2), fleet, budget=5, concurrency=1, progress=Progress(None))
     assert "refused" in registrations.stopped
     assert [registrations.is_checked(one) for one in fleet] == [True, True, False, False, False]
     with pytest.raises(DpsError):
-        registrations.read(Service(refuse_after=0, status=401), fleet, budget=5)
+        registrations.read(Service(refuse_after=0, status=401), fleet, budget=5, progress=Progress(None))
 
 
 def test_names():
