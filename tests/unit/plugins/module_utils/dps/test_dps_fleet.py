@@ -139,7 +139,7 @@ def test_a_budget_covers_the_fleet_run_by_run_the_oldest_first():
     assert not any(registrations.is_outdated(one) for one in fleet)
     later = Registrations(kept, now=NOW + timedelta(hours=6), max_age=5 * 3600)
     assert [later.is_outdated(one) for one in fleet] == [True, True, False, False, False]
-    later.read(service, fleet, budget=1, concurrency=1)
+    later.read(service, fleet, budget=1, concurrency=1, progress=Progress(None))
     assert service.asked[5:] == ["Unit-0"]
     assert (later.is_outdated(fleet[0]), later.is_outdated(fleet[1])) == (False, True)
 
