@@ -1,0 +1,81 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A signature of ssh-keygen(1), -Y sign, over what is handed to another firm.
+
+The key is a file, or its public half where an SSH agent or a token has the other one. Nobody is asked for a passphrase:
+nobody may be there to answer.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+
+from ..outside.visible import visible
+from ..trust.findings import TrustError
+
+# A token waits for a touch.
+_TIMEOUT_SECONDS = 120
+_FINGERPRINT = re.compile(r"\bSHA256:[A-Za-z0-9+/]{43}")
+_BEGIN = b"-----BEGIN SSH SIGNATURE-----"
+
+
+def sign(content: bytes, key: str, *, namespace: str) -> bytes:
+    """The signature over *content*, as a file has it. TrustError, with what to do, where *key* makes none."""
+    done = _ssh_keygen("-Y", "sign", "-f", key, "-n", namespace, stdin=content)
+    if done.returncode or not done.stdout.startswith(_BEGIN):
+        raise TrustError(
+            f"Nothing was written: the key {visible(key)} makes no signature ({_said(done)}). A key that has a"
+            " passphrase belongs into an SSH agent (ssh-add), and its public half is named instead; of a token the agent asks for"
+            " the PIN."
+        )
+    return done.stdout
+
+
+def fingerprint(key: str) -> str:
+    """The SHA-256 fingerprint of the key in the file *key*, private or public, as ssh-keygen prints it."""
+    done = _ssh_keygen("-l", "-E", "sha256", "-f", key)
+    found = _FINGERPRINT.search(done.stdout.decode(errors="replace"))
+    if done.returncode or found is None:
+        raise TrustError(f"{visible(key)} is no SSH key ({_said(done)}). Paths are those of the controller.")
+    return found[0]
+
+
+def is_signed_by(content: bytes, signature: bytes, key_fingerprint: str, *, namespace: str) -> bool:
+    """Whether *signature* is one of the key with this fingerprint over *content*."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(signature)
+        file.flush()
+        done = _ssh_keygen("-Y", "check-novalidate", "-n", namespace, "-s", file.name, stdin=content)
+    found = _FINGERPRINT.search(done.stdout.decode(errors="replace"))
+    return done.returncode == 0 and found is not None and found[0] == key_fingerprint
+
+
+def _said(done: subprocess.CompletedProcess[bytes]) -> str:
+    return visible(" ".join(done.stderr.decode(errors="replace").split()) or "no reason given", most=400)
+
+
+def _ssh_keygen(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    program = shutil.which("ssh-keygen")
+    if program is None:
+        raise TrustError("ssh-keygen is not there, which signs: install openssh-client.")
+    try:
+        return subprocess.run(  # pylint: disable=ansible-bad-function
+            [program, *arguments],
+            input=stdin,
+            capture_output=True,
+            check=False,
+            timeout=_TIMEOUT_SECONDS,
+            # Without a terminal and without a window it cannot ask.
+            start_new_session=True,
+            env={**os.environ, "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C"},
+        )
+    except subprocess.TimeoutExpired:
+        raise TrustError(
+            f"ssh-keygen was not done within {_TIMEOUT_SECONDS} s. Does a token wait to be touched?"
+        ) from None
