@@ -24,6 +24,7 @@ LIFE = (
     "ek_intake",
     "tpm_runtime",
     "dps_client",
+    "ek_export",
     "endorsement_key",
     "enrollment",
     "tpm_install",
@@ -58,6 +59,7 @@ def life(start_line, tmp_path_factory):
             "tpmfleet_ek_roots_path": str(directory / "ek-roots"),
             "tpmfleet_ek_roots_fingerprints": [root.fingerprint(hashes.SHA256()).hex()],
         },
+        "ek_export": {"tpmfleet_ek_export": str(directory / "ek-list.jsonl")},
         "device_labels": {"tpmfleet_labels": str(directory / "labels.pdf")},
         "reprovision": {"tpmfleet_key_version": 2},
         "disenrollment": {"tpmfleet_key_version": 2},
@@ -89,6 +91,8 @@ def test_each_did_what_it_is_for(life):
     assert record["maker"] == "STM" and record["steps"]["field_activation"]["outcome"]["assigned_hub"]
     assert {"tpm_install", "software_install", "warehouse", "reprovision", "decommission"} <= set(record["steps"])
     assert [path for path in (line.written / "ek-roots").rglob("*") if path.is_file()], run.stdout
+    (listed,) = map(json.loads, (line.written / "ek-list.jsonl").read_text().splitlines())
+    assert (listed["tray"], listed["position"]) == ("T-0001", UNIT) and listed["endorsement_key_certificate"]
     assert (line.written / "labels.pdf").read_bytes().startswith(b"%PDF-")
     device = line.rack.device(UNIT)
     assert not (device.files / "etc/tpmfleet-dps-client/config.json").exists()

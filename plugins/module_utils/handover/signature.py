@@ -31,8 +31,8 @@ def sign(content: bytes, key: str, *, namespace: str) -> bytes:
     if done.returncode or not done.stdout.startswith(_BEGIN):
         raise TrustError(
             f"Nothing was written: the key {visible(key)} makes no signature ({_said(done)}). A key that has a"
-            " passphrase belongs into an SSH agent (ssh-add), and its public half is named instead; of a token the agent asks for"
-            " the PIN."
+            " passphrase belongs into an SSH agent (ssh-add), and its public half is named instead; an agent asks for"
+            " the PIN of a token."
         )
     return done.stdout
 

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -183,3 +185,35 @@ def test_a_ledger_is_listed_without_those_that_were_decommissioned(run_module, t
         devices.write()
     result = run_module("ek_export", ledger=ledger, dest=str(tmp_path / "list.jsonl"))
     assert result.get("total") == 1 and "slot10" in (tmp_path / "list.jsonl").read_text(), result
+
+
+def test_a_list_made_with_tpm2_tools_and_ssh_keygen_alone_is_taken_in(run_module, software_tpm, lab_ca, key, tmp_path):
+    """The commands of the guide, as they stand there."""
+    guide = (Path(__file__).resolve().parents[4] / "docs/lists.md").read_text()
+    section = guide.split("### With tpm2-tools and ssh-keygen alone")[1]
+    blocks = re.findall(r"^```sh\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 2
+    key.rename(tmp_path / "shipping")
+    for commands in blocks:
+        done = subprocess.run(
+            ["bash", "-euc", commands],
+            cwd=tmp_path,
+            env={**os.environ, "TPM2TOOLS_TCTI": software_tpm.tcti},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+    allowed = tmp_path / "allowed"
+    allowed.write_text(f"maker@example.org {key.with_suffix('.pub').read_text()}")
+    taken = run_module(
+        "ek_list",
+        ledger=str(tmp_path / "ledger.sqlite"),
+        src=str(tmp_path / "ek-list.jsonl"),
+        signature=str(tmp_path / "ek-list.jsonl.sig"),
+        allowed_signers=str(allowed),
+        ek_certificate_roots=[str(file) for file in lab_ca.ca_certificates],
+    )
+    assert taken.get("added") == 1 and taken["signed_by"] == "maker@example.org", taken
