@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ek_export
 short_description: An EK list of TPMs for whoever buys them, with its signature
-version_added: 1.1.0
+version_added: 1.0.0
 author: tpmfleet contributors (@tpmfleet)
 description:
   - Writes an EK list that M(tpmfleet.azure_dps.ek_list) takes as it is, from records that were read from a tray of TPMs
