@@ -176,9 +176,14 @@ def export(module, records):
     if not module.check_mode:
         # Made before anything is written, so that a key that makes none leaves no list without one.
         signed = sign(content, params["signing_key"], namespace=params["signature_namespace"]) if stale else None
-        write(dest, before, content)
-        if signed:
-            replace_file(signature, signed, 0o644)
+        try:
+            write(dest, before, content)
+            if signed:
+                replace_file(signature, signed, 0o644)
+        except OSError as error:
+            raise TrustError(
+                f"The list {dest} could not be written: {error.strerror}. Run again to complete it."
+            ) from None
     return {
         "changed": before != content or stale,
         "total": len(found.rows),
@@ -235,7 +240,7 @@ def main():
         run(module, lambda connection: export(module, of_ledger(connection)), reads_only=True)
     try:
         result = export(module, module.params["tpms"])
-    except (TrustError, OSError) as error:
+    except TrustError as error:
         result = {"failed": True, "msg": str(error)}
     # Outside of the handler: inside, Ansible would take it for a crash and show a traceback.
     if result.get("failed"):

@@ -217,3 +217,23 @@ def test_a_list_made_with_tpm2_tools_and_ssh_keygen_alone_is_taken_in(run_module
         ek_certificate_roots=[str(file) for file in lab_ca.ca_certificates],
     )
     assert taken.get("added") == 1 and taken["signed_by"] == "maker@example.org", taken
+
+
+@pytest.mark.parametrize("from_ledger", [False, True])
+def test_a_disk_that_takes_no_list_is_told_in_words(export, run_module, tpms, tmp_path, monkeypatch, from_ledger):
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database import Access, opened
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.devices import Devices
+    from ansible_collections.tpmfleet.azure_dps.plugins.modules import ek_export
+
+    def full(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ek_export, "replace_file", full)
+    ledger = str(tmp_path / "ledger.sqlite")
+    with opened(ledger, Access.WRITE) as connection:
+        devices = Devices(connection)
+        devices.save(None, {"record_version": 1, **tpms[0]})
+        devices.write()
+    dest = str(tmp_path / "list.jsonl")
+    result = run_module("ek_export", ledger=ledger, dest=dest) if from_ledger else export(tpms)
+    assert result["failed"] and "could not be written: No space left" in result["msg"] and "exception" not in result
