@@ -23,6 +23,7 @@ COLLECTION = "tpmfleet.azure_dps."
 DEVICE_MODULES = frozenset(
     f"{COLLECTION}{name}"
     for name in (
+        "doctor_device",
         "dps_client",
         "dps_client_aziot",
         "dps_register",

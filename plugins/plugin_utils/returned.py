@@ -193,6 +193,57 @@ RETURNED: dict[str, Fields] = {
         {"programs": flag, "changes": listed(one_of("directory", "tpm", "unit", "enabled", "started"), 5)}
     ),
     "dps_register": Fields({"assignment": or_null(_ASSIGNMENT)}),
+    "doctor_device": Fields(
+        {
+            "nodes": listed(
+                Fields(
+                    {
+                        "path": one_of("/dev/tpm0", "/dev/tpmrm0"),
+                        "kind": one_of("device", "other"),
+                        "mode": text(4, "[0-7]{4}", of="a mode"),
+                        "owner": text(64),
+                        "group": text(64),
+                    }
+                ),
+                2,
+            ),
+            "version_major": or_null(number(99)),
+            "driver": or_null(text(64)),
+            "holders": listed(text(64), 8),
+            "may_use": or_null(flag),
+            "user": text(64),
+            "python": text(32),
+            "library": or_null(text(64)),
+            "refusal": or_null(words(600)),
+            "chip": or_null(
+                Fields(
+                    {
+                        "tpm": _TPM,
+                        "hierarchies": _HIERARCHIES,
+                        "in_lockout": flag,
+                        "lockout_counter": number(),
+                        "dictionary_attack": _DICTIONARY_ATTACK,
+                        "persistent_handles": listed(_HANDLE, 256),
+                        "ek_certificate": flag,
+                        "room": Fields({one: or_null(number()) for one in ("transient", "sessions", "persistent")}),
+                    }
+                )
+            ),
+            "clock": real(1e11),
+            "file_systems": listed(
+                Fields(
+                    {
+                        "path": one_of("/etc", "/usr/lib", "/var/lib", "/tmp"),
+                        "writable": flag,
+                        "free_mib": number(1 << 50),
+                    }
+                ),
+                4,
+            ),
+            "systemd": Fields({"running": flag, "version": or_null(number(99999))}),
+            "client": Fields({"placed": flag, "state": or_null(text(40))}),
+        }
+    ),
 }
 
 # Of Ansible's own modules, what the actions here look at.

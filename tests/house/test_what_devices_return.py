@@ -22,7 +22,7 @@ MODULES = COLLECTION / "plugins" / "modules"
 # The action returns what it judged, and not what the device said.
 JUDGED = {"tpm_possession"}
 # What it adds of its own.
-FOUND_HERE = {("tpm_ownership", "proven"), ("tpm_ownership", "key_version")}
+FOUND_HERE = {("tpm_ownership", "proven"), ("tpm_ownership", "key_version"), ("doctor_device", "findings")}
 
 
 def assigned(module, name):

@@ -34,6 +34,7 @@ LIFE = (
     "warehouse",
     "device_labels",
     "warehouse_audit",
+    "doctor",
     "field_activation",
     "ownership_rotation",
     "reprovision",

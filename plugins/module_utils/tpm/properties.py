@@ -28,6 +28,9 @@ _PT_FIRMWARE_VERSIONS = (0x10B, 0x10C)
 _PT_NV_BUFFER_MAX = 0x12C
 _PT_VARIABLE = 0x200
 _PT_PERMANENT = 0x200
+_PT_HR_LOADED_AVAIL = 0x204
+_PT_HR_TRANSIENT_AVAIL = 0x207
+_PT_HR_PERSISTENT_AVAIL = 0x209
 _PT_LOCKOUT_COUNTER = 0x20E
 _PT_MAX_AUTH_FAIL = 0x20F
 _PT_LOCKOUT_INTERVAL = 0x210
@@ -152,6 +155,16 @@ def read_properties(esys: Any) -> Properties:
         recovery_time=state.get(_PT_LOCKOUT_INTERVAL),
         lockout_recovery=state.get(_PT_LOCKOUT_RECOVERY),
     )
+
+
+def read_room(esys: Any) -> dict[str, int | None]:
+    """How many more keys and sessions fit into the TPM at least; None is what it does not tell."""
+    state = _properties(esys, _PT_VARIABLE)
+    return {
+        "transient": state.get(_PT_HR_TRANSIENT_AVAIL),
+        "sessions": state.get(_PT_HR_LOADED_AVAIL),
+        "persistent": state.get(_PT_HR_PERSISTENT_AVAIL),
+    }
 
 
 def _failed_tries(counter: int, max_tries: int | None, in_lockout: bool) -> int:

@@ -1,0 +1,47 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The playbook doctor over a rack: a healthy one is well, each fault of a device is found, and nothing is changed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def line(start_line):
+    """A line of four devices, as their makers deliver them."""
+    return start_line(4)
+
+
+def look(line, tmp_path, *arguments):
+    """(the run, its report)."""
+    path = tmp_path / "doctor.json"
+    done = line.play("doctor", "-e", f"tpmfleet_doctor_report={path}", *arguments)
+    assert path.exists(), done.printed
+    return done, json.loads(path.read_text())
+
+
+def test_a_healthy_rack_is_well_and_a_sick_one_is_told_by_cause(line, tmp_path):
+    done, report = look(line, tmp_path)
+    assert done.code == 0 and done.changed <= 1, done.printed
+    assert report["causes"] == [] and report["counts"]["ok"] == 4, report["causes"]
+    assert "DOCTOR: 4 of 4 devices are well, 0 have a fault" in done.printed
+
+    names = sorted(report["devices"])
+    broken = {names[0]: "tpm-lockout", names[1]: "tpm-gone", names[2]: "powered-off"}
+    for name, fault in broken.items():
+        line.rack.break_(name, fault)
+    done, report = look(line, tmp_path)
+    assert done.code != 0
+    found = {
+        name: {one["check"] for one in said["findings"] if one["verdict"] == "fault"}
+        for name, said in report["devices"].items()
+    }
+    assert found == {names[0]: {"lockout"}, names[1]: {"tpm"}, names[2]: {"connection"}, names[3]: set()}
+    assert names[3] not in done.bad
+    for name in broken:
+        assert name in done.printed
