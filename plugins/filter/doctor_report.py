@@ -50,7 +50,7 @@ _value:
   type: dict
   sample:
     lines:
-      - "DOCTOR: 1 of 2 devices are well, 1 have a fault"
+      - "DOCTOR: 1 of 2 devices are well, 1 with a fault"
       - "FAULT rack1-slot02: disk: a file system that the client's files go to is read-only (/etc). Look in dmesg."
     bad: {"rack1-slot02": "a file system that the client's files go to is read-only"}
     counts: {"fault": 1, "attention": 0, "unknown": 0, "ok": 1}

@@ -29,7 +29,7 @@ def test_a_healthy_rack_is_well_and_a_sick_one_is_told_by_cause(line, tmp_path):
     done, report = look(line, tmp_path)
     assert done.code == 0 and done.changed <= 1, done.printed
     assert report["causes"] == [] and report["counts"]["ok"] == 4, report["causes"]
-    assert "DOCTOR: 4 of 4 devices are well, 0 have a fault" in done.printed
+    assert "DOCTOR: 4 of 4 devices are well, 0 with a fault" in done.printed
 
     names = sorted(report["devices"])
     broken = {names[0]: "tpm-lockout", names[1]: "tpm-gone", names[2]: "powered-off"}

@@ -53,7 +53,7 @@ def report(station: list[Finding], devices: Mapping[str, list[Finding]]) -> dict
     verdicts = {host: worst(findings) for host, findings in devices.items()}
     counts = {verdict: sum(one == verdict for one in verdicts.values()) for verdict in VERDICTS}
     causes = _folded({STATION: station, **devices})
-    head = f"DOCTOR: {counts[OK]} of {len(devices)} devices are well, {counts[FAULT]} have a fault"
+    head = f"DOCTOR: {counts[OK]} of {len(devices)} devices are well, {counts[FAULT]} with a fault"
     if station:
         head += f"; the station is {'well' if worst(station) == OK else 'not well'}"
     return {

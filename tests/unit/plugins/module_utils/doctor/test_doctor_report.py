@@ -11,7 +11,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.doctor.finding 
 
 WELL = finding("clock", "ok", "the clock is the controller's")
 LOCKED = finding("lockout", "fault", "it is in lockout", "Wait.", detail="32 tries")
-ODD = finding("room", "attention", "there is no room", "Power-cycle it.")
+ODD = finding("room", "attention", "no room", "Power-cycle it.")
 
 
 def said(found, **station):
@@ -24,9 +24,9 @@ def test_200_devices_with_two_causes_are_three_lines():
     found["unit-007"] = {"findings": [LOCKED]}
     report = said(found)
     assert report["lines"] == [
-        "DOCTOR: 0 of 200 devices are well, 1 have a fault",
+        "DOCTOR: 0 of 200 devices are well, 1 with a fault",
         "FAULT unit-007: lockout: it is in lockout (32 tries). Wait.",
-        "ATTENTION unit-000, unit-001, unit-002, unit-003, unit-004 and 194 more: room: there is no room. Power-cycle it.",
+        "ATTENTION unit-000, unit-001, unit-002, unit-003, unit-004 and 194 more: room: no room. Power-cycle it.",
     ]
     assert report["bad"] == {"unit-007": "it is in lockout"}
     assert report["counts"] == {"fault": 1, "attention": 199, "unknown": 0, "ok": 0}
@@ -34,7 +34,7 @@ def test_200_devices_with_two_causes_are_three_lines():
 
 def test_a_rack_that_is_well_is_one_line():
     report = said({"a": {"findings": [WELL]}}, station=[WELL])
-    assert report["lines"] == ["DOCTOR: 1 of 1 devices are well, 0 have a fault; the station is well"]
+    assert report["lines"] == ["DOCTOR: 1 of 1 devices are well, 0 with a fault; the station is well"]
     assert report["bad"] == {} and report["devices"]["a"]["verdict"] == "ok"
 
 
