@@ -28,10 +28,9 @@ options:
     type: str
     required: true
   station:
-    description: Findings about the station, in the same shape.
-    type: list
-    elements: dict
-    default: []
+    description: The registered result of M(tpmfleet.azure_dps.doctor_station).
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -61,11 +60,11 @@ from ansible.utils.unsafe_proxy import wrap_var
 from ..module_utils.doctor.report import findings_in, report
 
 
-def doctor_report(hosts, hostvars, result, station=()) -> dict:
+def doctor_report(hosts, hostvars, result, station=None) -> dict:
     """The report; see DOCUMENTATION."""
     found = {host: findings_in(hostvars[host].get(result) or {}) for host in hosts}
     # Words of devices are in it, which are no templates.
-    return wrap_var(report(list(station), found))
+    return wrap_var(report(findings_in(station) if station else [], found))
 
 
 class FilterModule:

@@ -27,6 +27,7 @@ options:
     type: int
     default: 30
 seealso:
+  - module: tpmfleet.azure_dps.doctor_station
   - plugin: tpmfleet.azure_dps.doctor_report
     plugin_type: filter
   - module: tpmfleet.azure_dps.tpm_info

@@ -29,7 +29,7 @@ def test_a_healthy_rack_is_well_and_a_sick_one_is_told_by_cause(line, tmp_path):
     done, report = look(line, tmp_path)
     assert done.code == 0 and done.changed <= 1, done.printed
     assert report["causes"] == [] and report["counts"]["ok"] == 4, report["causes"]
-    assert "DOCTOR: 4 of 4 devices are well, 0 with a fault" in done.printed
+    assert "DOCTOR: 4 of 4 devices are well, 0 with a fault; the station is well" in done.printed
 
     names = sorted(report["devices"])
     broken = {names[0]: "tpm-lockout", names[1]: "tpm-gone", names[2]: "powered-off"}
@@ -45,3 +45,12 @@ def test_a_healthy_rack_is_well_and_a_sick_one_is_told_by_cause(line, tmp_path):
     assert names[3] not in done.bad
     for name in broken:
         assert name in done.printed
+
+
+def test_a_station_with_a_fault_fails_and_the_devices_are_looked_at_all_the_same(line, tmp_path):
+    own = dict(part.split("=", 1) for part in line.lab["dps"]["connection_string"].split(";"))
+    wrong = ";".join(f"{name}={value}" for name, value in {**own, "SharedAccessKey": "d3Jvbmc="}.items())
+    done, report = look(line, tmp_path, "--check", "-e", f"tpmfleet_dps_connection_string={wrong}")
+    assert done.code != 0 and "d3Jvbmc=" not in done.printed
+    assert report["station"]["why"] == "the service refuses the credential", report["station"]
+    assert len(report["devices"]) == 4

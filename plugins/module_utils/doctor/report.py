@@ -60,14 +60,18 @@ def report(station: list[Finding], devices: Mapping[str, list[Finding]]) -> dict
         "lines": [head, *map(_line, causes)],
         "counts": counts,
         "causes": causes,
-        "bad": {
-            host: "; ".join(one["cause"] for one in findings if one["verdict"] == FAULT)
-            for host, findings in devices.items()
-            if verdicts[host] == FAULT
+        "bad": {host: _why(findings) for host, findings in devices.items() if verdicts[host] == FAULT},
+        "station": {
+            "verdict": worst(station) if station else UNKNOWN,
+            "why": _why(station),
+            "findings": station,
         },
-        "station": {"verdict": worst(station) if station else UNKNOWN, "findings": station},
         "devices": {host: {"verdict": verdicts[host], "findings": findings} for host, findings in devices.items()},
     }
+
+
+def _why(findings: list[Finding]) -> str:
+    return "; ".join(one["cause"] for one in findings if one["verdict"] == FAULT)
 
 
 def _folded(found: Mapping[str, list[Finding]]) -> list[dict[str, Any]]:

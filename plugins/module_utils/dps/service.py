@@ -97,6 +97,8 @@ class Service:
         self._timeout = timeout
         self._retry_budget = retry_budget
         self.pacer = pacer or Pacer()
+        # The header Date of the last answer, for who wants to know whether the clocks agree.
+        self.date: str | None = None
         self._pipeline: Any = Pipeline(
             transport=BoundedTransport(ca_file=ca_file, timeout=timeout, connections=connections),
             policies=[
@@ -272,6 +274,7 @@ class Service:
                 try:
                     response = self._send(method, url, content, headers or {}, left)
                     status = response.status_code
+                    self.date = response.headers.get("Date")
                 finally:
                     if status != 429:
                         self.pacer.answered(held)

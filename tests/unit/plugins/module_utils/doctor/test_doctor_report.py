@@ -33,7 +33,7 @@ def test_200_devices_with_two_causes_are_three_lines():
 
 
 def test_a_rack_that_is_well_is_one_line():
-    report = said({"a": {"findings": [WELL]}}, station=[WELL])
+    report = said({"a": {"findings": [WELL]}}, station={"findings": [WELL]})
     assert report["lines"] == ["DOCTOR: 1 of 1 devices are well, 0 with a fault; the station is well"]
     assert report["bad"] == {} and report["devices"]["a"]["verdict"] == "ok"
 
