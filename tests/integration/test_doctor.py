@@ -47,10 +47,16 @@ def test_a_healthy_rack_is_well_and_a_sick_one_is_told_by_cause(line, tmp_path):
         assert name in done.printed
 
 
-def test_a_station_with_a_fault_fails_and_the_devices_are_looked_at_all_the_same(line, tmp_path):
-    own = dict(part.split("=", 1) for part in line.lab["dps"]["connection_string"].split(";"))
+def test_a_station_with_a_fault_fails_and_the_devices_are_looked_at_all_the_same(line, dps_at, tmp_path):
+    own = dict(part.split("=", 1) for part in dps_at(line.directory / "dps").where["connection_string"].split(";"))
     wrong = ";".join(f"{name}={value}" for name, value in {**own, "SharedAccessKey": "d3Jvbmc="}.items())
-    done, report = look(line, tmp_path, "--check", "-e", f"tpmfleet_dps_connection_string={wrong}")
+    done, report = look(line, tmp_path, "-e", f"tpmfleet_dps_connection_string={wrong}")
     assert done.code != 0 and "d3Jvbmc=" not in done.printed
     assert report["station"]["why"] == "the service refuses the credential", report["station"]
-    assert len(report["devices"]) == 4
+    assert len(report["devices"]) == 4 and done.bad == set(report["devices"])
+
+
+def test_check_mode_says_the_same(line, tmp_path):
+    done, report = look(line, tmp_path)
+    checked = line.play("doctor", "--check")
+    assert checked.code == done.code and report["lines"][0] in checked.printed

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The module doctor_station over the emulated service: each thing that can be wrong is a finding, nothing is changed."""
+"""The module doctor_station over the emulated service: each fault is a finding, and nothing is changed."""
 
 from __future__ import annotations
 
