@@ -25,4 +25,7 @@ class ActionModule(DeviceAction):
         if said.get("failed"):
             return said
         tcti = str(self._task.args.get("tcti") or DEFAULT_TCTI)
-        return {**said, "findings": findings_of(said, tcti=tcti, asked=asked, answered=time.time())}
+        found = findings_of(
+            said, tcti=tcti, asked=asked, answered=time.time(), pipelined=self._is_pipelining_enabled("new")
+        )
+        return {**said, "findings": found}

@@ -27,9 +27,6 @@ options:
   forks:
     description: How many devices Ansible works on at a time.
     type: int
-  pipelining:
-    description: Whether ssh pipelines.
-    type: bool
   facts_as_variables:
     description: Whether Ansible makes variables of facts.
     type: bool
@@ -128,7 +125,6 @@ def main():
             **connection_options(),
             "requirements": {"type": "list", "elements": "str", "default": []},
             "forks": {"type": "int"},
-            "pipelining": {"type": "bool"},
             "facts_as_variables": {"type": "bool"},
             "ledger": {"type": "str"},
             "master_key": {"type": "str", "no_log": True},

@@ -26,11 +26,24 @@ _STORAGE_ROOT_KEY, _ENDORSEMENT_KEY = "0x81000001", "0x81010001"
 _BROKER = "tpm2-abrmd"
 
 
-def findings_of(seen: Seen, *, tcti: str, asked: float, answered: float) -> list[Finding]:
-    """All findings. *asked* and *answered* are the controller's time before and after, in seconds since the epoch."""
+def findings_of(seen: Seen, *, tcti: str, asked: float, answered: float, pipelined: bool) -> list[Finding]:
+    """All findings.
+
+    *asked* and *answered* are the controller's time before and after, in seconds since the epoch; *pipelined* is whether
+    Ansible sends modules to the device without files.
+    """
     found = [*_library(seen), *_answer(seen), *_chip(seen)]
     if tcti.startswith("device:"):
         found = [*_node(seen, tcti.partition(":")[2]), *_holder(seen), *found]
+    if not pipelined:
+        found.append(
+            finding(
+                "pipelining",
+                ATTENTION,
+                "Ansible does not pipeline, so that each call is slower and passes through files",
+                "Set pipelining = true in [ssh_connection] of ansible.cfg, and unset ANSIBLE_KEEP_REMOTE_FILES.",
+            )
+        )
     return [*found, _clock(seen, asked, answered), *_disks(seen), _systemd(seen), _client(seen)]
 
 

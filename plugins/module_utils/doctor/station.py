@@ -81,15 +81,6 @@ def settings(params: Mapping[str, Any]) -> Iterator[Finding]:
                 "Set inject_facts_as_vars = false in [defaults] of ansible.cfg.",
             )
         )
-    if params["pipelining"] is False:
-        wrong.append(
-            finding(
-                before,
-                ATTENTION,
-                "ssh does not pipeline, which makes each call slower and secrets pass through files",
-                "Set pipelining = true in [ssh_connection] of ansible.cfg.",
-            )
-        )
     if params["forks"] is not None and params["forks"] < _LEAST_FORKS:
         wrong.append(
             finding(

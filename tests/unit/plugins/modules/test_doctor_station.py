@@ -15,7 +15,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.doctor import s
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database import Access, opened
 
 KEY = base64.b64encode(bytes(range(48))).decode()
-FITTING = {"forks": 50, "pipelining": True, "facts_as_variables": False, "master_key": KEY}
+FITTING = {"forks": 50, "facts_as_variables": False, "master_key": KEY}
 
 
 @pytest.fixture
@@ -62,7 +62,6 @@ def test_a_station_that_is_well_has_nothing_and_leaves_no_trace(dps, look, tmp_p
         ({"requirements": ["requests>=999"]}, "libraries", "fault", "999 is the least"),
         ({"requirements": ["no-such-library>=1"]}, "libraries", "fault", "is missing"),
         ({"facts_as_variables": True}, "settings", "fault", "facts"),
-        ({"pipelining": False}, "settings", "attention", "pipeline"),
         ({"forks": 5}, "settings", "attention", "few devices"),
         ({"ledger": None}, "ledger", "attention", "no ledger is set"),
         ({"ledger": "/proc/version"}, "ledger", "fault", "cannot be used"),

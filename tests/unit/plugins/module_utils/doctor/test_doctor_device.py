@@ -44,7 +44,7 @@ WELL = {
 }
 
 
-def judged(changes=(), tcti=DEVICE):
+def judged(changes=(), tcti=DEVICE, pipelined=True):
     """What is not well, by check, where the *changes* (path, value) are made to a device that is."""
     seen = copy.deepcopy(WELL)
     for path, value in changes:
@@ -54,7 +54,7 @@ def judged(changes=(), tcti=DEVICE):
             place = place[name]
         place[last] = value
     RETURNED["doctor_device"](seen)
-    found = findings_of(seen, tcti=tcti, asked=NOW - 1, answered=NOW + 1)
+    found = findings_of(seen, tcti=tcti, asked=NOW - 1, answered=NOW + 1, pipelined=pipelined)
     assert all(one["cause"] and (one["mend"] or one["verdict"] in ("ok", "unknown")) for one in found)
     return {one["check"]: one for one in found if one["verdict"] != "ok"}
 
@@ -120,3 +120,7 @@ def test_what_is_at_its_limit_is_well(changes, nothing):
 def test_a_software_tpm_is_not_asked_for_nodes():
     bare = [("nodes", []), ("version_major", None), ("driver", None), ("may_use", None)]
     assert judged(bare, tcti="swtpm:port=2321") == {}
+
+
+def test_a_connection_that_does_not_pipeline_is_told():
+    assert judged(pipelined=False)["pipelining"]["verdict"] == "attention"
