@@ -29,8 +29,8 @@ _BROKER = "tpm2-abrmd"
 def findings_of(seen: Seen, *, tcti: str, asked: float, answered: float, pipelined: bool) -> list[Finding]:
     """All findings.
 
-    *asked* and *answered* are the controller's time before and after, in seconds since the epoch; *pipelined* is whether
-    Ansible sends modules to the device without files.
+    *asked* and *answered* are the controller's time before and after, in seconds since the epoch. *pipelined* is
+    whether Ansible sends modules to the device without files.
     """
     found = [*_library(seen), *_answer(seen), *_chip(seen)]
     if tcti.startswith("device:"):
