@@ -25,9 +25,11 @@ OTHERS = {
     "ansible_become",
     "ansible_become_password",
     "ansible_host",
+    "https_proxy",
     "inject_facts_as_vars",
     "lock_timeout",
     "no_log",
+    "no_proxy",
     "tpm_device_provision",
 }
 

@@ -41,7 +41,7 @@ def findings_of(seen: Seen, *, tcti: str, asked: float, answered: float, pipelin
                 "pipelining",
                 ATTENTION,
                 "Ansible does not pipeline, so that each call is slower and passes through files",
-                "Set pipelining = true in [ssh_connection] of ansible.cfg, and unset ANSIBLE_KEEP_REMOTE_FILES.",
+                "Set ANSIBLE_PIPELINING=true, or pipelining in ansible.cfg, and unset ANSIBLE_KEEP_REMOTE_FILES.",
             )
         )
     return [*found, _clock(seen, asked, answered), *_disks(seen), _systemd(seen), _client(seen)]
