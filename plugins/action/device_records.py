@@ -6,8 +6,20 @@
 
 from __future__ import annotations
 
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.run_identity import operator, run_id
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_action import StationAction
+
+WRITES_EVENTS = "device_records"
 
 
 class ActionModule(StationAction):
-    """The module, with its paths begun where the command was given."""
+    """The module, with its paths begun where the command was given; what writes events also says who and which run."""
+
+    def work(self, tmp, task_vars) -> dict:
+        """The result of the module."""
+        if self._task.action.rpartition(".")[2] == WRITES_EVENTS:
+            said = {"operator": operator, "run_id": run_id}
+            for name, found in said.items():
+                if self._task.args.get(name) in (None, ""):
+                    self._task.args[name] = found(task_vars or {}, self._templar.template)
+        return super().work(tmp, task_vars)

@@ -41,6 +41,20 @@ options:
     description: The station that found it, for the history.
     type: str
     default: ""
+  operator:
+    description:
+      - Who is at work, for the history. Left out in a task, it is the variable C(tpmfleet_operator), else the user of
+        AWX, else the account that started the playbook, also where that went through sudo.
+    type: str
+    default: ""
+    version_added: 1.1.0
+  run_id:
+    description:
+      - Which run it is, for the history. Left out in a task, it is the variable C(tpmfleet_run_id), else
+        E(TPMFLEET_RUN_ID), else the job of AWX, else a name that is made for each run of a playbook.
+    type: str
+    default: ""
+    version_added: 1.1.0
   records:
     description:
       - The device records, each with C(host). Fields that a record does not mention stay as the ledger has them.
@@ -106,6 +120,19 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+run_id:
+  description: The run, as it stands in the history.
+  returned: success
+  type: str
+  sample: 20261124T120000Z-5f0c2a91
+ledger_head:
+  description:
+    - The head of the chain of all events after this call. Kept elsewhere, it proves to
+      M(tpmfleet.azure_dps.ledger_verify_info) later that none of these events was changed since.
+    - Events of before there was a chain are not counted.
+  returned: success
+  type: dict
+  sample: {"events": 24, "head": "77a2…64 hexadecimal digits"}
 contested:
   description:
     - The hosts whose endorsement key another device claims too, and which have not been asked for a proof of it.
@@ -195,6 +222,8 @@ def take(connection, module):
         at=now(),
         list_policy=params["ek_list_policy"],
         certificates=policy,
+        operator=params["operator"],
+        run_id=params["run_id"],
     )
     verdicts = step.take(params["records"])
     warn_of_remarks(module, verdicts)
@@ -202,6 +231,8 @@ def take(connection, module):
     changed = {host: verdict for host, verdict in verdicts.items() if verdict.changed}
     result = {
         "changed": bool(changed),
+        "run_id": params["run_id"],
+        "ledger_head": step.head(),
         "contested": [host for host, verdict in verdicts.items() if verdict.contested],
         "verdicts": {host: one.as_result() for host, one in verdicts.items()},
     }
@@ -220,6 +251,8 @@ def main():
             **certificate_options(),
             "step": {"type": "str", "required": True, "choices": list(STEPS)},
             "station": {"type": "str", "default": ""},
+            "operator": {"type": "str", "default": ""},
+            "run_id": {"type": "str", "default": ""},
             "records": {"type": "list", "elements": "dict", "required": True},
             "ek_list_policy": {"type": "str", "choices": list(LIST_POLICIES), "default": "ignored"},
             "ek_certificate_policy": {"type": "str", "choices": list(POLICIES), "default": "ignored"},

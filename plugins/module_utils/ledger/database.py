@@ -52,6 +52,7 @@ LISTED_KEYS: Any = None
 RETIRED_KEYS: Any = None
 EVENTS: Any = None
 MARKS: Any = None
+HEADS: Any = None
 
 if SQLALCHEMY_IMPORT_ERROR is None:
     METADATA = MetaData()
@@ -101,14 +102,26 @@ if SQLALCHEMY_IMPORT_ERROR is None:
         Column("name", String(32), primary_key=True),
         Column("value", Integer, nullable=False),
     )
+    # The end of each device's chain of events, see chain.py: how many there are, and the hash of the last one.
+    HEADS = Table(
+        "heads",
+        METADATA,
+        Column("device", Integer, primary_key=True, autoincrement=False),
+        Column("events", Integer, nullable=False),
+        Column("head", String(64), nullable=False),
+    )
 
 # The tables that every ledger has had from its beginning. Others are made in older ones where they are missing.
 _FROM_THE_BEGINNING = ("ledger", "devices", "listed_keys", "retired_keys", "events")
+# The tables whose highest number only goes up.
+_UPWARDS = ("devices", "events", "heads")
 # A page of SQLite has so many bytes, or twice, four times as many, and so on (SQLite's file format, 1.2).
 _LEAST_PAGE = 512
 # Values in one statement; SQLite takes 32,766 (its limit SQLITE_MAX_VARIABLE_NUMBER) and PostgreSQL 65,535.
 _CHUNK = 10_000
 _NEW = "tpmfleet new ledger"
+_HAS_HEADS = "tpmfleet ledger has heads"
+_MARKS = "tpmfleet ledger marks"
 _RESTORE = (
     "Restore it from its backup. Until then no twin of a device that it knew is found, so nothing is done. To begin a "
     "new ledger knowingly, {begin}"
@@ -135,10 +148,11 @@ class Access(Enum):
 
 
 @contextmanager
-def opened(ledger: str, access: Access) -> Iterator[Any]:
+def opened(ledger: str, access: Access, *, cut: bool = False) -> Iterator[Any]:
     """A connection to *ledger* (a path or an SQLAlchemy URL) inside one transaction.
 
-    A ledger that is not there is made where it is to be written, else it is an empty one in memory.
+    A ledger that is not there is made where it is to be written, else it is an empty one in memory. One that was *cut*
+    at its end is opened for who wants to say what is missing, and refused to everybody else.
     """
     url = _url(ledger)
     made = False
@@ -153,7 +167,7 @@ def opened(ledger: str, access: Access) -> Iterator[Any]:
     engine = _engine(url, access)
     try:
         with engine.connect() as connection, connection.begin() as transaction:
-            connection.info[_NEW] = _prepare(connection, access, url) or made
+            connection.info[_NEW] = _prepare(connection, access, url, cut) or made
             yield connection
             # The caller may have taken all back already.
             if not transaction.is_active:
@@ -173,6 +187,11 @@ def opened(ledger: str, access: Access) -> Iterator[Any]:
 def is_new(connection: Any) -> bool:
     """Whether an open ledger was made now, or would be where nothing is written, so that it knows nothing."""
     return bool(connection.info.get(_NEW))
+
+
+def has_heads(connection: Any) -> bool:
+    """Whether an open ledger has heads of chains; one of an earlier release has none until it is written."""
+    return bool(connection.info.get(_HAS_HEADS))
 
 
 def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -324,7 +343,7 @@ def _leave_transactions_to_us(connection: Any) -> None:
     connection.isolation_level = None
 
 
-def _prepare(connection: Any, access: Access, url: Any) -> bool:
+def _prepare(connection: Any, access: Access, url: Any, cut: bool) -> bool:
     """Whether the ledger is new. Makes its tables then, and keeps other writers out unless it is only read."""
     there = _tables(connection)
     if access is not Access.READ or not there:
@@ -334,6 +353,7 @@ def _prepare(connection: Any, access: Access, url: Any) -> bool:
     missing = [name for name in _FROM_THE_BEGINNING if name not in there]
     if not there and (connection.dialect.name != "sqlite" or url.database == ":memory:"):
         _make_tables(connection)
+        connection.info[_HAS_HEADS] = True
         return True
     if missing:
         begin = "remove the file." if connection.dialect.name == "sqlite" else "drop all of its tables."
@@ -351,7 +371,8 @@ def _prepare(connection: Any, access: Access, url: Any) -> bool:
             f"The ledger has schema version {visible(version, most=40)}, and this version of the collection knows "
             f"{SCHEMA_VERSION}. Use the version of the collection that wrote it."
         )
-    if "marks" in there:
+    connection.info[_HAS_HEADS] = access is not Access.READ or "heads" in there
+    if "marks" in there and not cut:
         _check_marks(connection, url)
     return False
 
@@ -368,19 +389,16 @@ def _make_tables(connection: Any) -> None:
 
 def _reached(connection: Any) -> dict[str, int]:
     """How far the ledger has come. Nothing that is counted here is ever taken out of it."""
-    names = [table.name for table in (DEVICES, EVENTS, LISTED_KEYS)]
-    highest = [
-        sqlalchemy.select(sqlalchemy.func.max(table.c.id)).scalar_subquery().label(table.name)
-        for table in (DEVICES, EVENTS)
-    ]
+    columns = [DEVICES.c.id, EVENTS.c.id, *([HEADS.c.device] if has_heads(connection) else [])]
+    highest = [sqlalchemy.select(sqlalchemy.func.max(one)).scalar_subquery().label(one.table.name) for one in columns]
     listed = sqlalchemy.exists(sqlalchemy.select(LISTED_KEYS.c.endorsement_key_sha256)).label(LISTED_KEYS.name)
-    reached = connection.execute(sqlalchemy.select(*highest, listed)).one()
-    return {name: int(value or 0) for name, value in zip(names, reached)}
+    reached = connection.execute(sqlalchemy.select(*highest, listed)).one()._mapping
+    return {name: int(reached.get(name) or 0) for name in (*_UPWARDS, LISTED_KEYS.name)}
 
 
 def _check_marks(connection: Any, url: Any) -> None:
     """LedgerError where the ledger has come less far than it once had."""
-    noted = dict(tuple(row) for row in connection.execute(sqlalchemy.select(MARKS.c.name, MARKS.c.value)))
+    noted = connection.info[_MARKS] = _noted(connection)
     for name, value in _reached(connection).items():
         mark = noted.get(name, 0)
         if not isinstance(mark, int) or value < mark:
@@ -391,8 +409,13 @@ def _check_marks(connection: Any, url: Any) -> None:
             )
 
 
+def _noted(connection: Any) -> dict[str, int]:
+    return dict(tuple(row) for row in connection.execute(sqlalchemy.select(MARKS.c.name, MARKS.c.value)))
+
+
 def _note_marks(connection: Any) -> None:
-    noted = dict(tuple(row) for row in connection.execute(sqlalchemy.select(MARKS.c.name, MARKS.c.value)))
+    # Nobody else has written since they were read.
+    noted = connection.info[_MARKS] if _MARKS in connection.info else _noted(connection)
     reached = _reached(connection)
     new = [{"name": name, "value": value} for name, value in reached.items() if name not in noted]
     higher = [{"mark": name, "value": value} for name, value in reached.items() if noted.get(name, value) != value]

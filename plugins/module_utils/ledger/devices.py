@@ -7,13 +7,15 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..outside.visible import visible
 from ..record.model import called
-from .database import DEVICES, EVENTS, RETIRED_KEYS, chunks, sqlalchemy
+from .chain import NO_DEVICE, NOTHING, WHOLE_LEDGER, hash_of, link, whole_head, without_chain
+from .database import DEVICES, EVENTS, HEADS, RETIRED_KEYS, chunks, sqlalchemy
 from .stored import RESTORE, DamagedRecord, stored, stored_record
 
 # The columns that identify a device, the surest first. A slot of a rack sees another unit every hour, so the host name
@@ -44,7 +46,8 @@ class Devices:
         self._expected = 0
         self._retired: dict[str, tuple[int, str] | None] = {}
         self._retired_before: dict[str, tuple[int, str] | None] = {}
-        self._events: list[dict[str, Any]] = []
+        self._events: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self._heads: dict[int, tuple[int, str]] = {}
 
     def expect(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Looks up all that will be asked about a batch: its devices, those that share something with them, keys."""
@@ -209,7 +212,7 @@ class Devices:
     ) -> None:
         """Appends an event to the history. *row* is None for a device that was stopped before it was known."""
         event = {"device": row, "host": host, "at": at, "step": step, "station": station}
-        self._events.append({**event, "what": json.dumps(what, sort_keys=True)})
+        self._events.append((event, dict(what)))
 
     def write(self) -> None:
         """Brings into the database what was changed since the last time."""
@@ -227,8 +230,50 @@ class Devices:
             RETIRED_KEYS.insert(),
             [{_KEY: key, "device": what[0], "at": what[1]} for key, what in retired.items() if what is not None],
         )
-        self._all(EVENTS.insert(), self._events)
+        self._write_events()
         self._before, self._retired_before, self._events = {}, {}, []
+
+    def _write_events(self) -> None:
+        """Appends what was noted, each event to the chain of its device and to that of the ledger."""
+        if not self._events:
+            return
+        # That of the devices that nobody knows from the first time on, so that it is never searched for later.
+        self._know_heads({NO_DEVICE, *(event["device"] or NO_DEVICE for event, _what in self._events)})
+        rows = []
+        for event, what in self._events:
+            chain = event["device"] or NO_DEVICE
+            text, self._heads[chain] = link(event, what, self._heads[chain])
+            self._heads[WHOLE_LEDGER] = whole_head(self._heads[WHOLE_LEDGER], self._heads[chain][1])
+            rows.append({**event, "what": text})
+        self._all(EVENTS.insert(), rows)
+        ended = {WHOLE_LEDGER, NO_DEVICE, *(event["device"] or NO_DEVICE for event, _what in self._events)}
+        dialect = self._connection.dialect.name
+        insert = importlib.import_module(f"sqlalchemy.dialects.{dialect}").insert(HEADS)
+        news = {name: insert.excluded[name] for name in ("events", "head")}
+        heads = [{"device": one, "events": self._heads[one][0], "head": self._heads[one][1]} for one in sorted(ended)]
+        self._all(insert.on_conflict_do_update(index_elements=[HEADS.c.device], set_=news), heads)
+
+    def whole_head(self) -> tuple[int, str]:
+        """How many events of the ledger are in chains, and the hash over all of them."""
+        self._know_heads(())
+        return self._heads[WHOLE_LEDGER]
+
+    def _know_heads(self, chains: Iterable[int]) -> None:
+        """Looks up where *chains* end; what was written before there were any is their beginning."""
+        wanted = sorted({WHOLE_LEDGER, *chains} - set(self._heads))
+        for some in chunks(wanted):
+            found = self._connection.execute(sqlalchemy.select(HEADS).where(HEADS.c.device.in_(some)))
+            self._heads.update({head.device: (head.events, head.head) for head in found})
+        made = {row for row, before in self._before.items() if before is None}
+        unchained = [one for one in wanted if one not in self._heads]
+        self._heads.update(dict.fromkeys(unchained, (0, NOTHING)))
+        for some in chunks([one for one in unchained if one != WHOLE_LEDGER and one not in made]):
+            nobodys = [EVENTS.c.device.is_(None)] if NO_DEVICE in some else []
+            of_these = sqlalchemy.or_(EVENTS.c.device.in_(some), *nobodys)
+            for one in self._connection.execute(sqlalchemy.select(EVENTS).where(of_these).order_by(EVENTS.c.id)):
+                count, previous = self._heads[one.device or NO_DEVICE]
+                digest = hash_of(one._mapping, one.what, previous)
+                self._heads[one.device or NO_DEVICE] = (count + 1, digest)
 
     def _free(self, changed: Mapping[int, Mapping[str, Any]]) -> None:
         """Takes what no two rows may share from the row that had it, where another one has it now: nobody knows in
@@ -258,7 +303,7 @@ class Devices:
         """The events of one device, the oldest first; of a damaged one what is left, with ``damaged``."""
         found = sqlalchemy.select(EVENTS).where(EVENTS.c.device == row).order_by(EVENTS.c.id)
         return [
-            {"at": event.at, "step": event.step, "station": event.station, **_what(event.what)}
+            {"at": event.at, "step": event.step, "station": event.station, **without_chain(_what(event.what))}
             for event in self._connection.execute(found)
         ]
 

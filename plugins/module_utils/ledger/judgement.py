@@ -88,7 +88,16 @@ class Step:
     """One manufacturing step over a batch, at an open ledger."""
 
     def __init__(
-        self, connection: Any, *, step: str, station: str, at: str, list_policy: str, certificates: CertificatePolicy
+        self,
+        connection: Any,
+        *,
+        step: str,
+        station: str,
+        at: str,
+        list_policy: str,
+        certificates: CertificatePolicy,
+        operator: str = "",
+        run_id: str = "",
     ) -> None:
         self._devices = Devices(connection)
         self._listed = ListedKeys(connection)
@@ -97,6 +106,7 @@ class Step:
         self._at = at
         self._list_policy = list_policy
         self._certificates = certificates
+        self._by = {name: value for name, value in (("operator", operator), ("run_id", run_id)) if value}
 
     def take(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Verdict]:
         """Judges every record, and writes what was accepted and what happened. Verdicts by host."""
@@ -117,10 +127,15 @@ class Step:
         self._devices.write()
         return {host: spoilt.get(host) or verdicts[host] for host in faults}
 
+    def head(self) -> dict[str, Any]:
+        """The end of the chain of all events, as a module returns it."""
+        events, head = self._devices.whole_head()
+        return {"events": events, "head": head}
+
     def _refused(self, host: str, fault: str) -> Verdict:
         """The verdict on what the ledger is not even asked about."""
         reasons = _shown([f"what is said of it is no record: {fault}"])
-        self._devices.note(None, host, **self._where(), what={"state": "stopped", "reasons": reasons})
+        self._note(None, host, {"state": "stopped", "reasons": reasons})
         return Verdict({}, {"host": host}, reasons, changed=False, outcome={})
 
     def _take_or_stop(
@@ -135,8 +150,7 @@ class Step:
             return self._take(said, wrong, claims, shared)
         except DamagedRecord as error:
             reasons = _shown([str(error)])
-            what = {"state": "stopped", "reasons": reasons}
-            self._devices.note(self._devices.row_of(said), said["host"], **self._where(), what=what)
+            self._note(self._devices.row_of(said), said["host"], {"state": "stopped", "reasons": reasons})
             return Verdict({}, merged({}, said), reasons, changed=False, outcome=said.get("outcome") or {})
 
     def _take(
@@ -180,7 +194,7 @@ class Step:
         remarks = _shown([*judged.remarks, *unasked])
         if reasons:
             reasons = _shown(reasons)
-            self._devices.note(row, said["host"], **self._where(), what={"state": "stopped", "reasons": reasons})
+            self._note(row, said["host"], {"state": "stopped", "reasons": reasons})
             outcome = said.get("outcome") or {}
             # Also where something else stops it: its proof tells whether the TPM of the unit beside it was cloned.
             contested = claim.contested
@@ -199,7 +213,7 @@ class Step:
             if record.get(KEY):
                 self._devices.reinstate(record[KEY])
         verdict = Verdict(known, record, [], changed=changed, outcome=outcome, remarks=remarks)
-        self._devices.note(row, said["host"], **self._where(), what=self._event(verdict, said))
+        self._note(row, said["host"], self._event(verdict, said))
         return verdict
 
     def _without_unasked_certificate(
@@ -227,7 +241,7 @@ class Step:
         places = [one for one in placed.get("places") or () if one["endorsement_key"] == record["endorsement_key"]]
         self._devices.save(row, without_places(without_tpm(record), places))
         what = {"state": "withdrawn", "endorsement_key": record["endorsement_key"], "proven_by": called(proven)}
-        self._devices.note(row, record.get("host"), **self._where(), what=what)
+        self._note(row, record.get("host"), what)
         return places
 
     def _with_news(self, record: dict[str, Any], said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -253,8 +267,9 @@ class Step:
             record.pop("decommission", None)
         return record, outcome
 
-    def _where(self) -> dict[str, str]:
-        return {"at": self._at, "step": self._step, "station": self._station}
+    def _note(self, row: int | None, host: str | None, what: Mapping[str, Any]) -> None:
+        where = {"at": self._at, "step": self._step, "station": self._station}
+        self._devices.note(row, host, **where, what={**what, **self._by})
 
     @staticmethod
     def _event(verdict: Verdict, said: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,8 +27,13 @@ def now() -> str:
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def run(module: AnsibleModule, function: Callable[[Any], dict[str, Any]], *, reads_only: bool = False) -> None:
-    """Exits *module* with what *function* returns for the open ledger, or fails it; then nothing was written."""
+def run(
+    module: AnsibleModule, function: Callable[[Any], dict[str, Any]], *, reads_only: bool = False, cut: bool = False
+) -> None:
+    """Exits *module* with what *function* returns for the open ledger, or fails it; then nothing was written.
+
+    *cut* is whether it can be read also where it was cut at its end.
+    """
     if SQLALCHEMY_IMPORT_ERROR is not None:
         module.fail_json(
             msg=missing_required_lib("SQLAlchemy", reason="to keep the line's ledger"),
@@ -42,7 +47,7 @@ def run(module: AnsibleModule, function: Callable[[Any], dict[str, Any]], *, rea
     result: dict[str, Any]
     new = False
     try:
-        with opened(module.params["ledger"], access) as connection:
+        with opened(module.params["ledger"], access, cut=cut) as connection:
             result = function(connection)
             new = is_new(connection)
             if result.get("failed"):
