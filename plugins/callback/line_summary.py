@@ -39,8 +39,9 @@ options:
       - The object has C(passed), C(held_up) and C(not_run) (names of units), C(pull) (C(unit), C(task), C(play),
         C(how),
         C(reason)), C(mend) (C(variable), C(units), C(task), C(play), C(reason)), C(again) (C(units), C(task), C(play),
-        C(reason)), C(files), C(next), and C(changed), the number of
-        tasks that changed something, each counted for each unit.
+        C(reason)), C(files), C(next), C(changed), the number of
+        tasks that changed something, each counted for each unit, and what the ledger was told last, C(run_id) and
+        C(ledger_head), see M(tpmfleet.azure_dps.device_records). They are null where the run wrote nothing into it.
     type: str
     env:
       - name: TPMFLEET_SUMMARY_FILE
@@ -130,6 +131,7 @@ class CallbackModule(CallbackBase):
         self._held_up: set[str] = set()
         self._files: dict[str, None] = {}
         self._next: list[str] = []
+        self._told_ledger: dict[str, object] = {"run_id": None, "ledger_head": None}
 
     # What a run tells
 
@@ -205,6 +207,8 @@ class CallbackModule(CallbackBase):
             self._files.update(dict.fromkeys(str(path) for path in written))
         elif action == "ansible.builtin.copy" and task.delegate_to == STATION and data.get("changed"):
             self._files.setdefault(str(data.get("dest")))
+        if action == "tpmfleet.azure_dps.device_records" and not context.CLIARGS.get("check"):
+            self._told_ledger = {name: data.get(name, told) for name, told in self._told_ledger.items()}
         said = data.get("msg")
         if action == "ansible.builtin.debug" and task.run_once and isinstance(said, list):
             self._next = [line.removeprefix(NEXT) for line in map(str, said) if line.startswith(NEXT)]
@@ -239,6 +243,7 @@ class CallbackModule(CallbackBase):
             "again": _grouped([(stop, hosts) for stop, hosts in others if stop.failure.kind == AGAIN]),
             "changed": sum(stats.changed.values()),
             "files": list(self._files),
+            **self._told_ledger,
             "next": self._next if passed and not (bad or batches or context.CLIARGS.get("check")) else [],
         }
 
