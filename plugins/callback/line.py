@@ -131,7 +131,12 @@ class CallbackModule(LineSummary, Default):
         data, task = data_of(result), task_of(result)
         self._end_unit(result, DONE if data.get("changed") else VERIFIED)
         if _action(task) == _DEBUG and not _is_ours(task) and not task.no_log:
-            self._write_line(f"  {visible(host_of(result))}: {visible(data.get('msg', ''), most=2000)}")
+            said = data.get("msg", "")
+            if isinstance(said, list):
+                for line in said:
+                    self._write_line(f"  {visible(line, most=2000)}")
+            else:
+                self._write_line(f"  {visible(host_of(result))}: {visible(said, most=2000)}")
 
     def v2_runner_on_skipped(self, result):
         """A task that had nothing to do."""
