@@ -193,9 +193,11 @@ from ..module_utils.trust.policy import POLICIES, CertificatePolicy
 
 
 def certificate_policy(module):
-    """What the options ask of certificates."""
-    policy = module.params["ek_certificate_policy"]
-    return CertificatePolicy(policy, None if policy == "ignored" else make_verifier(module))
+    """What the options ask of certificates; those of the batch are verified already."""
+    name = module.params["ek_certificate_policy"]
+    policy = CertificatePolicy(name, None if name == "ignored" else make_verifier(module))
+    policy.verify_ahead(module.params["records"])
+    return policy
 
 
 def warn_of_remarks(module, verdicts):
@@ -206,7 +208,7 @@ def warn_of_remarks(module, verdicts):
         module.warn(f"{len(remarked)} of {len(verdicts)} devices have remarks. {host}: {first}. See verdicts.")
 
 
-def take(connection, module):
+def take(connection, policy, module):
     """The result of the module."""
     params = module.params
     nameless = [record for record in params["records"] if not record.get("host")]
@@ -214,7 +216,6 @@ def take(connection, module):
         return {"failed": True, "msg": f"{len(nameless)} of {len(params['records'])} records have no host."}
     if module.check_mode and params["planned_ek_list"]:
         take_in_planned(connection, params["planned_ek_list"], at=now())
-    policy = certificate_policy(module)
     step = Step(
         connection,
         step=params["step"],
@@ -260,7 +261,11 @@ def main():
         },
         supports_check_mode=True,
     )
-    run(module, lambda connection: take(connection, module))
+    run(
+        module,
+        lambda connection, policy: take(connection, policy, module),
+        prepare=lambda: certificate_policy(module),
+    )
 
 
 if __name__ == "__main__":

@@ -28,11 +28,17 @@ def now() -> str:
 
 
 def run(
-    module: AnsibleModule, function: Callable[[Any], dict[str, Any]], *, reads_only: bool = False, cut: bool = False
+    module: AnsibleModule,
+    function: Callable[..., dict[str, Any]],
+    *,
+    reads_only: bool = False,
+    cut: bool = False,
+    prepare: Callable[[], Any] | None = None,
 ) -> None:
     """Exits *module* with what *function* returns for the open ledger, or fails it; then nothing was written.
 
-    *cut* is whether it can be read also where it was cut at its end.
+    *cut* is whether it can be read also where it was cut at its end. *function* is given as well what *prepare* returns,
+    which is done before other stations have to wait.
     """
     if SQLALCHEMY_IMPORT_ERROR is not None:
         module.fail_json(
@@ -47,8 +53,9 @@ def run(
     result: dict[str, Any]
     new = False
     try:
+        prepared = [] if prepare is None else [prepare()]
         with opened(module.params["ledger"], access, cut=cut) as connection:
-            result = function(connection)
+            result = function(connection, *prepared)
             new = is_new(connection)
             if result.get("failed"):
                 connection.rollback()

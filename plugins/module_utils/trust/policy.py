@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .certificate import CertificateError
@@ -54,6 +54,14 @@ class CertificatePolicy:
     def notes(self) -> list[str]:
         """What is to be told once of all that was judged."""
         return self._verifier.notes if self._verifier else []
+
+    def verify_ahead(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Verifies the certificates that *records* bring along, before they are judged while other stations wait."""
+        for record in records if self._verifier is not None else ():
+            certificate = record.get("endorsement_key") and _certificate(record, {}, {})[1]
+            if certificate and self._verifier is not None:
+                key = record["endorsement_key"]
+                self._verifier.verify_ahead(certificate, chain=_chain(record, {}, {}), endorsement_key=key)
 
     def judge(
         self,

@@ -99,6 +99,7 @@ class Verifier:
         self._paths = PathFinder(self._store)
         self._revocations = Revocations(read_revocation_lists(rules.crls), rules.now, self._paths)
         self._habits: dict[str, str] = {}
+        self._ahead: dict[Any, Verdict] = {}
         self._moments = (rules.now, *([rules.valid_at] if rules.valid_at else []))
 
     @property
@@ -111,6 +112,12 @@ class Verifier:
         ]
         return [*self._store.notes(), *habits]
 
+    def verify_ahead(self, certificate: object, *, chain: object = (), endorsement_key: object = None) -> None:
+        """Does the work of a :meth:`verify` that will come, which then costs nothing; a lock may be held by then."""
+        key = _in_text(certificate, chain, endorsement_key)
+        if key is not None:
+            self._ahead[key] = self.verify(certificate, chain=chain, endorsement_key=endorsement_key)
+
     def verify(self, certificate: object, *, chain: object = (), endorsement_key: object = None) -> Verdict:
         """The verdict on *certificate*, in any of the forms that encodings reads.
 
@@ -118,6 +125,10 @@ class Verifier:
         is the TPM2B_PUBLIC in base64 that the certificate should be about; without it nothing is said about that. A
         device may have sent anything in their place, which is told like any other fault.
         """
+        verdict = self._ahead.pop(_in_text(certificate, chain, endorsement_key), None)
+        return self._verify(certificate, chain, endorsement_key) if verdict is None else verdict
+
+    def _verify(self, certificate: object, chain: object, endorsement_key: object) -> Verdict:
         try:
             data, read, beside = sort_out(decode_certificates(certificate))
         except CertificateError as error:
@@ -218,6 +229,12 @@ def sort_out(encoded: list[bytes]) -> tuple[bytes, Certificate, list[Certificate
         data, read, authorities = encoded[0], authorities[0], [*authorities[1:], read]
     after = [one for one in map(_readable, encoded[place + 1 : place + 1 + MAXIMAL_CHAIN]) if one]
     return data, read, [*authorities[:MAXIMAL_CHAIN], *after]
+
+
+def _in_text(certificate: object, chain: object, endorsement_key: object) -> tuple[object, ...] | None:
+    """What :meth:`Verifier.verify` is asked, to find it again; None where a device sent something else than text."""
+    parts = (certificate, endorsement_key, *(chain if isinstance(chain, (list, tuple)) else [chain]))
+    return parts if all(isinstance(part, str) for part in parts) else None
 
 
 def _readable(data: bytes) -> Certificate | None:
