@@ -100,10 +100,13 @@ def read(connection, module):
     if params["devices"] is None:
         rows = devices.rows(params["limit"] + 1)
         asked = [(row, {}) for row in rows[: params["limit"]]]
+        devices.know(rows[: params["limit"]])
         complete = len(rows) <= params["limit"]
     else:
+        devices.expect(params["devices"])
         asked = [(devices.row_of(one), one) for one in params["devices"]]
         complete = True
+    histories = devices.histories([row for row, _one in asked if row is not None]) if params["history"] else {}
     records, damaged = [], []
     for row, one in asked:
         if row is not None:
@@ -113,7 +116,7 @@ def read(connection, module):
                 damaged.append({**one, "reason": str(error)})
                 continue
             record = {**known, **({"host": one["host"]} if one.get("host") else {})}
-            records.append({**record, "history": devices.history(row)} if params["history"] else record)
+            records.append({**record, "history": histories[row]} if params["history"] else record)
     if damaged:
         module.warn(
             f"{len(damaged)} records in the ledger are damaged. The first: {damaged[0]['reason']}. See damaged."

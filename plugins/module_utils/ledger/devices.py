@@ -299,13 +299,25 @@ class Devices:
         found = sqlalchemy.select(DEVICES.c.id).order_by(DEVICES.c.id).limit(limit)
         return list(self._connection.execute(found).scalars())
 
+    def know(self, rows: Sequence[int]) -> None:
+        """Looks up *rows* together, which would else be looked up one by one."""
+        for some in chunks([row for row in rows if row not in self._rows]):
+            for found in self._connection.execute(sqlalchemy.select(DEVICES).where(DEVICES.c.id.in_(some))).mappings():
+                self._keep(found)
+
     def history(self, row: int) -> list[dict[str, Any]]:
         """The events of one device, the oldest first; of a damaged one what is left, with ``damaged``."""
-        found = sqlalchemy.select(EVENTS).where(EVENTS.c.device == row).order_by(EVENTS.c.id)
-        return [
-            {"at": event.at, "step": event.step, "station": event.station, **without_chain(_what(event.what))}
-            for event in self._connection.execute(found)
-        ]
+        return self.histories([row])[row]
+
+    def histories(self, rows: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
+        """The same of several devices, by row."""
+        told: dict[int, list[dict[str, Any]]] = {row: [] for row in rows}
+        for some in chunks(list(told)):
+            found = sqlalchemy.select(EVENTS).where(EVENTS.c.device.in_(some)).order_by(EVENTS.c.id)
+            for event in self._connection.execute(found):
+                where = {"at": event.at, "step": event.step, "station": event.station}
+                told[event.device].append({**where, **without_chain(_what(event.what))})
+        return told
 
 
 def _record(row: int, columns: Mapping[str, Any]) -> dict[str, Any]:

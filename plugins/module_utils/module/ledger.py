@@ -37,8 +37,8 @@ def run(
 ) -> None:
     """Exits *module* with what *function* returns for the open ledger, or fails it; then nothing was written.
 
-    *cut* is whether it can be read also where it was cut at its end. *function* is given as well what *prepare* returns,
-    which is done before other stations have to wait.
+    *cut* is whether it can be read also where it was cut at its end. *function* is given as well what *prepare* returns
+    before other stations have to wait.
     """
     if SQLALCHEMY_IMPORT_ERROR is not None:
         module.fail_json(

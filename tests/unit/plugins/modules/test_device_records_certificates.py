@@ -12,6 +12,8 @@ import json
 import re
 
 import pytest
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module import ledger as module_ledger
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.verification import Verifier
 
 SOFTWARE = {"2.23.133.2.1": "id:00001014", "2.23.133.2.2": "swtpm", "2.23.133.2.3": "id:20191023"}
 
@@ -324,3 +326,24 @@ def test_a_device_that_sends_nonsense_stops_nobody_else(judge, record, tpm_maker
 def test_a_policy_without_roots_is_refused(judge, record):
     result = judge(record(), ek_certificate_policy="preferred", ek_certificate_roots=[])
     assert result["failed"] and "set ek_certificate_roots" in result["msg"]
+
+
+def test_certificates_are_verified_before_other_stations_have_to_wait(
+    judge, record, tpm_maker, other_maker, rsa_keys, monkeypatch
+):
+    """Whatever a rack's certificates take, the ledger is not held for that long; the second time neither."""
+    done = []
+    verify, opened = Verifier._verify, module_ledger.opened
+    monkeypatch.setattr(Verifier, "_verify", lambda *asked: (done.append("verified"), verify(*asked))[1])
+    monkeypatch.setattr(
+        module_ledger, "opened", lambda *asked, **how: (done.append("opened"), opened(*asked, **how))[1]
+    )
+    rack = [
+        record(0, tpm_maker.certify(rsa_keys[0]), host="unit-0", endorsement_key_certificate_chain=["AAAA"]),
+        record(1, other_maker.certify(rsa_keys[1]), host="unit-1"),
+    ]
+    for _time in range(2):
+        done.clear()
+        result = judge(*rack)
+        assert [of(result, f"unit-{number}")["accepted"] for number in range(2)] == [True, False]
+        assert done == ["verified", "verified", "opened"]

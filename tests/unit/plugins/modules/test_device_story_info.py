@@ -59,8 +59,8 @@ def test_a_unit_that_failed_once_and_then_passed(run_module, ledger):
     )
     assert "is not the one that was read before" in said[1]
     assert said[2] == (
-        "step 3, firmware and software are installed, at line-2, by ada, run r1: Done: ownership of the TPM, the "
-        "proof that the TPM holds the key, the DPS client; verified: the enrollment."
+        "step 3, firmware and software are installed, at line-2, by ada, run r1: Done: the DPS client, "
+        "ownership of the TPM, the proof that the TPM holds the key; verified: the enrollment."
     )
     assert said[3].endswith("Done: the identity on the device; verified: ownership of the TPM.")
     assert said[4].endswith("step 4, the warehouse, at line-1, by ada, run r1: All was as recorded.")

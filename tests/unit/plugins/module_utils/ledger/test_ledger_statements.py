@@ -87,3 +87,21 @@ def test_a_batch_costs_as_many_statements_as_are_written_down(request, take, key
     rows = [row.rsplit(maxsplit=2) for row in STATEMENTS.strip().splitlines()[2:]]
     counted = "\n".join(["what was counted:", *(f"{what:<28}{counts}" for what, counts in asked.items())])
     assert asked == {row[0]: [int(row[column])] * 2 for row in rows}, counted
+
+
+@pytest.mark.parametrize("asked", ["all", "named"])
+def test_what_is_known_of_a_batch_is_read_in_as_many_statements_as_of_one(
+    run_module, take, key, statements, sqlite, asked
+):
+    counted = []
+    records = [{"host": f"slot{number}", "serial_number": f"TF-{number}", **key(number)} for number in range(40)]
+    take(*records)
+    names = [{"host": one["host"], "serial_number": one["serial_number"]} for one in records]
+    for count in (2, 40):
+        which = {"limit": count} if asked == "all" else {"devices": names[:count]}
+        statements.clear()
+        found = run_module("device_records_info", ledger=sqlite, history=True, **which)["records"]
+        assert [one["host"] for one in found] == [f"slot{number}" for number in range(count)]
+        assert all(len(one["history"]) == 1 for one in found)
+        counted.append(len(statements))
+    assert counted[0] == counted[1] < 12
