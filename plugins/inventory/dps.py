@@ -149,11 +149,9 @@ import os
 import tempfile
 from datetime import datetime, timezone
 
-from ansible.errors import AnsibleError, AnsibleParserError
-from ansible.inventory.group import to_safe_group_name
+from ansible.errors import AnsibleParserError
 from ansible.module_utils.basic import missing_required_lib
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable, get_cache_plugin
-from ansible.utils.unsafe_proxy import wrap_var
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.connection import connection_options, open_service
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.errors import DpsError
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.fleet import (
@@ -163,11 +161,11 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.fleet impor
     is_unit,
     unit_of,
 )
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.inventory_names import group_fault, name_fault
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.service import AZURE_CORE_IMPORT_ERROR
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.progress import Progress
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.following import following
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.harmless_hosts import HarmlessHosts
 
 LOWEST = {
     "registration_budget": 0,
@@ -179,16 +177,7 @@ LOWEST = {
 }
 
 
-class _NoGroup(AnsibleError):
-    """The *name* of a group that is none, and the *fault* that it has."""
-
-    def __init__(self, name, fault):
-        super().__init__(f"{name}: {fault}")
-        self.name = name
-        self.fault = fault
-
-
-class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
+class InventoryModule(HarmlessHosts, BaseInventoryPlugin, Constructable, Cacheable):
     """Reads the service and tells Ansible what it is."""
 
     NAME = "tpmfleet.azure_dps.dps"
@@ -306,118 +295,40 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         outdated = sum(registrations.is_outdated(unit) for unit in units)
         budget = self.get_option("registration_budget")
         if registrations.stopped:
-            self._warn(f"reading registration states ended early: {registrations.stopped}")
+            self.warn(f"reading registration states ended early: {registrations.stopped}")
         if unchecked:
             what = "they have the status not_checked"
             if filters.need_registration and self.get_option("unchecked") == "leave_out":
                 what = "they are left out, since the filters cannot be answered for them"
-            self._warn(
+            self.warn(
                 f"the registration state of {unchecked} of {len(units)} enrollments was not checked; {what}. A run"
                 f" reads {budget} (registration_budget); with a cache the next runs go on from there."
             )
         if outdated:
-            self._warn(
+            self.warn(
                 f"the registration state of {outdated} of {len(units)} enrollments is the one that an earlier run read,"
                 f" since one run reads {budget} (registration_budget); see dps_registration.checked."
             )
-
-    def _warn(self, text):
-        self.display.warning(f"{self.NAME}: {text}")
 
     def _add_hosts(self, units, registrations):
         names, shared = host_names(units, self.get_option("hostname"))
         if shared:
             told = visible(", ".join(shared[:5])) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
-            self._warn(f"several enrollments have the device ID {told}; they are called by their registration IDs.")
-        strict = self.get_option("strict")
-        refused = {}
-        self._refused_groups = {}
-        self._host_names = frozenset(names.values())
-        self._named_groups = self._groups_of_options().union(self.inventory.groups)
-        for unit in units:
-            host = names[unit["registration_id"]]
-            fault = name_fault(host, self._named_groups)
-            if fault:
-                refused[host] = fault
-                continue
-            variables = {"dps_enrollment": wrap_var(unit)}
-            if registrations is not None:
-                variables["dps_registration"] = wrap_var(registrations.of(unit))
-            self.inventory.add_host(host)
-            for name, value in variables.items():
-                self.inventory.set_variable(host, name, value)
-            self._set_composite_vars(self.get_option("compose"), variables, host, strict=strict)
-            self._add_host_to_composed_groups(self.get_option("groups"), variables, host, strict=strict)
-            for keyed in self.get_option("keyed_groups") or []:
-                self._add_host_by_value(keyed, variables, host, strict)
-        # Groups whose names begin as the options say, and go on as some unit does.
-        for host in [name for name in names.values() if name in self.inventory.hosts and name in self.inventory.groups]:
-            refused[host] = name_fault(host, self.inventory.groups)
-            self.inventory.remove_host(self.inventory.hosts[host])
-        self._say_what_was_refused(refused)
-        self._say_which_groups_were_refused()
-
-    def _groups_of_options(self):
-        """The names of groups that whoever wrote the options chose."""
-        parents = (one.get("parent_group") for one in self.get_option("keyed_groups") or [] if isinstance(one, dict))
-        return frozenset([*(self.get_option("groups") or {}), *(one for one in parents if isinstance(one, str))])
-
-    def _add_host_by_value(self, keyed, variables, host, strict):
-        """Adds *host* to the groups of one entry of keyed_groups. A value that makes none concerns this host only."""
-        self._head_of_values, self._parent_of_values = "", None
-        if isinstance(keyed, dict):
-            self._head_of_values, self._parent_of_values = self._head_of(keyed), keyed.get("parent_group")
-        try:
-            self._add_host_to_keyed_groups([keyed], variables, host, strict=strict)
-        except _NoGroup as error:
-            self._refused_groups.setdefault(error.name, error.fault)
-        except AnsibleError as error:
-            if strict or not isinstance(keyed, dict):
-                raise
-            self._refused_groups.setdefault(f"{keyed.get('key')} of {host}", str(error))
-        finally:
-            self._head_of_values = None
-
-    def _head_of(self, keyed):
-        """What the names of the groups of an entry begin with, whatever the value is."""
-        prefix = keyed.get("prefix", "")
-        return f"{prefix}{keyed.get('separator', '_') if prefix != '' or self.get_option('leading_separator') else ''}"
-
-    # None where the name that is made safe is not of a value.
-    _head_of_values = _parent_of_values = None
-
-    def _sanitize_group_name(self, name):
-        """As Ansible does it. _NoGroup where it comes from a value and may not be a group's."""
-        safe = to_safe_group_name(name)
-        if self._head_of_values is not None and name != self._parent_of_values:
-            fault = group_fault(safe, self._head_of_values, hosts=self._host_names, groups=self._named_groups)
-            if fault:
-                raise _NoGroup(safe, fault)
-        return safe
-
-    def _say_which_groups_were_refused(self):
-        if not self._refused_groups:
-            return
-        shown = "; ".join(
-            f"{visible(name, most=140)}: {visible(fault, most=200)}"
-            for name, fault in list(self._refused_groups.items())[:5]
-        )
-        more = f"; and {len(self._refused_groups) - 5} more" if len(self._refused_groups) > 5 else ""
-        self._warn(
-            f"{len(self._refused_groups)} values of enrollments make no group ({shown}{more}). Their hosts are there"
-            " without it. Give the entry of keyed_groups a prefix, so that no value is a whole name."
-        )
-
-    def _say_what_was_refused(self, refused):
-        if not refused:
-            return
-        shown = "; ".join(f"{visible(name, most=140)}: {fault}" for name, fault in list(refused.items())[:5])
-        more = f"; and {len(refused) - 5} more" if len(refused) > 5 else ""
+            self.warn(f"several enrollments have the device ID {told}; they are called by their registration IDs.")
         other = "registration_id" if self.get_option("hostname") == "device_id" else "device_id"
-        self._warn(
-            f"{len(refused)} enrollments are no hosts, since they would be called by what is no host's name ({shown}"
-            f"{more}). Take hostname: {other}, or remove them from the service if nobody knows them."
+        self.add_units(
+            ((names[unit["registration_id"]], self._variables(unit, registrations)) for unit in units),
+            frozenset(names.values()),
+            called="enrollments",
+            advice=f"Take hostname: {other}, or remove them from the service if nobody knows them.",
         )
+
+    @staticmethod
+    def _variables(unit, registrations):
+        variables = {"dps_enrollment": unit}
+        if registrations is not None:
+            variables["dps_registration"] = registrations.of(unit)
+        return variables
 
 
 def _of_host(cached, host):

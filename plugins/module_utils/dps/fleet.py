@@ -12,11 +12,11 @@ was known, with its age, or says that it was not checked.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from ..outside.moments import FORMS, moment_of, moment_or_age
 from ..outside.progress import Progress
 from ..outside.visible import visible
 from .apply import in_threads
@@ -28,25 +28,6 @@ from .service import Service
 
 NOT_CHECKED = "not_checked"
 STATUSES = ("unassigned", "assigning", "assigned", "failed", "disabled", "not_found")
-
-_AGE = re.compile(r"(\d+)\s*([smhdw])")
-_AGE_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-# The service writes seven digits of a second, which fromisoformat takes from Python 3.11 on only.
-_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d(?::\d\d)?)(\.\d+)?)?\s*([Zz]|[+-]\d\d:?\d\d)?")
-
-
-def moment_of(text: str) -> datetime | None:
-    """A date or date and time in ISO 8601 (UTC where it names no zone), to the second; None where it is none."""
-    found = _MOMENT.fullmatch(text.strip())
-    if found is None:
-        return None
-    day, clock, _fraction, zone = found.groups()
-    zone = "+00:00" if zone in (None, "Z", "z") else zone
-    try:
-        moment = datetime.fromisoformat(f"{day}T{clock or '00:00'}{zone if ':' in zone else f'{zone[:3]}:{zone[3:]}'}")
-    except ValueError:
-        return None
-    return moment.astimezone(timezone.utc)
 
 
 def unit_of(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -233,22 +214,11 @@ def _names(key: str, given: Mapping[str, Any], allowed: tuple[str, ...] | None) 
     return set(values)
 
 
-def _ago(now: datetime, age: re.Match[str]) -> datetime | None:
-    try:
-        return now - timedelta(**{_AGE_UNITS[age[2]]: int(age[1][:20])})
-    except OverflowError:
-        return None
-
-
 def _not_seen_since(value: Any, now: datetime) -> datetime:
-    if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=timezone.utc)
-    text = value.isoformat() if isinstance(value, date) else str(value)
-    age = _AGE.fullmatch(text.strip())
-    moment = _ago(now, age) if age else moment_of(text)
+    moment = moment_or_age(value, now)
     if moment is None:
         raise DpsError(
-            f"filters.not_seen_since is '{visible(text, most=60)}', which is neither a time nor an age.",
-            hint="Write 2026-11-24, 2026-11-24T08:00:00Z, or an age such as 30d, 12h or 90m.",
+            f"filters.not_seen_since is '{visible(value, most=60)}', which is neither a time nor an age.",
+            hint=FORMS,
         )
     return moment

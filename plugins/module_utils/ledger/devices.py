@@ -136,7 +136,7 @@ class Devices:
 
     def record(self, row: int) -> dict[str, Any]:
         """What is known of the device in *row*. DamagedRecord where that is no record."""
-        return _record(row, self._columns_of(row))
+        return record_of(row, self._columns_of(row))
 
     def other_with(self, name: str, value: Any, row: int | None) -> dict[str, Any] | None:
         """The record of a device other than that in *row* which has *value* in the column *name*.
@@ -320,7 +320,8 @@ class Devices:
         return told
 
 
-def _record(row: int, columns: Mapping[str, Any]) -> dict[str, Any]:
+def record_of(row: int, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The record that is in *columns*, those of the table, of the device in *row*. DamagedRecord where it is none."""
     names = {name: columns[name] for name in ("serial_number", "device_id", "host")}
     what = f"the record of {called(names)} in the ledger (device {row})"
     record = stored_record(columns["record"], what)

@@ -17,9 +17,9 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.fleet impor
     Registrations,
     host_names,
     is_unit,
-    moment_of,
     unit_of,
 )
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.moments import moment_of
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.progress import Progress
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=timezone.utc)
