@@ -160,7 +160,9 @@ def test_what_is_known_is_in_variables_groups_and_composed_ones(fleet, show):
     assert known["unit_failure"]["at"] == "2026-03-03T12:00:00Z" and known["unit_failure"]["reasons"]
     assert shown["failed_at_line9"]["hosts"] == shown["in_b"]["hosts"] == ["unit-4"]
     # Ansible itself has an ansible_local for each host where facts are no variables.
-    assert set(known) - {"version", "ansible_local"} <= {f"unit_{field}" for field in (*plugin.FIELDS, "last_step", "failure")}
+    assert set(known) - {"version", "ansible_local"} <= {
+        f"unit_{field}" for field in (*plugin.FIELDS, "last_step", "failure")
+    }
 
 
 def test_variables_are_fields_of_the_published_schema():
