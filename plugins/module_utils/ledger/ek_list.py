@@ -18,6 +18,7 @@ from ..dps.enrollment import registration_id_fault
 from ..dps.manifest import Problem
 from ..lists.reader import MOST_PROBLEMS
 from ..lists.source import FileSource
+from ..outside.progress import Progress
 from ..outside.visible import visible
 from ..trust.listing import CertificateReader
 from .certificate_files import CertificateFiles, holds_certificates
@@ -186,7 +187,9 @@ class Intake:
         maker: str = "",
         batch: str = "",
         template: str | None = None,
+        progress: Progress | None = None,
     ) -> None:
+        self._progress = progress or Progress(None)
         self._listed = listed
         self._certificates = certificates
         self._maker = maker
@@ -201,6 +204,7 @@ class Intake:
 
     def take_in(self, source: Source, *, at: str) -> None:
         """Reads the whole list. The caller rolls back if there are problems; *at* is the time that is noted."""
+        self._progress.begin("read", None)
         seen: dict[str, dict[bytes, int]] = {name: {} for name in ("endorsement_key", *_IDENTITIES)}
         for chunk in self._chunks(source):
             self.total += len(chunk)
@@ -238,6 +242,7 @@ class Intake:
             else:
                 entry, more = self._checked(record, place, source)
                 chunk.append((place, entry, [*wrong, *more]))
+            self._progress.step(failed=bool(chunk[-1][2]))
             if len(chunk) == _CHUNK:
                 yield chunk
                 chunk = []

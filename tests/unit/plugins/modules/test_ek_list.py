@@ -408,3 +408,13 @@ def test_a_hundred_thousand_lines_are_streamed(tmp_path, ek_of_modulus, ledger):
     # The file has 46 MB; what has to stay are the keys' digests and their lines.
     assert kilobytes < 40_000
     assert seconds < 30
+
+
+def test_how_far_it_is_is_in_the_file_for_who_watches(take_in, lines, make_ek, tmp_path):
+    good = [{"endorsement_key": make_ek(number)} for number in range(3)]
+    progress = tmp_path / "progress.json"
+    assert take_in(lines(*good), progress_file=str(progress))["added"] == 3
+    state = json.loads(progress.read_text())
+    assert (state["phase"], state["total"]) == ("read", None)
+    told_of = take_in(lines(*good), progress_file=str(tmp_path / "nowhere" / "progress.json"))
+    assert told_of["failed"] and "does not exist where the task runs" in told_of["msg"]
