@@ -182,7 +182,7 @@ def _asked(dps: Service) -> Iterator[Finding]:
             FAULT,
             "the service refuses the credential",
             "Look at the policy's name and key, and whether this machine's address is let in.",
-            detail=str(next(iter(refused.values()))),
+            detail=str(refused["EnrollmentRead"]),
         )
     elif refused:
         yield finding(
