@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 
 ANSIBLE_PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
-COUNT = 8_000
+COUNT = 60_000
 
 
 def test_a_long_list_says_how_far_it_is_and_none_where_nobody_wants_to_know(make_ek, tmp_path):
