@@ -9,7 +9,7 @@ from __future__ import annotations
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.run_identity import operator, run_id
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_action import StationAction
 
-WRITES_EVENTS = "device_records"
+WRITES_EVENTS = ("device_records", "device_records_import")
 
 
 class ActionModule(StationAction):
@@ -17,7 +17,7 @@ class ActionModule(StationAction):
 
     def work(self, tmp, task_vars) -> dict:
         """The result of the module."""
-        if self._task.action.rpartition(".")[2] == WRITES_EVENTS:
+        if self._task.action.rpartition(".")[2] in WRITES_EVENTS:
             said = {"operator": operator, "run_id": run_id}
             for name, found in said.items():
                 if self._task.args.get(name) in (None, ""):

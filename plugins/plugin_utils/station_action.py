@@ -29,7 +29,6 @@ PATH_OPTIONS = frozenset(
         "progress_file",
         "signature",
         "signature_roots",
-        "signing_key",
         "src",
         "x509_certificate_path",
     )

@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from typing import Any, BinaryIO
 
 from ..outside.visible import visible
 from ..trust.findings import TrustError
@@ -25,8 +26,11 @@ _FINGERPRINT = re.compile(r"\bSHA256:[A-Za-z0-9+/]{43}")
 _BEGIN = b"-----BEGIN SSH SIGNATURE-----"
 
 
-def sign(content: bytes, key: str, *, namespace: str) -> bytes:
-    """The signature over *content*, as a file has it. TrustError, with what to do, where *key* makes none."""
+def sign(content: bytes | BinaryIO, key: str, *, namespace: str) -> bytes:
+    """The signature over *content*, which may be a file that is read from where it stands, as a file has it.
+
+    TrustError, with what to do, where *key* makes none.
+    """
     done = _ssh_keygen("-Y", "sign", "-f", key, "-n", namespace, stdin=content)
     if done.returncode or not done.stdout.startswith(_BEGIN):
         raise TrustError(
@@ -46,7 +50,7 @@ def fingerprint(key: str) -> str:
     return found[0]
 
 
-def is_signed_by(content: bytes, signature: bytes, key_fingerprint: str, *, namespace: str) -> bool:
+def is_signed_by(content: bytes | BinaryIO, signature: bytes, key_fingerprint: str, *, namespace: str) -> bool:
     """Whether *signature* is one of the key with this fingerprint over *content*."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(signature)
@@ -60,14 +64,15 @@ def _said(done: subprocess.CompletedProcess[bytes]) -> str:
     return visible(" ".join(done.stderr.decode(errors="replace").split()) or "no reason given", most=400)
 
 
-def _ssh_keygen(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def _ssh_keygen(*arguments: str, stdin: bytes | BinaryIO = b"") -> subprocess.CompletedProcess[bytes]:
     program = shutil.which("ssh-keygen")
     if program is None:
         raise TrustError("ssh-keygen is not there, which signs: install openssh-client.")
+    given: dict[str, Any] = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin}
     try:
         return subprocess.run(  # pylint: disable=ansible-bad-function
             [program, *arguments],
-            input=stdin,
+            **given,
             capture_output=True,
             check=False,
             timeout=_TIMEOUT_SECONDS,

@@ -58,10 +58,15 @@ def stored_record(text: Any, what: str) -> dict[str, Any]:
     """The same of a device record, whose fields are of their types too, and whose key is the one that it says."""
     # Nothing is said by null, as in a record that is taken in.
     record = {name: value for name, value in stored(text, what).items() if value is not None}
-    fault = _fault(record) or _contradiction(record)
+    fault = fault_of(record)
     if fault:
         raise DamagedRecord(f"{visible(what, most=300)} is damaged: its {fault}; {RESTORE}")
     return record
+
+
+def fault_of(record: dict[str, Any]) -> str | None:
+    """Why *record*, without nulls, is no device record, as the end of "its …"; None where it is one."""
+    return _fault(record) or _contradiction(record)
 
 
 def _fault(record: dict[str, Any]) -> str | None:

@@ -20,6 +20,7 @@ _STEPS = {
     "reprovision": "a move to another DPS or hub",
     "replace_tpm": "the replacement of its TPM",
     "decommission": "its decommissioning",
+    "import": "the records of another ledger",
 }
 _PARTS = {
     "ownership": "ownership of the TPM",
