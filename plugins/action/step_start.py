@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import SETUP, failure
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import (
     composed,
     several,
+    specification,
     variables_of,
     wrong_values,
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rights import is_without_root, of_play, takes_root
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.start_checks import wrong_at_start
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.start_checks import out_of_step, wrong_at_start
 
 
 class ActionModule(ActionBase):
@@ -35,14 +37,23 @@ class ActionModule(ActionBase):
         """Runs the task."""
         result = super().run(tmp, task_vars)
         wrong = [("", sentence) for sentence in wrong_at_start(task_vars or {})]
+        wrong += [("", sentence) for sentence in out_of_step(str(self._task.get_play().strategy))]
         if self._task._role is not None:
             role = Path(self._task._role._role_path)
+            wrong += self._wrong_arguments(role, task_vars or {})
             wrong += wrong_values(role, self._values(variables_of(role), task_vars or {}))
             wrong += self._without_root(role, task_vars or {})
         if wrong:
             told = " ".join([*(sentence for _name, sentence in wrong), "Nothing was changed."])
             return {**result, "failed": True, "msg": told, **failure(SETUP, variable=wrong[0][0])}
         return {**result, "changed": False}
+
+    def _wrong_arguments(self, role: Path, task_vars: dict[str, Any]) -> list[tuple[str, str]]:
+        """What is wrong with the arguments of *role*: here for all of its devices, and not again for each of them."""
+        options = specification(role)
+        given = {name: self._templar.template(task_vars[name]) for name in options if name in task_vars}
+        validated = ArgumentSpecValidator(options).validate(given)
+        return [("", f"{role.name}: {message}.") for message in validated.error_messages]
 
     def _without_root(self, role: Path, task_vars: dict[str, Any]) -> list[tuple[str, str]]:
         """One sentence for all hosts that *role* would come to without the root that it takes."""

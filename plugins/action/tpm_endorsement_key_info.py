@@ -9,6 +9,7 @@ from __future__ import annotations
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.derived import (
     WrongClaimError,
     checked_endorsement_key,
+    checked_storage_root_key,
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import PULL_IT, DeviceAction
 
@@ -27,15 +28,22 @@ class ActionModule(DeviceAction):
 
     def work(self, task_vars):
         """The result of the task."""
-        without = {name: value for name, value in self._task.args.items() if name != SECRET}
+        return self.read(self._task.args, task_vars)
+
+    def read(self, arguments, task_vars):
+        """The result of the module for *arguments*."""
+        without = {name: value for name, value in arguments.items() if name != SECRET}
         result = self.run_module(self.MODULE, without, task_vars)
-        if result.get("needs") == SECRET and self.secret() is not None:
-            result = self.run_module(self.MODULE, self._task.args, task_vars)
+        if result.get("needs") == SECRET and arguments.get(SECRET) is not None:
+            result = self.run_module(self.MODULE, arguments, task_vars)
         if result.get("failed"):
             # A virtual environment that is to hold the libraries comes with them.
             missing = "tpm2-pytss" in result["msg"] or bool(result.get("no_interpreter"))
             return {**result, "libraries_missing": missing}
         try:
-            return {**result, "endorsement_key": checked_endorsement_key(result["endorsement_key"])}
+            result["endorsement_key"] = checked_endorsement_key(result["endorsement_key"])
+            if result.get("storage_root_key"):
+                result["storage_root_key"] = checked_storage_root_key(result["storage_root_key"])
         except WrongClaimError as error:
             return self.failure(f"{error} {PULL_IT}")
+        return result

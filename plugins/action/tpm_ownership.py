@@ -9,21 +9,21 @@ from __future__ import annotations
 import base64
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.connection import TpmError
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.ownership_wish import checked_auth
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.sealed_authorizations import (
     AUTHORIZATIONS,
     ENDORSEMENT_AUTHORIZATIONS,
     as_message,
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.templates import decode_public
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.derived import (
-    WrongClaimError,
-    checked_endorsement_key,
-    checked_storage_root_key,
-)
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.derived import WrongClaimError
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.possession import PossessionError, Proof
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import without_secrets
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.owning import (
+    asked_version,
+    authorizations_in,
+    refuse,
+    told,
+)
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.proving_action import ProvingAction
 
 
@@ -37,16 +37,16 @@ class ActionModule(ProvingAction):
         """Runs the module on the device."""
         arguments = dict(self._task.args)
         self.refuse_challenge(arguments)
-        auths = _authorizations(arguments)
+        auths = authorizations_in(arguments)
         try:
             if arguments.get("endorsement_key"):
                 said = self._sealed(arguments, auths, task_vars)
             else:
-                _refuse(auths)
+                refuse(auths)
                 said = {**self.run_module(self.MODULE, arguments, task_vars), "proven": False}
             # What it was sent it could say again where everybody reads.
             said = without_secrets(said, list(auths.values()))
-            return said if said.get("failed") else {**_told(said), "key_version": _asked_version(arguments)}
+            return said if said.get("failed") else {**told(said), "key_version": asked_version(arguments)}
         except PossessionError as error:
             return self.refusal(error)
 
@@ -66,39 +66,3 @@ class ActionModule(ProvingAction):
         if not said.get("failed") and said["endorsement_key"]["public"] != arguments["endorsement_key"]:
             raise WrongClaimError("it returns another endorsement key than the one that it was asked for.")
         return said
-
-
-def _authorizations(arguments):
-    """The authorizations among *arguments*, which are taken out of them."""
-    given = {name: arguments.pop(name, None) for name in AUTHORIZATIONS}
-    auths = {name: str(auth) for name, auth in given.items() if auth is not None}
-    try:
-        for name, auth in auths.items():
-            checked_auth(name, auth)
-    except TpmError as error:
-        raise AnsibleActionFail(str(error)) from None
-    return auths
-
-
-def _refuse(auths):
-    """Authorizations go to no TPM that is not named by its key."""
-    if auths:
-        raise AnsibleActionFail(
-            f"endorsement_key is missing, and {' and '.join(auths)} go to no TPM but the one that holds it. Give the "
-            "key that tpm_endorsement_key_info read and that was found to be trusted."
-        )
-
-
-def _asked_version(arguments):
-    """The version that the authorizations are of, by the task and not by what a device says of its own record."""
-    version = arguments.get("key_version")
-    return None if version is None else int(version)
-
-
-def _told(said):
-    """What the device said, with all that follows from its keys computed here."""
-    told = {**said, "endorsement_key": checked_endorsement_key(said["endorsement_key"])}
-    told.pop("answer", None)
-    if said["storage_root_key"] is not None:
-        told["storage_root_key"] = checked_storage_root_key(said["storage_root_key"])
-    return told

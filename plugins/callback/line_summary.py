@@ -62,9 +62,9 @@ EXAMPLES = r"""
 # ends with, for instance:
 #
 #   LINE SUMMARY: 6 passed, 2 to pull
-#   PULL rack1-slot03: stopped at ownership : Have ownership of the TPM claimed (Step 3, firmware and software …)
+#   PULL rack1-slot03: stopped at device_work : Claim the TPM, have it prove its keys, and … (Step 3, firmware …)
 #        The owner authorization of this TPM was set by someone else.
-#   PULL rack1-slot07: unreachable at endorsement_key : Read the endorsement key (Step 2, the TPM is integrated)
+#   PULL rack1-slot07: unreachable at endorsement_key : Read the device (Step 2, the TPM is integrated)
 #        Failed to connect to the host via ssh: Connection refused. Is it switched on and on the network?
 #   WRITTEN /var/lib/tpmfleet/ledger.sqlite
 #   NEXT box what has passed

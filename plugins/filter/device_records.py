@@ -25,6 +25,16 @@ options:
     description: The magic variable of that name.
     type: dict
     required: true
+  device:
+    description:
+      - Name of the registered result of M(tpmfleet.azure_dps.device_read) or M(tpmfleet.azure_dps.device_work), whose
+        record it is.
+    type: str
+  batch:
+    description:
+      - Name of the registered result of M(tpmfleet.azure_dps.device_records) for the batch. A host that it stopped is
+        left out.
+    type: str
   results:
     description: Names of the registered variables to read, earliest step first. What a later one says wins.
     type: list
@@ -43,7 +53,7 @@ options:
   enrollments:
     description:
       - Name of the registered result of M(tpmfleet.azure_dps.dps_enrollments) for the batch. It gives the outcome
-        C(enrollment) of each host's registration ID.
+        C(enrollment) of each host's registration ID. A host whose enrollment was refused is left out.
     type: str
   unread:
     description: Whether a host without any good result has a record too, of what the inventory says.
@@ -88,7 +98,7 @@ notes:
 EXAMPLES = r"""
 - name: Show what was read in the whole rack
   ansible.builtin.debug:
-    msg: "{{ ansible_play_batch | tpmfleet.azure_dps.device_records(hostvars, results=['endorsement_key_read']) }}"
+    msg: "{{ ansible_play_batch | tpmfleet.azure_dps.device_records(hostvars, device='endorsement_key_device') }}"
   run_once: true
 """
 
@@ -107,119 +117,22 @@ _value:
 """
 
 from ansible.errors import AnsibleFilterError
-from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_record import proof_of, record_of
 
-from ..module_utils.dps.enrollment_settings import settings_of
 from ..module_utils.outside.visible import visible
 from ..module_utils.record.model import DONE, NOT_FOUND, VERIFIED
 from ..module_utils.record.places import PLACE
 
-INVENTORY_FIELDS = {
-    "registration_id": "tpmfleet_registration_id",
-    "device_id": "tpmfleet_device_id",
-    "serial_number": "tpmfleet_serial_number",
-    "tpm_type": "tpmfleet_tpm_type",
-}
-
-# Where the certificate of the key that is enrolled is in a TPM's NV memory.
-KEY_CERTIFICATE = "0x01c00002"
 MOST_OF_A_REASON = 400
 
 # An enrollment that had to be made or changed is work done; one found as wanted was verified.
 ENROLLMENT_OUTCOMES = {"created": DONE, "updated": DONE, "unchanged": VERIFIED}
 
 
-def _exceptions(variables: dict) -> list[str]:
-    """What the inventory allows for this very host; one that says nothing is a production inventory."""
-
-    def says(name: str, default: bool) -> bool:
-        return boolean(variables.get(name, default))
-
-    allowed = {
-        "software_tpm": not says("tpmfleet_production", True) or says("tpmfleet_software_tpm_allowed", False),
-        "tpm_replacement": says("tpmfleet_replace_tpm", False),
-        "recommission": says("tpmfleet_recommission", False),
-    }
-    return [name for name, yes in allowed.items() if yes]
-
-
-def _endorsement_key_fields(key: dict) -> dict:
-    return {
-        "registration_id": key.get("registration_id"),
-        "endorsement_key": key.get("public"),
-        "endorsement_key_sha256": key.get("sha256"),
-        "endorsement_key_name": key.get("name"),
-        "endorsement_key_template": key.get("template"),
-        "endorsement_key_certificate": key.get("certificate"),
-        "endorsement_key_certificate_about": key.get("certificate_about"),
-    }
-
-
-def _why_no_certificate(result: dict) -> str | None:
-    """Why a result has no certificate of the key, where its TPM has something to say about that."""
-    if result["endorsement_key"].get("certificate"):
-        return None
-    unread = {one["handle"]: one["reason"] for one in result.get("unreadable") or ()}
-    if KEY_CERTIFICATE in unread:
-        return f"the one at {KEY_CERTIFICATE} in its NV memory could not be read: {unread[KEY_CERTIFICATE]}"
-    others = [one for one in result.get("certificates") or () if one["kind"] == "endorsement"]
-    if not others:
-        return None
-    told = ", ".join(f"{one['key']} at {one['nv_index']}" for one in others)
-    return f"what is in its NV memory is about keys that cannot be enrolled: {told}"
-
-
-def _news_of_the_key(record: dict, fields: dict) -> dict:
-    """What *fields* say beyond *record*: a later task may have known the key, and not looked at it again."""
-    same = fields["endorsement_key"] == record.get("endorsement_key")
-    return {
-        name: value
-        for name, value in fields.items()
-        if not same or (value is not None and not (name == "endorsement_key_template" and value == "other"))
-    }
-
-
-def _certificate_chain(certificates: list[dict]) -> list[str] | None:
-    return [one["certificate"] for one in certificates if one["kind"] == "chain"] or None
-
-
-def _tpm_fields(tpm: dict) -> dict:
-    return {
-        "tpm_type": tpm.get("tpm_type"),
-        "tpm_manufacturer": tpm.get("manufacturer"),
-        "tpm_model": tpm.get("model"),
-        "tpm_firmware_version": tpm.get("firmware_version"),
-    }
-
-
-def _ownership_fields(result: dict, variables: dict) -> dict:
-    hierarchies = result.get("hierarchies") or {}
-    return {
-        "storage_root_key": result["storage_root_key"].get("public"),
-        "storage_root_key_name": result["storage_root_key"].get("name"),
-        "ownership": {
-            "profile": variables.get("tpmfleet_ownership_profile", "fleet"),
-            # A play may say it for its role alone, which the variables of the host do not tell.
-            "key_version": result.get("key_version") or int(variables.get("tpmfleet_key_version", 1)),
-            **{
-                flag: bool(hierarchies.get(flag))
-                for flag in ("owner_auth_set", "lockout_auth_set", "endorsement_auth_set")
-            },
-        },
-    }
-
-
-def _proof_fields(result: dict) -> dict:
-    """What an action of ours has found proven in its task; no device says it."""
-    if not result.get("proven"):
-        return {}
-    return {"proven": result.get("endorsement_key_sha256") or result["endorsement_key"]["sha256"]}
-
-
 def _answer_to_proof(result: dict) -> dict:
     """What became of the proof that a host was asked for."""
     why = " ".join(str(result.get("msg") or "it gave no answer").split())
-    return _proof_fields(result) or {"not_proven": visible(why, most=MOST_OF_A_REASON)}
+    return proof_of(result) or {"not_proven": visible(why, most=MOST_OF_A_REASON)}
 
 
 def _outcomes(variables: dict, outcomes: dict[str, str]) -> dict[str, str]:
@@ -240,6 +153,12 @@ def _enrollment_outcomes(hosts, hostvars, name: str | None) -> dict[str, str]:
     }
 
 
+def _refused_enrollments(hosts, hostvars, name: str | None) -> set[str]:
+    """The registration IDs of those enrollments that were not made."""
+    result = hostvars[hosts[0]].get(name) if name and hosts else None
+    return {one["registration_id"] for one in (result or {}).get("failed_records", ())}
+
+
 def _disenrollments(hosts, hostvars, names) -> dict[str, list[dict]]:
     """Host to the places that the service was asked to let it out of; the results are those of tasks that ran once."""
     by_host: dict[str, list[dict]] = {}
@@ -255,27 +174,8 @@ def _gone(found: list[dict]) -> list[dict]:
 
 
 def _record(host: str, variables: dict, results: list[dict]) -> dict:
-    record: dict = {"host": host}
-    for result in results:
-        if result.get("endorsement_key"):
-            record.update(_news_of_the_key(record, _endorsement_key_fields(result["endorsement_key"])))
-            chain = _certificate_chain(result.get("certificates") or [])
-            record["endorsement_key_certificate_chain"] = chain or record.get("endorsement_key_certificate_chain")
-            record["endorsement_key_certificate_missing"] = _why_no_certificate(result)
-        if result.get("tpm"):
-            record.update(_tpm_fields(result["tpm"]))
-        if result.get("storage_root_key"):
-            record.update(_ownership_fields(result, variables))
-        record.update(_proof_fields(result))
-    record.update({field: variables[name] for field, name in INVENTORY_FIELDS.items() if variables.get(name)})
-    record.update(_settings(host, variables))
-    record["exceptions"] = _exceptions(variables) or None
-    return {field: value for field, value in record.items() if value is not None}
-
-
-def _settings(host: str, variables: dict) -> dict:
     try:
-        return settings_of(variables)
+        return record_of(host, variables, results)
     except ValueError as error:
         raise AnsibleFilterError(f"{host}: {error}") from None
 
@@ -283,6 +183,8 @@ def _settings(host: str, variables: dict) -> dict:
 def device_records(
     hosts,
     hostvars,
+    device=None,
+    batch=None,
     results=(),
     outcomes=None,
     remarks=None,
@@ -296,17 +198,29 @@ def device_records(
     """Device records of *hosts*; see DOCUMENTATION."""
     enrolled = _enrollment_outcomes(hosts, hostvars, enrollments)
     left = _disenrollments(hosts, hostvars, disenrollments)
+    refused = _refused_enrollments(hosts, hostvars, enrollments)
+    stopped = set((hostvars[hosts[0]].get(batch) or {}).get("stopped", ())) if batch and hosts else set()
     records = []
     for host in hosts:
+        if host in stopped:
+            continue
         variables = hostvars[host]
         heard = [variables[name] for name in results if variables.get(name)]
         heard = [result for result in heard if not result.get("failed") and not result.get("skipped")]
         if results and not heard and not unread:
             continue
-        record = _record(host, variables, heard)
+        if device is None:
+            record = _record(host, variables, heard)
+        else:
+            result = variables.get(device) or {}
+            if result.get("failed") or not result.get("record"):
+                continue
+            record = dict(result["record"])
         if host in asked:
             record.update(_answer_to_proof(variables.get(proofs) or {}))
-        said = {**_outcomes(variables, outcomes or {}), **(remarks or {})}
+        if record.get("registration_id") in refused:
+            continue
+        said = {**(record.get("outcome") or {}), **_outcomes(variables, outcomes or {}), **(remarks or {})}
         if record.get("registration_id") in enrolled:
             said["enrollment"] = enrolled[record["registration_id"]]
         if left.get(host):

@@ -104,7 +104,7 @@ EXAMPLES = r"""
     ledger: /var/lib/tpmfleet/ledger.sqlite
     step: software_install
     station: line-1
-    records: "{{ ansible_play_batch | tpmfleet.azure_dps.device_records(hostvars, results=['endorsement_key_read']) }}"
+    records: "{{ ansible_play_batch | tpmfleet.azure_dps.device_records(hostvars, device='endorsement_key_device') }}"
     ek_list_policy: required
     ek_certificate_policy: required
     ek_certificate_roots: [/etc/tpmfleet/ek-roots]
@@ -137,6 +137,12 @@ contested:
   description:
     - The hosts whose endorsement key another device claims too, and which have not been asked for a proof of it.
       Nothing else stops them. See M(tpmfleet.azure_dps.tpm_possession).
+  returned: success
+  type: list
+  elements: str
+  sample: []
+stopped:
+  description: The hosts that may not go on.
   returned: success
   type: list
   elements: str
@@ -235,6 +241,7 @@ def take(connection, policy, module):
         "run_id": params["run_id"],
         "ledger_head": step.head(),
         "contested": [host for host, verdict in verdicts.items() if verdict.contested],
+        "stopped": [host for host, verdict in verdicts.items() if verdict.reasons],
         "verdicts": {host: one.as_result() for host, one in verdicts.items()},
     }
     if module._diff:

@@ -201,55 +201,16 @@ selftest:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client.control import without_root
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client.installation import (
-    Installation,
-    InstallationError,
-)
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.client import REQUIRED_IF, client_options, place
 
 
 def main():
-    seconds = {"first_attempt_spread": 30, "backoff_base": 2, "backoff_cap": 900, "refused_delay": 900}
     module = AnsibleModule(
-        argument_spec={
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "id_scope": {"type": "str"},
-            "global_endpoint": {"type": "str", "default": "https://global.azure-devices-provisioning.net"},
-            "registration_id": {"type": "str"},
-            "endorsement_key_template": {"type": "str", "choices": ["tcg", "sdk"], "default": "tcg"},
-            "tcti": {"type": "str", "default": "device:/dev/tpmrm0"},
-            "ca_certificates": {"type": "str"},
-            "proxy": {"type": "str"},
-            "proxy_auth": {"type": "str", "no_log": True},
-            "endorsement_auth": {"type": "str", "no_log": True},
-            "persistent_handle": {"type": "str"},
-            "owner_auth": {"type": "str", "no_log": True},
-            **{name: {"type": "float", "default": default} for name, default in seconds.items()},
-            "ask_hub": {"type": "bool", "default": True},
-            "enabled": {"type": "bool", "default": True},
-            "started": {"type": "bool", "default": False},
-            "selftest": {"type": "bool", "default": True},
-            "purge": {"type": "bool", "default": False},
-            "interpreter": {"type": "str", "default": "/usr/bin/python3"},
-            "program": {"type": "str", "no_log": True},
-            "units": {"type": "dict", "default": {}},
-        },
-        required_if=[("state", "present", ["id_scope", "program"])],
+        argument_spec={**client_options(), "program": {"type": "str", "no_log": True}},
+        required_if=[*REQUIRED_IF, ("state", "present", ["program"])],
         supports_check_mode=True,
     )
-    refusal = without_root("Placing the client")
-    if refusal:
-        module.fail_json(msg=refusal)
-    installation = Installation(module.params, run=module.run_command)
-    try:
-        result = installation.plan()
-        if not module._diff:
-            del result["diff"]
-        if not module.check_mode:
-            result.update(installation.apply())
-    except InstallationError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**result)
+    module.exit_json(**place(module, module.params))
 
 
 if __name__ == "__main__":

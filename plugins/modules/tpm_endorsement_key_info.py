@@ -67,6 +67,12 @@ options:
         every key at the handles of endorsement keys.
     type: bool
     default: false
+  storage_root_key:
+    description:
+      - Whether the storage root key is read as well, for who has it proven next. One that is not persisted is made for
+        it, where the owner hierarchy has no authorization.
+    type: bool
+    default: false
 seealso:
   - module: tpmfleet.azure_dps.tpm_info
   - module: tpmfleet.azure_dps.tpm_ownership
@@ -88,6 +94,33 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+storage_root_key:
+  description:
+    - The storage root key, as M(tpmfleet.azure_dps.tpm_ownership) returns it.
+    - Null where none is persisted and making one takes the owner authorization.
+  returned: when O(storage_root_key=true)
+  type: dict
+  contains:
+    public:
+      description: The TPM2B_PUBLIC in base64.
+      type: str
+      returned: success
+      sample: AToAAQALAAMEcgAAAAYAgABDABAIAAAAAAABAL...
+    name:
+      description: The TPM name of the key, in hexadecimal.
+      type: str
+      returned: success
+      sample: 000bd1e7...
+    handle:
+      description: Where it is persisted.
+      type: str
+      returned: when persisted, else null
+      sample: "0x81000001"
+    persisted:
+      description: Whether it is persisted.
+      type: bool
+      returned: success
+      sample: true
 endorsement_key:
   description: The endorsement key.
   returned: success
@@ -259,6 +292,7 @@ from ..module_utils.tpm.certificates import read_all_certificates
 from ..module_utils.tpm.endorsement_key import read_endorsement_key, read_persistent_keys, with_handles
 from ..module_utils.tpm.nv import NvReader
 from ..module_utils.tpm.properties import read_properties
+from ..module_utils.tpm.storage_root_key import told_storage_root_key
 
 
 def read(esys, params):
@@ -276,6 +310,9 @@ def read(esys, params):
         certificate=params["read_certificate"],
     )
     result = {"changed": False, "endorsement_key": key.as_result(), "tpm": properties.chip()}
+    if params["storage_root_key"]:
+        storage_root_key = told_storage_root_key(esys, properties)
+        result["storage_root_key"] = storage_root_key.as_result() if storage_root_key else None
     if params["all_certificates"]:
         result["persistent_keys"] = read_persistent_keys(esys)
         result["certificates"] = with_handles(read_all_certificates(nv), result["persistent_keys"])
@@ -292,6 +329,7 @@ def main():
             "replace_persistent_keys": {"type": "bool", "default": False},
             "read_certificate": {"type": "bool", "default": True},
             "all_certificates": {"type": "bool", "default": False},
+            "storage_root_key": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

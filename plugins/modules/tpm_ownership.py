@@ -349,120 +349,31 @@ tpm:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.module.ownership import REQUIRED_IF, opened, own, ownership_options
 from ..module_utils.module.tpm import connection_options, run
-from ..module_utils.tpm.challenge import Challenge
-from ..module_utils.tpm.connection import TpmError
-from ..module_utils.tpm.ownership import bring_about
-from ..module_utils.tpm.ownership_wish import (
-    CLAIMED_DICTIONARY_ATTACK,
-    STATES,
-    Wish,
-    checked_auth,
-    checked_handle,
-)
-from ..module_utils.tpm.possession import open_sealed
-from ..module_utils.tpm.sealed_authorizations import AUTHORIZATIONS, ENDORSEMENT_AUTHORIZATIONS, from_message
-from ..module_utils.tpm.templates import decode_public
-
-_NUMBERS = {
-    "max_tries": 1,
-    "recovery_time": 0,
-    "lockout_recovery": 0,
-    "key_version": 1,
-    "previous_key_version": 1,
-}
-_AS_GIVEN = (
-    "state",
-    "key_version",
-    "previous_key_version",
-    "lockout_auth_trusted",
-    "endorsement_key_sha256",
-    "template",
-    "identify_template",
-    "read_certificate",
-    "replace_persistent_keys",
-    "remove_persistent_keys",
-    "clear_confirmation",
-)
 
 
-def wish_of(params):
-    """What the options ask for; TpmError for what no TPM takes."""
-    for option, lowest in _NUMBERS.items():
-        if params[option] is not None and not lowest <= params[option] < 2**32:
-            raise TpmError(f"{option} is {params[option]}; it has to be {lowest} to 4294967295.")
-    wish = Wish(
-        **{option: checked_auth(option, params[option]) for option in AUTHORIZATIONS},
-        **{option: params[option] for option in _AS_GIVEN},
-        remove_handles=tuple(checked_handle("remove_handles", one) for one in params["remove_handles"]),
-    )
-    defaults = CLAIMED_DICTIONARY_ATTACK if wish.claims else dict.fromkeys(CLAIMED_DICTIONARY_ATTACK)
-    wanted = {option: params[option] if params[option] is not None else value for option, value in defaults.items()}
-    return wish._replace(dictionary_attack={option: value for option, value in wanted.items() if value is not None})
-
-
-def opened(esys, params):
-    """What the controller sealed to the endorsement key of this TPM, by :func:`open_sealed`."""
-    auths = [checked_auth(name, params[name]) for name in ENDORSEMENT_AUTHORIZATIONS if params[name] is not None]
-    try:
-        return open_sealed(
-            esys,
-            Challenge.from_option(params["challenge"]),
-            endorsement_key=decode_public(params["endorsement_key"], "endorsement_key"),
-            endorsement_auths=auths,
-            template=params["template"],
-            replacing=params["replace_persistent_keys"],
-        )
-    except ValueError as error:
-        raise TpmError(f"{error}.") from error
-
-
-def own(esys, module):
+def answer(esys, module):
     """The result of the module for the open TPM."""
-    params, bare = module.params, dict.fromkeys(AUTHORIZATIONS)
-    if not params["challenge"]:
-        return bring_about(esys, wish_of({**params, **bare}), check_mode=module.check_mode)
-    found = opened(esys, params)
-    auths = from_message(found.message)
-    module.no_log_values.update(auth for auth in auths.values() if auth)
-    wish = wish_of({**params, **bare, **auths})
-    result = bring_about(esys, wish, check_mode=module.check_mode, held=found.endorsement_key)
-    return {**result, "answer": found.answer.hex()}
+    if not module.params["challenge"]:
+        return own(esys, module, module.params, None)
+    found = opened(esys, module.params)
+    return {**own(esys, module, module.params, found), "answer": found.answer.hex()}
 
 
 def main():
     module = AnsibleModule(
         argument_spec={
             **connection_options(),
-            "state": {"type": "str", "choices": list(STATES), "default": "claimed"},
-            "owner_auth": {"type": "str", "no_log": True},
-            "endorsement_auth": {"type": "str", "no_log": True},
-            "lockout_auth": {"type": "str", "no_log": True},
-            "previous_owner_auth": {"type": "str", "no_log": True},
-            "previous_endorsement_auth": {"type": "str", "no_log": True},
-            "previous_lockout_auth": {"type": "str", "no_log": True},
-            "key_version": {"type": "int", "no_log": False},
-            "previous_key_version": {"type": "int", "no_log": False},
-            "lockout_auth_trusted": {"type": "bool", "default": False},
+            **ownership_options(),
             "endorsement_key": {"type": "str", "no_log": False},
             "challenge": {"type": "dict", "no_log": True},
-            "endorsement_key_sha256": {"type": "str", "no_log": False},
-            "template": {"type": "str", "choices": ["auto", "tcg", "sdk", "nv"], "default": "auto"},
-            "identify_template": {"type": "bool", "default": True},
-            "read_certificate": {"type": "bool", "default": True},
-            "replace_persistent_keys": {"type": "bool", "default": False},
-            "remove_persistent_keys": {"type": "bool", "default": False},
-            "remove_handles": {"type": "list", "elements": "str", "default": []},
-            "clear_confirmation": {"type": "str"},
-            "max_tries": {"type": "int"},
-            "recovery_time": {"type": "int"},
-            "lockout_recovery": {"type": "int"},
         },
-        required_if=[("state", "cleared", ["clear_confirmation"])],
+        required_if=REQUIRED_IF,
         required_by={"challenge": "endorsement_key"},
         supports_check_mode=True,
     )
-    run(module, lambda esys: own(esys, module))
+    run(module, lambda esys: answer(esys, module))
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.module.tpm import connection_options, run
 from ..module_utils.tpm.challenge import Challenge
 from ..module_utils.tpm.connection import TpmError
-from ..module_utils.tpm.possession import answer_challenge
+from ..module_utils.tpm.possession import LOCKOUT, answer_challenge
 from ..module_utils.tpm.templates import decode_public
 
 
@@ -125,7 +125,7 @@ def answer(esys, module):
     except ValueError as error:
         raise TpmError(f"{error}.") from error
     if result["in_lockout"]:
-        module.warn("The TPM is in dictionary attack lockout; that is not in the way of this proof, but of most else.")
+        module.warn(LOCKOUT)
     return result
 
 

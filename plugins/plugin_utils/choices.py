@@ -48,15 +48,19 @@ def variables_of(role: Path) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {name: [one] for name, one in _OTHERS.items()}
     for directory in composed(role):
         defaults = _read(directory / "defaults" / "main.yml")
-        specified = _read(directory / "meta" / "argument_specs.yml")
-        options = ((specified.get("argument_specs") or {}).get("main") or {}).get("options") or {}
-        for name, option in options.items():
+        for name, option in specification(directory).items():
             handed_on = _HANDED_ON.fullmatch(str(defaults.get(name, "")).strip())
             if handed_on and not option.get("no_log"):
                 found.setdefault(handed_on[1], []).append(option)
     for name in _FORMS:
         found.setdefault(name, [])
     return found
+
+
+def specification(role: Path) -> dict[str, dict[str, Any]]:
+    """The options of *role*, a directory, as its argument specification has them."""
+    specified = _read(role / "meta" / "argument_specs.yml")
+    return ((specified.get("argument_specs") or {}).get("main") or {}).get("options") or {}
 
 
 def wrong_values(role: Path, values: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:

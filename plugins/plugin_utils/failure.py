@@ -23,6 +23,8 @@ COLLECTION = "tpmfleet.azure_dps."
 DEVICE_MODULES = frozenset(
     f"{COLLECTION}{name}"
     for name in (
+        "device_read",
+        "device_work",
         "doctor_device",
         "dps_client",
         "dps_client_aziot",

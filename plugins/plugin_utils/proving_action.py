@@ -32,18 +32,24 @@ class ProvingAction(DeviceAction):
             raise AnsibleActionFail("challenge is made for each task anew and cannot be given.")
 
     def prove(
-        self, proof: Proof, arguments: dict[str, Any], auths: Mapping[str, str], task_vars: dict[str, Any]
+        self,
+        proof: Proof,
+        arguments: dict[str, Any],
+        auths: Mapping[str, str],
+        task_vars: dict[str, Any],
+        *,
+        module: str = "",
     ) -> dict[str, Any]:
         """What the module returns with *arguments* and the challenge of *proof*, its answer checked.
 
-        *auths* are options with the authorizations of the endorsement hierarchy, without which a TPM that has one opens
-        nothing. They are sent only where the device says so. :class:`PossessionError` for an answer that is not right.
-        A failure is returned as it is.
+        *module* is another one than the action's own. *auths* are options with the authorizations of the endorsement
+        hierarchy, without which a TPM that has one opens nothing. They are sent only where the device says so.
+        :class:`PossessionError` for an answer that is not right. A failure is returned as it is.
         """
         arguments = {**arguments, "challenge": proof.challenge.as_option()}
-        said = self.run_module(self.MODULE, arguments, task_vars)
+        said = self.run_module(module or self.MODULE, arguments, task_vars)
         if auths and said.get("failed") and said.get("needs") == "endorsement_auth":
-            said = self.run_module(self.MODULE, {**arguments, **auths}, task_vars)
+            said = self.run_module(module or self.MODULE, {**arguments, **auths}, task_vars)
         said = without_secrets(said, list(auths.values()))
         if said.get("failed"):
             return said

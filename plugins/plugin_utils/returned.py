@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from .shape import (
     Fields,
+    Shape,
     base64_of,
     flag,
     hexadecimal,
@@ -144,6 +145,7 @@ RETURNED: dict[str, Fields] = {
         {
             "certificates": _NV_CERTIFICATES,
             "persistent_keys": listed(_PERSISTENT_KEY, 64),
+            "storage_root_key": or_null(_STORAGE_ROOT_KEY),
         },
     ),
     "tpm_ownership": Fields(
@@ -246,6 +248,14 @@ RETURNED: dict[str, Fields] = {
     ),
 }
 
+RETURNED["device_work"] = Fields(
+    {"answer": text(1024), "in_lockout": flag},
+    {
+        part: Fields({**RETURNED[module].required, "changed": flag}, RETURNED[module].optional)
+        for part, module in (("ownership", "tpm_ownership"), ("client", "dps_client"))
+    },
+)
+
 # Of Ansible's own modules, what the actions here look at.
 BUILTIN = {
     "ansible.builtin.apt": Fields({}),
@@ -262,8 +272,11 @@ TPM_RUNTIME_LOOK = Fields(
 )
 
 # What a difference shows, with --diff.
-DIFFERENCES = {
+DIFFERENCES: dict[str, Shape] = {
     "tpm_ownership": Fields({"before": _OWNERSHIP_STATE, "after": _OWNERSHIP_STATE}),
     "dps_client": listed(_FILE_DIFFERENCE, 64),
     "dps_register": Fields({"before": _ASSIGNMENT, "after": _ASSIGNMENT}),
 }
+DIFFERENCES["device_work"] = Fields(
+    {}, {"ownership": DIFFERENCES["tpm_ownership"], "client": DIFFERENCES["dps_client"]}
+)

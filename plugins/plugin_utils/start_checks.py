@@ -15,6 +15,9 @@ from typing import Any
 
 from ansible import constants as C
 
+# As their names end, those of other collections too.
+_EACH_FOR_ITSELF = ("free", "host_pinned")
+
 
 def facts_stay_facts(_variables: dict[str, Any]) -> Iterable[str]:
     """A fact is what a device says. Where Ansible injects it as a variable, the device decides what a step does."""
@@ -23,6 +26,15 @@ def facts_stay_facts(_variables: dict[str, Any]) -> Iterable[str]:
             "Ansible is set to make variables of facts, so that a device could change any setting of its step, such as "
             "the EK list policy. Set inject_facts_as_vars = false in [defaults] of ansible.cfg, or "
             "ANSIBLE_INJECT_FACT_VARS=false in the environment."
+        )
+
+
+def out_of_step(strategy: str) -> Iterable[str]:
+    """Where each host goes on by itself, nobody can judge a batch, and what is done once would be done for each."""
+    if strategy.rpartition(".")[2].endswith(_EACH_FOR_ITSELF):
+        yield (
+            f"The strategy '{strategy}' has each device go on by itself, and the devices of a batch are judged "
+            "together. Take strategy: linear for this play."
         )
 
 

@@ -526,7 +526,7 @@ def test_the_step_stops_the_device_that_fails_and_enrolls_the_others(line, run, 
     [enrolled] = [one for page in service.pages() for one in page]
     assert enrolled["attestation"]["tpm"]["endorsementKey"] == line.keys[FIRST][0]
     sent = line.files(SECOND) / record[1:]
-    assert "modules.tpm_ownership'" in sent.read_text()
+    assert "modules.device_work'" in sent.read_text()
     assert_no_authorization(sent.read_text(), line.keys[SECOND][0], line.keys[FRESH][0])
     sent.unlink()
     # The genuine unit comes later. What was claimed in its name makes it no twin.
@@ -551,6 +551,6 @@ def test_one_who_names_the_key_of_a_unit_beside_him_stops_nobody_but_himself(lin
     assert enrolled["attestation"]["tpm"]["endorsementKey"] == line.keys[FIRST][0]
     for name in (SECOND, FRESH):
         sent = line.files(name) / record[1:]
-        assert "modules.tpm_ownership'" not in sent.read_text()
+        assert "modules.device_work'" not in sent.read_text()
         assert_no_authorization(sent.read_text(), *(keys[0] for keys in line.keys.values()))
         sent.unlink()

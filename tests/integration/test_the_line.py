@@ -27,7 +27,7 @@ FIRST = UNITS[0]
 STEPS = ("ek_intake", "tpm_install", "software_install", "warehouse", "field_activation")
 
 HOLD = "tpmfleet.azure_dps.endorsement_key : Hold the batch's endorsement keys against the EK list and the ledger"
-CLAIM = "tpmfleet.azure_dps.ownership : Have ownership of the TPM claimed"
+WORK = "tpmfleet.azure_dps.device_work : Claim the TPM, have it prove its keys, and place the client"
 PLACE = "tpmfleet.azure_dps.dps_client : Place the client that provisions the device at power-up"
 ENROLL = "tpmfleet.azure_dps.enrollment : Enroll the batch"
 POWER_UP = "tpmfleet.azure_dps.field_activation : Power up the devices that are not assigned yet"
@@ -167,7 +167,7 @@ def test_the_check_of_the_whole_line_told_every_change_but_those_of_step_5(line)
     check = line.checks["site"].changes
     assert run - check == Counter([(POWER_UP, FIRST), (TELL, FIRST)])
     steps_3_and_4 = [(HOLD, FIRST), (ENROLL, FIRST)] * 2
-    step_4 = [(task, unit) for task in (CLAIM, PLACE) for unit in UNITS]
+    step_4 = [(task, unit) for task in (WORK, PLACE) for unit in UNITS]
     assert check - run == Counter(steps_3_and_4 + step_4)
 
 

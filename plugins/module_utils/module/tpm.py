@@ -30,6 +30,11 @@ def _end(number: int, _frame: Any) -> None:
 
 def run(module: AnsibleModule, function: Callable[[Any], dict[str, Any]]) -> None:
     """Exits *module* with what *function* returns for the open TPM, or fails it with what went wrong."""
+    module.exit_json(**ask(module, function))
+
+
+def ask(module: AnsibleModule, function: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    """What *function* returns for the TPM, which is open for so long; or fails *module* with what went wrong."""
     missing = None
     try:
         load()
@@ -61,4 +66,4 @@ def run(module: AnsibleModule, function: Callable[[Any], dict[str, Any]]) -> Non
     # Outside of the handler: inside, Ansible would take it for a crash and show a traceback.
     if failure is not None:
         module.fail_json(**failure)
-    module.exit_json(**result)
+    return result

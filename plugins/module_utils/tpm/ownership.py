@@ -15,7 +15,6 @@ record of the key version takes two, and tells no version in between.
 
 from __future__ import annotations
 
-import base64
 from typing import Any, NamedTuple
 
 from . import key_version_record, templates
@@ -28,6 +27,7 @@ from .ownership_wish import CLAIMED_DICTIONARY_ATTACK, HIERARCHIES, OWNERS_KEYS,
 from .persistent_key import describe_persistent
 from .properties import NV_INDICES, read_handles, read_properties, seconds_in_words
 from .session import start_salted_session
+from .storage_root_key import StorageRootKey, made_storage_root_key, persisted_storage_root_key
 
 _NV_PLATFORM_CREATE = 1 << 30
 
@@ -40,23 +40,6 @@ class Step(NamedTuple):
     words: str
 
 
-class StorageRootKey(NamedTuple):
-    """The storage root key; *persisted* is whether it is at 0x81000001."""
-
-    public: bytes
-    persisted: bool
-    esys_handle: Any
-
-    def as_result(self) -> dict[str, Any]:
-        """The shape in which modules return it."""
-        return {
-            "public": base64.b64encode(self.public).decode("ascii"),
-            "name": templates.name_of(self.public).hex(),
-            "handle": f"0x{templates.SRK_HANDLE:08x}" if self.persisted else None,
-            "persisted": self.persisted,
-        }
-
-
 class Ownership:
     """The plan for one wish on one open TPM, and its execution.
 
@@ -64,12 +47,19 @@ class Ownership:
     is changed before :meth:`apply`.
     """
 
-    def __init__(self, esys: Any, wish: Wish, held: EndorsementKey | None = None) -> None:
-        """*held* is the endorsement key of an earlier reading, which is not made again."""
+    def __init__(
+        self,
+        esys: Any,
+        wish: Wish,
+        held: EndorsementKey | None = None,
+        held_storage_root_key: StorageRootKey | None = None,
+    ) -> None:
+        """*held* are the keys of an earlier reading, which are not made again."""
         refuse_contradictions(wish)
         self._esys = esys
         self._wish = wish
         self._held = held
+        self._held_storage_root_key = held_storage_root_key
         self.properties = read_properties(esys)
         self._authorizations = Authorizations(esys, self.properties, wish)
         self._nv = NvReader(esys, self.properties)
@@ -245,23 +235,12 @@ class Ownership:
 
     def _read_storage_root_key(self) -> StorageRootKey | None:
         """The one that is persisted, or for a claim a new one; a TPM makes the same one from the same template."""
-        handle = templates.SRK_HANDLE
-        persisted = bool(read_handles(self._esys, handle, handle)) and handle not in self._foreign
-        if persisted:
-            esys_handle = self._esys.tr_from_tpmpublic(handle)
-            area, _name, _qualified_name = self._esys.read_public(esys_handle)
-            return StorageRootKey(bytes(area.marshal()), True, esys_handle)
-        if not self._wish.claims:
-            return None
-        from tpm2_pytss.types import TPM2B_SENSITIVE_CREATE
-
-        esys_handle, area, _data, _digest, _ticket = self._esys.create_primary(
-            TPM2B_SENSITIVE_CREATE(),
-            templates.srk_template(),
-            self._authorizations.authorized("owner"),
-            session1=self._session,
-        )
-        return StorageRootKey(bytes(area.marshal()), False, esys_handle)
+        persisted = None if templates.SRK_HANDLE in self._foreign else persisted_storage_root_key(self._esys)
+        if persisted is not None or not self._wish.claims:
+            return persisted
+        if self._held_storage_root_key is not None:
+            return self._held_storage_root_key
+        return made_storage_root_key(self._esys, self._authorizations.authorized("owner"), session1=self._session)
 
     # The plan
 
@@ -502,16 +481,23 @@ class State(NamedTuple):
         }
 
 
-def bring_about(esys: Any, wish: Wish, *, check_mode: bool, held: EndorsementKey | None = None) -> dict[str, Any]:
+def bring_about(
+    esys: Any,
+    wish: Wish,
+    *,
+    check_mode: bool,
+    held: EndorsementKey | None = None,
+    held_storage_root_key: StorageRootKey | None = None,
+) -> dict[str, Any]:
     """Does what *wish* asks for, in check mode nothing but the plan, and returns what the module returns.
 
-    *held* is the endorsement key of an earlier reading, which is not made again.
+    *held* are the keys of an earlier reading, which are not made again.
 
     Keys: changed, actions (words), hierarchies, authorizations, authorizations_before, recorded_key_version,
     lockout_auth_proven, dictionary_attack, in_lockout, endorsement_key, storage_root_key (None where none is left),
     tpm, unreadable, certificates, diff. Check mode returns what a run would.
     """
-    ownership = Ownership(esys, wish, held)
+    ownership = Ownership(esys, wish, held, held_storage_root_key)
     before = ownership.read_state()
     after = ownership.planned_state(before)
     if not check_mode:

@@ -15,23 +15,27 @@ from . import known_object, templates
 from .challenge import Challenge
 from .connection import RC_AUTH_FAIL, RC_BAD_AUTH, TpmError
 from .endorsement_key import EndorsementKey, endorsement_authorized, read_endorsement_key
-from .properties import Properties, read_handles, read_properties
+from .properties import Properties, read_properties
 from .session import start_salted_session
+from .storage_root_key import StorageRootKey, persisted_storage_root_key, told_storage_root_key
 
 # TPM_RC_INTEGRITY, TPM_RC_VALUE, TPM_RC_SIZE; libtpms says TPM_RC_FAILURE where the RSA padding is not right.
 _NOT_FOR_THIS_TPM = (0x09F, 0x084, 0x095, 0x101)
+
+LOCKOUT = "The TPM is in dictionary attack lockout; that is not in the way of this proof, but of most else."
 
 
 class Opened(NamedTuple):
     """What a TPM that holds the endorsement key has made of a challenge.
 
-    *answer* is for the controller, *message* what came sealed, empty for none. *endorsement_key* stays loaded, so that
-    it need not be made twice.
+    *answer* is for the controller, *message* what came sealed, empty for none. The keys stay loaded, so that they need
+    not be made twice; *storage_root_key* is None where the challenge is not bound to it.
     """
 
     answer: bytes
     message: bytes
     endorsement_key: EndorsementKey
+    storage_root_key: StorageRootKey | None
 
 
 def answer_challenge(
@@ -53,7 +57,7 @@ def answer_challenge(
     """
     properties = read_properties(esys)
     answer = None
-    with _bound_to(esys, properties, storage_root_key, check_mode) as bound:
+    with _bound_to(esys, properties, storage_root_key, makes=check_mode) as bound:
         if bound is not None:
             key = _endorsement_key(esys, properties, endorsement_key, [endorsement_auth])
             opened = _open(esys, properties, challenge, key, bound, [endorsement_auth])
@@ -66,21 +70,25 @@ def open_sealed(
     challenge: Challenge,
     *,
     endorsement_key: bytes,
+    storage_root_key: bytes | None = None,
     endorsement_auths: Sequence[bytes] = (),
     template: str = "auto",
     replacing: bool = False,
 ) -> Opened:
-    """*challenge*, bound to the known object, as the TPM opens it that holds *endorsement_key*, a TPM2B_PUBLIC.
+    """*challenge*, as the TPM opens it that holds *endorsement_key* and *storage_root_key*, each a TPM2B_PUBLIC.
 
-    *endorsement_auths* are those that the endorsement hierarchy may have. *template* and *replacing* are about the
-    endorsement key as a claim that follows has them, see :func:`read_endorsement_key`. :class:`TpmError` where this TPM
-    does not hold the key; then nothing was opened.
+    Without a *storage_root_key* the challenge is bound to the known object; one that is not persisted is made, as the
+    claim that follows would do. *endorsement_auths* are those that the endorsement hierarchy may have. *template* and
+    *replacing* are about the endorsement key as a claim that follows has them, see :func:`read_endorsement_key`.
+    :class:`TpmError` where this TPM does not hold the keys; then nothing was opened.
     """
     properties = read_properties(esys)
     auths = list(endorsement_auths) or [b""]
     key = _endorsement_key(esys, properties, endorsement_key, auths, template, replacing)
-    with known_object.loaded(esys) as handle:
-        return _open(esys, properties, challenge, key, _Bound(handle, known_object.NAME), auths)
+    with _bound_to(esys, properties, storage_root_key, makes=True) as bound:
+        if bound is None:
+            raise _no_storage_root_key()
+        return _open(esys, properties, challenge, key, bound, auths)
 
 
 class _Bound(NamedTuple):
@@ -88,17 +96,20 @@ class _Bound(NamedTuple):
 
     handle: Any
     name: bytes
+    storage_root_key: StorageRootKey | None = None
 
 
 @contextlib.contextmanager
-def _bound_to(esys: Any, properties: Properties, storage_root_key: bytes | None, check_mode: bool) -> Iterator[Any]:
-    """A :class:`_Bound`; None where the storage root key is only planned."""
+def _bound_to(
+    esys: Any, properties: Properties, storage_root_key: bytes | None, *, makes: bool
+) -> Iterator[_Bound | None]:
+    """What the challenge is bound to; None where that is a storage root key that is only planned."""
     if storage_root_key is None:
         with known_object.loaded(esys) as handle:
             yield _Bound(handle, known_object.NAME)
         return
-    handle = _storage_root_key(esys, properties, storage_root_key, check_mode)
-    yield None if handle is None else _Bound(handle, templates.name_of(storage_root_key))
+    found = _storage_root_key(esys, properties, storage_root_key, makes)
+    yield None if found is None else _Bound(found.esys_handle, templates.name_of(storage_root_key), found)
 
 
 def _open(
@@ -107,7 +118,8 @@ def _open(
     secret = _with_any(auths, lambda auth: _activate(esys, properties, challenge, key.esys_handle, bound.handle, auth))
     answer = challenge.answer(secret, endorsement_key_name=key.name, bound_to_name=bound.name)
     try:
-        return Opened(answer, challenge.unsealed(secret) if challenge.sealed else b"", key)
+        message = challenge.unsealed(secret) if challenge.sealed else b""
+        return Opened(answer, message, key, bound.storage_root_key)
     except ValueError as error:
         raise TpmError(f"{error}. Nothing was changed.") from error
 
@@ -155,32 +167,30 @@ def _activate(
             esys.flush_context(session)
 
 
-def _storage_root_key(esys: Any, properties: Properties, expected: bytes, check_mode: bool) -> Any:
-    """The handle of the storage root key, which has to be *expected*; None where it is only planned."""
-    from tpm2_pytss.constants import ESYS_TR
-    from tpm2_pytss.types import TPM2B_SENSITIVE_CREATE
+def _storage_root_key(esys: Any, properties: Properties, expected: bytes, makes: bool) -> StorageRootKey | None:
+    """The storage root key, which has to be *expected*; None where it is only planned.
 
-    if read_handles(esys, templates.SRK_HANDLE, templates.SRK_HANDLE):
-        handle = esys.tr_from_tpmpublic(templates.SRK_HANDLE)
-        area, _name, _qualified_name = esys.read_public(handle)
-    elif not check_mode:
-        raise TpmError(
-            f"There is no storage root key at 0x{templates.SRK_HANDLE:08x} to which possession could be bound.",
-            hint="Claim the TPM first: tpm_ownership persists it.",
-        )
-    elif properties.owner_auth_set:
+    One that is not persisted is made only if *makes*.
+    """
+    key = told_storage_root_key(esys, properties) if makes else persisted_storage_root_key(esys)
+    if key is None and makes:
         return None
-    else:
-        handle, area, _data, _digest, _ticket = esys.create_primary(
-            TPM2B_SENSITIVE_CREATE(), templates.srk_template(), ESYS_TR.OWNER
-        )
-    name, expected_name = (templates.name_of(one).hex() for one in (bytes(area.marshal()), expected))
+    if key is None:
+        raise _no_storage_root_key()
+    name, expected_name = (templates.name_of(one).hex() for one in (key.public, expected))
     if name != expected_name:
         raise TpmError(
             f"The storage root key of this TPM has the name {name}, to be proven was {expected_name}.",
             hint="Another TPM answers, or this one was cleared in between.",
         )
-    return handle
+    return key
+
+
+def _no_storage_root_key() -> TpmError:
+    return TpmError(
+        f"There is no storage root key at 0x{templates.SRK_HANDLE:08x} to which possession could be bound.",
+        hint="Claim the TPM first: tpm_ownership persists it.",
+    )
 
 
 def _endorsement_key(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from .ownership_wish import HIERARCHIES
 
@@ -18,12 +19,23 @@ ENDORSEMENT_AUTHORIZATIONS = ("endorsement_auth", "previous_endorsement_auth")
 """Those without which a TPM that has one opens nothing."""
 
 
-def as_message(authorizations: Mapping[str, str]) -> bytes:
-    """What is sealed, for some of AUTHORIZATIONS."""
-    return json.dumps(dict(authorizations), sort_keys=True).encode("utf-8")
+CLIENTS = ("endorsement_auth", "owner_auth", "proxy_auth")
+"""The options of the client that hold one."""
+
+
+def as_message(authorizations: Mapping[str, str], for_client: Mapping[str, str] | None = None) -> bytes:
+    """What is sealed, for some of AUTHORIZATIONS, and some of CLIENTS."""
+    said: dict[str, Any] = dict(authorizations)
+    return json.dumps({**said, "client": dict(for_client)} if for_client else said, sort_keys=True).encode("utf-8")
 
 
 def from_message(message: bytes) -> dict[str, str | None]:
     """The opposite: all of AUTHORIZATIONS, None for those that are not in it."""
     said = json.loads(message) if message else {}
     return {name: said.get(name) for name in AUTHORIZATIONS}
+
+
+def clients_from_message(message: bytes) -> dict[str, str]:
+    """The opposite for the client's: those of CLIENTS that are in it."""
+    said = (json.loads(message) if message else {}).get("client") or {}
+    return {name: said[name] for name in CLIENTS if name in said}

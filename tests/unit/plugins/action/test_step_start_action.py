@@ -77,6 +77,32 @@ def test_our_configuration_does_not_inject_them(play):
     assert code == 0, printed
 
 
+@pytest.mark.parametrize("strategy", ["free", "ansible.builtin.host_pinned"])
+def test_a_strategy_that_has_each_device_go_on_by_itself_is_refused_in_words(play, strategy):
+    """One cannot judge a batch of which some have not been read."""
+    own = [
+        {
+            **own_play({"ansible.builtin.import_role": {"name": "tpmfleet.azure_dps.tpm_install"}})[0],
+            "strategy": strategy,
+        }
+    ]
+    code, printed = play(own, "[defaults]\ninject_facts_as_vars = false\n")
+    assert code == 2, printed
+    assert f"The strategy '{strategy}' has each device go on by itself" in " ".join(printed.split())
+    assert "Read the device" not in printed
+
+
+def test_the_arguments_of_a_step_are_looked_at_once(play):
+    """By the step itself, since the playbooks leave out the check that Ansible makes for each device."""
+    for text in (path.read_text() for path in (COLLECTION / "playbooks").glob("*.yml")):
+        assert "import_role" not in text or "hosts: localhost" in text or "rolespec_validate: false" in text, text
+    head = {"ansible.builtin.import_role": {"name": "tpmfleet.azure_dps.tpm_install", "rolespec_validate": False}}
+    wrong = {"tpm_install_enroll": "perhaps", "tpm_install_software_tpm": ["no"]}
+    code, printed = play(own_play({**head, "vars": wrong}), "[defaults]\ninject_facts_as_vars = false\n")
+    assert code == 2 and printed.count("fatal: ") == 1, printed
+    assert "tpm_install: " in printed and "tpm_install_enroll" in printed and "tpm_install_software_tpm" in printed
+
+
 @pytest.mark.parametrize("role", sorted(path.name for path in ROLES.iterdir()))
 def test_every_step_looks_before_it_does_anything(role):
     """A step is what writes into the ledger or has a playbook of its own; in check mode and with tags too."""

@@ -1,0 +1,180 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Does a step's work on a device that was judged: one call, in which its TPM proves itself and all else is done."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.tpmfleet.azure_dps.plugins.action.dps_client import build_program, read_units
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import SETUP, failure
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.model import DONE, VERIFIED
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.sealed_authorizations import (
+    AUTHORIZATIONS,
+    CLIENTS,
+    ENDORSEMENT_AUTHORIZATIONS,
+    as_message,
+)
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.templates import (
+    decode_public,
+    is_made_from,
+    srk_public_template,
+)
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.derived import WrongClaimError
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.possession import PossessionError, Proof
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import PULL_IT, without_secrets
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_record import record_of
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import of_the_record, value_of
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.owning import asked_version, authorizations_in, told
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.proving_action import ProvingAction
+
+PROOF = "tpm_possession"
+
+
+class ActionModule(ProvingAction):
+    """All parts of the work are prepared here, and done there in one call."""
+
+    MODULE = "device_work"
+    SECRET_OPTIONS = (*AUTHORIZATIONS, "proxy_auth", "challenge", "program")
+    may_be_planned = True
+
+    def work(self, task_vars):
+        """The result of the task."""
+        options = self._task.args
+        read = task_vars.get(options["device"]) or {}
+        verdict = (task_vars.get(options["batch"]) or {}).get("verdicts", {}).get(task_vars["inventory_hostname"])
+        if verdict is None or not read.get("record"):
+            return {"changed": False, "skipped": True, "msg": "It was not read, so that there is nothing to be done."}
+        if not verdict["accepted"]:
+            return self.failure("; ".join(verdict["reasons"]))
+        variables = {**task_vars, "device_record": verdict["record"]}
+        refused = [
+            reason for name in options.get("refusals") or () for reason in self._value(name, variables) if reason
+        ]
+        if refused:
+            return {**self.failure(f"{' '.join(refused)} The TPM was not touched."), **failure(SETUP)}
+        try:
+            return self._done(read, verdict["record"], variables)
+        except PossessionError as error:
+            return self.refusal(error)
+
+    def _value(self, name: str, variables: Mapping[str, Any]) -> Any:
+        return value_of(name, variables, self._loader)
+
+    def _part(self, name: str, variables: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The options of a part of the work; None where it is no part of it."""
+        named = self._task.args.get(name)
+        return None if not named else dict(self._value(named, variables))
+
+    def _done(self, read, record, variables):
+        ownership, possession, client = (self._part(one, variables) for one in ("ownership", "possession", "client"))
+        auths = authorizations_in(ownership or {})
+        for_client: dict[str, str] = {}
+        aziot = self._task.args.get("flavour") == "aziot"
+        if client is not None and not aziot:
+            for_client = {name: str(client.pop(name)) for name in CLIENTS if client.get(name)}
+        public = decode_public(record["endorsement_key"], "endorsement_key")
+        storage_root_key = _storage_root_key(read) if possession is not None else None
+        proof = Proof(endorsement_key=public, storage_root_key=storage_root_key, message=as_message(auths, for_client))
+        if storage_root_key is not None and possession.get("recorded_storage_root_key_name"):
+            proof.check_recorded(str(possession["recorded_storage_root_key_name"]))
+        plain = {name: auths[name] for name in ENDORSEMENT_AUTHORIZATIONS if name in auths}
+        if (possession or {}).get("endorsement_auth"):
+            plain.setdefault("endorsement_auth", str(possession["endorsement_auth"]))
+        arguments = self._arguments(ownership, possession, None if aziot else client)
+        arguments["endorsement_key"] = base64.b64encode(public).decode("ascii")
+        if storage_root_key is not None:
+            arguments["storage_root_key"] = base64.b64encode(storage_root_key).decode("ascii")
+        said = self.prove(proof, arguments, plain, variables)
+        said = without_secrets(said, [*auths.values(), *for_client.values()])
+        if said.get("failed"):
+            return said
+        silent = [part for part in ("ownership", "client") if part in arguments and part not in said]
+        if silent:
+            return self.failure(f"it does not say what became of its {silent[0]}. {PULL_IT}")
+        if "ownership" in said:
+            owned = self._owned(said["ownership"], arguments)
+            said["ownership"] = {**owned, "key_version": asked_version(ownership)}
+        proven = possession is not None and (
+            storage_root_key is not None
+            or ownership is None
+            or self._prove_storage_root_key(said, record, possession, variables)
+        )
+        if isinstance(proven, dict):
+            return proven
+        if client is not None and aziot:
+            placed = self.run_module("dps_client_aziot", client, variables)
+            if placed.get("failed"):
+                return placed
+            said = {**said, "client": placed, "changed": said["changed"] or placed["changed"]}
+        return self._told(said, read, variables, proven=proven)
+
+    def _arguments(self, ownership, possession, client):
+        """The arguments of the module, of which the connection's are those of any part."""
+        arguments: dict[str, Any] = {}
+        for part in filter(None, (possession, ownership)):
+            arguments.update((name, part[name]) for name in ("tcti", "timeout") if name in part)
+        if ownership is not None:
+            known = ("endorsement_key", "tcti", "timeout")
+            arguments["ownership"] = {name: value for name, value in ownership.items() if name not in known}
+        if client is not None:
+            interpreter = client.get("interpreter") or "/usr/bin/python3"
+            arguments["client"] = {**client, "units": read_units()}
+            arguments["program"] = base64.b64encode(build_program(interpreter)).decode("ascii")
+        return arguments
+
+    def _owned(self, owned, arguments):
+        """What the device says of its ownership, its keys being those that it has proven."""
+        for name in ("endorsement_key", "storage_root_key"):
+            if name in arguments and (owned[name] or {}).get("public") != arguments[name]:
+                words = name.replace("_", " ")
+                raise WrongClaimError(f"it returns another {words} than the one that it has proven.")
+        return told(owned)
+
+    def _prove_storage_root_key(self, said, record, possession, variables):
+        """Whether the storage root key is proven, which could not be read before the claim; or a failed result."""
+        claimed = said["ownership"]["storage_root_key"]
+        if claimed is None:
+            raise WrongClaimError("it says no storage root key.")
+        public = decode_public(claimed["public"], "storage_root_key")
+        proof = Proof(
+            endorsement_key=decode_public(record["endorsement_key"], "endorsement_key"), storage_root_key=public
+        )
+        if possession.get("recorded_storage_root_key_name"):
+            proof.check_recorded(str(possession["recorded_storage_root_key_name"]))
+        keys = {"endorsement_key": record["endorsement_key"], "storage_root_key": claimed["public"]}
+        auth = possession.pop("endorsement_auth", None)
+        auths = {"endorsement_auth": str(auth)} if auth else {}
+        answered = self.prove(proof, {**possession, **keys}, auths, variables, module=PROOF)
+        return answered if answered.get("failed") else answered["proven"]
+
+    def _told(self, said, read, variables, *, proven):
+        """The task's result, with the record of the device."""
+        outcome = {
+            word: VERIFIED if part is None or not said[part]["changed"] else DONE
+            for word, part in (("ownership", "ownership"), ("possession", None), ("dps_client", "client"))
+            if (proven if part is None else part in said)
+        }
+        before = {name: value for name, value in read.items() if name != "storage_root_key"}
+        host = variables["inventory_hostname"]
+        found = {"proven": True, "endorsement_key_sha256": variables["device_record"]["endorsement_key_sha256"]}
+        results = [before, said.get("ownership") or {}, found]
+        record = record_of(host, of_the_record(variables, self._loader), results)
+        said.pop("proven", None)
+        result = {**said, "record": {**record, "outcome": outcome}}
+        difference = said.pop("diff", None)
+        if difference:
+            owned = [difference["ownership"]] if "ownership" in difference else []
+            result["diff"] = [*owned, *difference.get("client", [])]
+        return result
+
+
+def _storage_root_key(read: Mapping[str, Any]) -> bytes | None:
+    """The TPM2B_PUBLIC of the storage root key that was *read*; None for none, and for what a claim will refuse."""
+    said = read.get("storage_root_key")
+    public = decode_public(said["public"], "storage_root_key") if said else None
+    return public if public is not None and is_made_from(public, srk_public_template()) else None

@@ -1,0 +1,91 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: device_read
+short_description: Reads a device for a step, whatever that takes
+version_added: 0.1.0
+author: tpmfleet contributors (@tpmfleet)
+description:
+  - Reads the endorsement key as M(tpmfleet.azure_dps.tpm_endorsement_key_info) does, and makes a device record of it
+    and of what the inventory says.
+  - Where the device lacks the TPM libraries they are installed first, as M(tpmfleet.azure_dps.tpm_runtime) does.
+extends_documentation_fragment:
+  - tpmfleet.azure_dps.attributes
+  - tpmfleet.azure_dps.attributes.actiongroup_tpm
+  - tpmfleet.azure_dps.tpm
+attributes:
+  check_mode:
+    support: full
+    details:
+      - A device that lacks the libraries fails, since it cannot be read.
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  template:
+    description: As of M(tpmfleet.azure_dps.tpm_endorsement_key_info).
+    type: str
+    choices: [auto, tcg, sdk, nv]
+    default: auto
+  endorsement_auth:
+    description:
+      - The authorization of the endorsement hierarchy, where it has one.
+      - It is sent to the device only if the device says that it has to make a key with it, since none is persisted.
+    type: str
+  replace_persistent_keys:
+    description: As of M(tpmfleet.azure_dps.tpm_endorsement_key_info).
+    type: bool
+    default: false
+  read_certificate:
+    description: As of M(tpmfleet.azure_dps.tpm_endorsement_key_info).
+    type: bool
+    default: true
+  all_certificates:
+    description: As of M(tpmfleet.azure_dps.tpm_endorsement_key_info).
+    type: bool
+    default: false
+  storage_root_key:
+    description:
+      - Whether the storage root key is read too, for a step that has it proven.
+    type: bool
+    default: false
+  runtime:
+    description:
+      - The options of M(tpmfleet.azure_dps.tpm_runtime). Without them nothing is installed.
+    type: dict
+notes:
+  - All of it is done by the action plugin of this name.
+seealso:
+  - module: tpmfleet.azure_dps.device_work
+  - module: tpmfleet.azure_dps.device_records
+"""
+
+EXAMPLES = r"""
+- name: Read the device
+  tpmfleet.azure_dps.device_read:
+    all_certificates: true
+    runtime: {source: packages}
+  register: device
+"""
+
+RETURN = r"""
+record:
+  description: The device record so far, which M(tpmfleet.azure_dps.device_records) judges.
+  returned: success
+  type: dict
+  sample:
+    host: rack1-slot01
+    registration_id: o2pzpqzcqyqxkmkwbbw7mgxyv7zpmwfivtuhz7gcdq3tzyezpcoa
+    serial_number: TF-000001
+    endorsement_key_template: tcg
+    tpm_manufacturer: IBM
+endorsement_key:
+  description: As M(tpmfleet.azure_dps.tpm_endorsement_key_info) returns it, and with it all else that is there.
+  returned: success
+  type: dict
+"""

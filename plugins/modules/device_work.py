@@ -1,0 +1,200 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: device_work
+short_description: All that a step does on one device, in one call
+version_added: 0.1.0
+author: tpmfleet contributors (@tpmfleet)
+description:
+  - Does for a device that was read and judged what M(tpmfleet.azure_dps.tpm_ownership),
+    M(tpmfleet.azure_dps.tpm_possession) and M(tpmfleet.azure_dps.dps_client) do one by one. The connection is made
+    once, the TPM is opened once, and no key is made twice.
+  - A device that the judgement stopped fails here with its reasons, and is not connected to.
+  - What the device is to be told in secret, for its TPM and for its client, travels sealed to the endorsement key that
+    was judged. That its TPM could open it is the proof of that key. Where the storage root key was read, it is bound to
+    that key as well, and proves both. Where it could not be read before, its proof takes a second call.
+  - What was done is in the device record that is returned, for M(tpmfleet.azure_dps.device_records).
+extends_documentation_fragment:
+  - tpmfleet.azure_dps.attributes
+  - tpmfleet.azure_dps.attributes.actiongroup_tpm
+  - tpmfleet.azure_dps.tpm
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  device:
+    description: The name of the variable with what M(tpmfleet.azure_dps.device_read) returned for the device.
+    type: str
+  batch:
+    description: The name of the variable with what M(tpmfleet.azure_dps.device_records) returned for its batch.
+    type: str
+  refusals:
+    description:
+      - Names of variables, each a list of reasons, empty ones left out, why the device must not be worked on as it is
+        set up.
+    type: list
+    elements: str
+    default: []
+  ownership:
+    description:
+      - The name of a variable with options of M(tpmfleet.azure_dps.tpm_ownership). Its key is that of the judgement.
+      - In these variables C(device_record) is the judged record of the device.
+    type: raw
+  possession:
+    description:
+      - The name of a variable with options of M(tpmfleet.azure_dps.tpm_possession), of which the keys need not be
+        given.
+    type: str
+  client:
+    description:
+      - The name of a variable with options of M(tpmfleet.azure_dps.dps_client), or with O(flavour=aziot) of
+        M(tpmfleet.azure_dps.dps_client_aziot).
+    type: raw
+  flavour:
+    description: Which client.
+    type: str
+    choices: [builtin, aziot]
+    default: builtin
+  endorsement_key:
+    description: Filled in by the collection's action plugin, not by you.
+    type: str
+  storage_root_key:
+    description: Filled in by the collection's action plugin, not by you.
+    type: str
+  endorsement_auth:
+    description: Filled in by the collection's action plugin, not by you.
+    type: str
+  previous_endorsement_auth:
+    description: Filled in by the collection's action plugin, not by you.
+    type: str
+  challenge:
+    description: Filled in by the collection's action plugin, not by you.
+    type: dict
+  program:
+    description: Filled in by the collection's action plugin, not by you.
+    type: str
+seealso:
+  - module: tpmfleet.azure_dps.device_read
+  - module: tpmfleet.azure_dps.device_records
+"""
+
+EXAMPLES = r"""
+- name: Claim ownership, have the key proven, and place the client
+  tpmfleet.azure_dps.device_work:
+    device: endorsement_key_device
+    batch: endorsement_key_batch
+    ownership: my_ownership
+    client: my_client
+  vars:
+    my_ownership:
+      lockout_auth: >-
+        {{ tpmfleet_master_key | tpmfleet.azure_dps.hierarchy_auth(
+             endorsement_key=device_record.endorsement_key, hierarchy='lockout', version=1) }}
+    my_client:
+      id_scope: 0ne00000A1B
+  register: done
+"""
+
+RETURN = r"""
+record:
+  description:
+    - The device record, with what was done as C(outcome) and the key that was proven as C(proven).
+  returned: success
+  type: dict
+  sample:
+    host: rack1-slot01
+    endorsement_key_sha256: 69e8ffd4bcf550f4982e7d4c34159f1ad1a56ce843b6cb12cb8abe2d811d5293
+    storage_root_key_name: 000b112a4b890facafd8fa865274ebdccef203898c2db375348d78cab6064074aafb
+    proven: 69e8ffd4bcf550f4982e7d4c34159f1ad1a56ce843b6cb12cb8abe2d811d5293
+    outcome: {"ownership": "done", "possession": "verified", "dps_client": "done"}
+ownership:
+  description: What M(tpmfleet.azure_dps.tpm_ownership) returns.
+  returned: with O(ownership)
+  type: dict
+client:
+  description: What M(tpmfleet.azure_dps.dps_client) returns.
+  returned: with O(client)
+  type: dict
+in_lockout:
+  description: Whether the TPM is in dictionary attack lockout, which is in the way of most else but not of a proof.
+  returned: success
+  type: bool
+  sample: false
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.module.client import REQUIRED_IF as CLIENT_REQUIRED_IF
+from ..module_utils.module.client import client_options, place, refuse_without_root
+from ..module_utils.module.options import checked_options
+from ..module_utils.module.ownership import REQUIRED_IF, opened, own, ownership_options
+from ..module_utils.module.tpm import ask, connection_options
+from ..module_utils.tpm.possession import LOCKOUT
+from ..module_utils.tpm.properties import read_properties
+from ..module_utils.tpm.sealed_authorizations import clients_from_message
+
+SECRETS = {
+    "challenge": {"type": "dict", "no_log": True},
+    "endorsement_auth": {"type": "str", "no_log": True},
+    "previous_endorsement_auth": {"type": "str", "no_log": True},
+    # Nobody's secret, and too long for a log.
+    "program": {"type": "str", "no_log": True},
+}
+
+
+def on_tpm(esys, module, ownership, secrets):
+    """What is done with the TPM open; what is sealed for the client is put into *secrets*."""
+    found = opened(esys, {**ownership, **module.params}, module.params["storage_root_key"])
+    secrets.update(clients_from_message(found.message))
+    module.no_log_values.update(secrets.values())
+    result = {"answer": found.answer.hex(), "in_lockout": read_properties(esys).in_lockout}
+    if module.params["ownership"] is not None:
+        result["ownership"] = own(esys, module, ownership, found)
+    elif result["in_lockout"]:
+        module.warn(LOCKOUT)
+    return result
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            **connection_options(),
+            **SECRETS,
+            "device": {"type": "str"},
+            "batch": {"type": "str"},
+            "refusals": {"type": "list", "elements": "str", "default": []},
+            "ownership": {"type": "raw"},
+            "possession": {"type": "str"},
+            "client": {"type": "raw"},
+            "flavour": {"type": "str", "choices": ["builtin", "aziot"], "default": "builtin"},
+            "endorsement_key": {"type": "str", "no_log": False},
+            "storage_root_key": {"type": "str", "no_log": False},
+        },
+        supports_check_mode=True,
+    )
+    if not module.params["challenge"]:
+        module.fail_json(msg="The challenge is missing: it is made by this collection's action plugin device_work.")
+    ownership = checked_options(module, module.params["ownership"] or {}, ownership_options(), REQUIRED_IF)
+    client = module.params["client"]
+    if client is not None:
+        refuse_without_root(module)
+        client = checked_options(module, client, client_options(), CLIENT_REQUIRED_IF)
+    secrets = {}
+    result = ask(module, lambda esys: on_tpm(esys, module, ownership, secrets))
+    if client is not None:
+        result["client"] = place(module, {**client, **secrets, "program": module.params["program"]})
+    done = {part: result[part] for part in ("ownership", "client") if part in result}
+    result["diff"] = {part: said.pop("diff") for part, said in done.items() if "diff" in said}
+    module.exit_json(changed=any(said["changed"] for said in done.values()), **result)
+
+
+if __name__ == "__main__":
+    main()
