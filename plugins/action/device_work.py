@@ -10,8 +10,18 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.tpmfleet.azure_dps.plugins.action.dps_client import build_program, read_units
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.client import (
+    REQUIRED_IF as CLIENT_REQUIRED_IF,
+)
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.client import client_options
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import SETUP, failure
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.ownership import (
+    REQUIRED_IF as OWNERSHIP_REQUIRED_IF,
+)
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.ownership import ownership_options
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.model import DONE, VERIFIED
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.sealed_authorizations import (
     AUTHORIZATIONS,
@@ -120,10 +130,11 @@ class ActionModule(ProvingAction):
             arguments.update((name, part[name]) for name in ("tcti", "timeout") if name in part)
         if ownership is not None:
             known = ("endorsement_key", "tcti", "timeout")
-            arguments["ownership"] = {name: value for name, value in ownership.items() if name not in known}
+            own = {name: value for name, value in ownership.items() if name not in known}
+            arguments["ownership"] = _checked(own, ownership_options(), OWNERSHIP_REQUIRED_IF)
         if client is not None:
             interpreter = client.get("interpreter") or "/usr/bin/python3"
-            arguments["client"] = {**client, "units": read_units()}
+            arguments["client"] = _checked({**client, "units": read_units()}, client_options(), CLIENT_REQUIRED_IF)
             arguments["program"] = base64.b64encode(build_program(interpreter)).decode("ascii")
         return arguments
 
@@ -171,6 +182,14 @@ class ActionModule(ProvingAction):
             owned = [difference["ownership"]] if "ownership" in difference else []
             result["diff"] = [*owned, *difference.get("client", [])]
         return result
+
+
+def _checked(given: Mapping[str, Any], specification: dict[str, Any], required_if: list[Any]) -> dict[str, Any]:
+    """The options *given* to a part of the work, as its own module has them; AnsibleActionFail for wrong ones."""
+    validated = ArgumentSpecValidator(specification, required_if=required_if).validate(dict(given))
+    if validated.error_messages:
+        raise AnsibleActionFail(" ".join(validated.error_messages))
+    return dict(validated.validated_parameters)
 
 
 def _storage_root_key(read: Mapping[str, Any]) -> bytes | None:

@@ -132,10 +132,8 @@ in_lockout:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.module.client import REQUIRED_IF as CLIENT_REQUIRED_IF
-from ..module_utils.module.client import client_options, place, refuse_without_root
-from ..module_utils.module.options import checked_options
-from ..module_utils.module.ownership import REQUIRED_IF, opened, own, ownership_options
+from ..module_utils.module.client import place, refuse_without_root
+from ..module_utils.module.ownership import opened, own
 from ..module_utils.module.tpm import ask, connection_options
 from ..module_utils.tpm.possession import LOCKOUT
 from ..module_utils.tpm.properties import read_properties
@@ -152,7 +150,8 @@ SECRETS = {
 
 def on_tpm(esys, module, ownership, secrets):
     """What is done with the TPM open; what is sealed for the client is put into *secrets*."""
-    found = opened(esys, {**ownership, **module.params}, module.params["storage_root_key"])
+    asked = {"template": "auto", "replace_persistent_keys": False, **ownership, **module.params}
+    found = opened(esys, asked, module.params["storage_root_key"])
     secrets.update(clients_from_message(found.message))
     module.no_log_values.update(secrets.values())
     result = {"answer": found.answer.hex(), "in_lockout": read_properties(esys).in_lockout}
@@ -182,11 +181,10 @@ def main():
     )
     if not module.params["challenge"]:
         module.fail_json(msg="The challenge is missing: it is made by this collection's action plugin device_work.")
-    ownership = checked_options(module, module.params["ownership"] or {}, ownership_options(), REQUIRED_IF)
-    client = module.params["client"]
+    # The options of both parts come validated by the action, with their defaults.
+    ownership, client = module.params["ownership"] or {}, module.params["client"]
     if client is not None:
         refuse_without_root(module)
-        client = checked_options(module, client, client_options(), CLIENT_REQUIRED_IF)
     secrets = {}
     result = ask(module, lambda esys: on_tpm(esys, module, ownership, secrets))
     if client is not None:
