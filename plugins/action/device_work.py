@@ -103,7 +103,7 @@ class ActionModule(ProvingAction):
         said = without_secrets(said, [*auths.values(), *for_client.values()])
         if said.get("failed"):
             return said
-        silent = [part for part in ("ownership", "client") if part in arguments and part not in said]
+        silent = [part for part in ("ownership", "client") if f"{part}_options" in arguments and part not in said]
         if silent:
             return self.failure(f"it does not say what became of its {silent[0]}. {PULL_IT}")
         if "ownership" in said:
@@ -131,10 +131,11 @@ class ActionModule(ProvingAction):
         if ownership is not None:
             known = ("endorsement_key", "tcti", "timeout")
             own = {name: value for name, value in ownership.items() if name not in known}
-            arguments["ownership"] = _checked(own, ownership_options(), OWNERSHIP_REQUIRED_IF)
+            arguments["ownership_options"] = _checked(own, ownership_options(), OWNERSHIP_REQUIRED_IF)
         if client is not None:
             interpreter = client.get("interpreter") or "/usr/bin/python3"
-            arguments["client"] = _checked({**client, "units": read_units()}, client_options(), CLIENT_REQUIRED_IF)
+            given = {**client, "units": read_units()}
+            arguments["client_options"] = _checked(given, client_options(), CLIENT_REQUIRED_IF)
             arguments["program"] = base64.b64encode(build_program(interpreter)).decode("ascii")
         return arguments
 

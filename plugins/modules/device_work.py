@@ -47,7 +47,7 @@ options:
     description:
       - The name of a variable with options of M(tpmfleet.azure_dps.tpm_ownership). Its key is that of the judgement.
       - In these variables C(device_record) is the judged record of the device.
-    type: raw
+    type: str
   possession:
     description:
       - The name of a variable with options of M(tpmfleet.azure_dps.tpm_possession), of which the keys need not be
@@ -57,7 +57,7 @@ options:
     description:
       - The name of a variable with options of M(tpmfleet.azure_dps.dps_client), or with O(flavour=aziot) of
         M(tpmfleet.azure_dps.dps_client_aziot).
-    type: raw
+    type: str
   flavour:
     description: Which client.
     type: str
@@ -76,6 +76,12 @@ options:
     description: Filled in by the collection's action plugin, not by you.
     type: str
   challenge:
+    description: Filled in by the collection's action plugin, not by you.
+    type: dict
+  ownership_options:
+    description: Filled in by the collection's action plugin, not by you.
+    type: dict
+  client_options:
     description: Filled in by the collection's action plugin, not by you.
     type: dict
   program:
@@ -155,7 +161,7 @@ def on_tpm(esys, module, ownership, secrets):
     secrets.update(clients_from_message(found.message))
     module.no_log_values.update(secrets.values())
     result = {"answer": found.answer.hex(), "in_lockout": read_properties(esys).in_lockout}
-    if module.params["ownership"] is not None:
+    if module.params["ownership_options"] is not None:
         result["ownership"] = own(esys, module, ownership, found)
     elif result["in_lockout"]:
         module.warn(LOCKOUT)
@@ -170,10 +176,12 @@ def main():
             "device": {"type": "str"},
             "batch": {"type": "str"},
             "refusals": {"type": "list", "elements": "str", "default": []},
-            "ownership": {"type": "raw"},
+            "ownership": {"type": "str"},
             "possession": {"type": "str"},
-            "client": {"type": "raw"},
+            "client": {"type": "str"},
             "flavour": {"type": "str", "choices": ["builtin", "aziot"], "default": "builtin"},
+            "ownership_options": {"type": "dict"},
+            "client_options": {"type": "dict"},
             "endorsement_key": {"type": "str", "no_log": False},
             "storage_root_key": {"type": "str", "no_log": False},
         },
@@ -182,7 +190,7 @@ def main():
     if not module.params["challenge"]:
         module.fail_json(msg="The challenge is missing: it is made by this collection's action plugin device_work.")
     # The options of both parts come validated by the action, with their defaults.
-    ownership, client = module.params["ownership"] or {}, module.params["client"]
+    ownership, client = module.params["ownership_options"] or {}, module.params["client_options"]
     if client is not None:
         refuse_without_root(module)
     secrets = {}

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils import tpm
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.ownership import wish_of
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.connection import TpmError
-from ansible_collections.tpmfleet.azure_dps.plugins.modules import tpm_ownership
 
 DEVICE_PYTHON = "/usr/bin/python3"
 OWNER = "owner-authorization-of-32-bytes."
@@ -165,11 +165,11 @@ OPTIONS = {
 )
 def test_what_no_tpm_takes_is_refused(given, words):
     with pytest.raises(TpmError, match=words):
-        tpm_ownership.wish_of({**OPTIONS, **given})
+        wish_of({**OPTIONS, **given})
 
 
 def test_a_claim_has_dictionary_attack_parameters_of_its_own_and_a_release_leaves_them():
-    assert tpm_ownership.wish_of(OPTIONS).dictionary_attack["lockout_recovery"] == 86400
-    assert tpm_ownership.wish_of({**OPTIONS, "state": "rotated"}).dictionary_attack["max_tries"] == 32
-    assert tpm_ownership.wish_of({**OPTIONS, "max_tries": 5}).dictionary_attack["max_tries"] == 5
-    assert tpm_ownership.wish_of({**OPTIONS, "state": "released"}).dictionary_attack == {}
+    assert wish_of(OPTIONS).dictionary_attack["lockout_recovery"] == 86400
+    assert wish_of({**OPTIONS, "state": "rotated"}).dictionary_attack["max_tries"] == 32
+    assert wish_of({**OPTIONS, "max_tries": 5}).dictionary_attack["max_tries"] == 5
+    assert wish_of({**OPTIONS, "state": "released"}).dictionary_attack == {}
