@@ -41,16 +41,16 @@ ASKED_FOR = """
 step              run    executions  tasks   tasks    TPM commands  keys made  service
                          a device    a host  a batch  a device      a device   calls
 --------------------------------------------------------------------------------------
-ek_intake         first  0           1       2        0             0          0
-ek_intake         again  0           1       2        0             0          0
-tpm_install       first  1           13      5        20            1          3
-tpm_install       again  1           13      5        20            0          2
-software_install  first  4           15      5        88            3          2
-software_install  again  4           15      5        84            0          2
-warehouse         first  5           16      10       84            0          2
-warehouse         again  5           16      10       98            0          2
-field_activation  first  0           3       7        -             0          -
-field_activation  again  0           3       7        0             0          4
+ek_intake         first  0           0       2        0             0          0
+ek_intake         again  0           0       2        0             0          0
+tpm_install       first  1           4       5        20            1          3
+tpm_install       again  1           4       5        20            0          2
+software_install  first  2           5       5        78            3          2
+software_install  again  2           5       5        76            0          2
+warehouse         first  4           10      10       76            0          2
+warehouse         again  4           10      10       90            0          2
+field_activation  first  0           2       7        -             0          -
+field_activation  again  0           2       7        0             0          4
 """
 WIDTHS = (12, 8, 9, 14, 11, 1)
 
@@ -206,10 +206,10 @@ def story(line, run_module):
     return {record["host"]: record["history"] for record in found["records"]}
 
 
-def told(count):
-    """What a play asked for, as a row of ASKED_FOR has it."""
+def told(count, clients_at_work):
+    """What a play asked for, as a row of ASKED_FOR has it; each client asks its TPM in its own time."""
     first, second = (count["hosts"][unit] for unit in UNITS)
-    same = ("executions", "commands", "keys")
+    same = ("executions", "keys") if clients_at_work else ("executions", "commands", "keys")
     assert [first[name] for name in same] == [second[name] for name in same]
     calls = sum(number for operation, number in count["calls"].items() if not operation.startswith("device."))
     tasks = (second["tasks"], first["tasks"] - second["tasks"])
@@ -218,7 +218,8 @@ def told(count):
 
 def test_no_step_asks_for_more_than_is_written_down(line):
     rows = [row.split() for row in ASKED_FOR.strip().splitlines()[3:]]
-    asked = {key: told(count) for key, count in line.asked_for.items()}
+    at_work = {(step, run) for step, run, *allowed in rows if "-" in allowed}
+    asked = {key: told(count, key in at_work) for key, count in line.asked_for.items()}
     for step, run, *allowed in rows:
         numbers = asked[step, run]
         asked[step, run] = [told if said != "-" else "-" for said, told in zip(allowed, numbers, strict=True)]
