@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.tpmfleet.azure_dps.plugins.action.dps_client import build_program, read_units
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.client import (
     REQUIRED_IF as CLIENT_REQUIRED_IF,
@@ -26,7 +27,6 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.model im
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.sealed_authorizations import (
     AUTHORIZATIONS,
     CLIENTS,
-    ENDORSEMENT_AUTHORIZATIONS,
     as_message,
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.templates import (
@@ -41,6 +41,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_record i
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import of_the_record, value_of
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.owning import asked_version, authorizations_in, told
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.proving_action import ProvingAction
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.unlocking import Unlocking, unlocking_among
 
 PROOF = "tpm_possession"
 
@@ -92,14 +93,12 @@ class ActionModule(ProvingAction):
         proof = Proof(endorsement_key=public, storage_root_key=storage_root_key, message=as_message(auths, for_client))
         if storage_root_key is not None and possession.get("recorded_storage_root_key_name"):
             proof.check_recorded(str(possession["recorded_storage_root_key_name"]))
-        plain = {name: auths[name] for name in ENDORSEMENT_AUTHORIZATIONS if name in auths}
-        if (possession or {}).get("endorsement_auth"):
-            plain.setdefault("endorsement_auth", str(possession["endorsement_auth"]))
+        unlocking = _unlocking(ownership or {}, possession or {}, auths, record)
         arguments = self._arguments(ownership, possession, None if aziot else client)
         arguments["endorsement_key"] = base64.b64encode(public).decode("ascii")
         if storage_root_key is not None:
             arguments["storage_root_key"] = base64.b64encode(storage_root_key).decode("ascii")
-        said = self.prove(proof, arguments, plain, variables)
+        said = self.prove(proof, arguments, unlocking, variables)
         said = without_secrets(said, [*auths.values(), *for_client.values()])
         if said.get("failed"):
             return said
@@ -112,7 +111,7 @@ class ActionModule(ProvingAction):
         proven = possession is not None and (
             storage_root_key is not None
             or ownership is None
-            or self._prove_storage_root_key(said, record, possession, variables)
+            or self._prove_storage_root_key(said, record, possession, unlocking, variables)
         )
         if isinstance(proven, dict):
             return proven
@@ -147,7 +146,7 @@ class ActionModule(ProvingAction):
                 raise WrongClaimError(f"it returns another {words} than the one that it has proven.")
         return told(owned)
 
-    def _prove_storage_root_key(self, said, record, possession, variables):
+    def _prove_storage_root_key(self, said, record, possession, unlocking, variables):
         """Whether the storage root key is proven, which could not be read before the claim; or a failed result."""
         claimed = said["ownership"]["storage_root_key"]
         if claimed is None:
@@ -159,9 +158,9 @@ class ActionModule(ProvingAction):
         if possession.get("recorded_storage_root_key_name"):
             proof.check_recorded(str(possession["recorded_storage_root_key_name"]))
         keys = {"endorsement_key": record["endorsement_key"], "storage_root_key": claimed["public"]}
-        auth = possession.pop("endorsement_auth", None)
-        auths = {"endorsement_auth": str(auth)} if auth else {}
-        answered = self.prove(proof, {**possession, **keys}, auths, variables, module=PROOF)
+        # It is the one that the TPM has just made, having proven the endorsement key that the authorization is for.
+        sealed_to = unlocking.sealed_to(claimed["public"])
+        answered = self.prove(proof, {**possession, **keys}, sealed_to, variables, module=PROOF)
         return answered if answered.get("failed") else answered["proven"]
 
     def _told(self, said, read, variables, *, proven):
@@ -191,6 +190,22 @@ def _checked(given: Mapping[str, Any], specification: dict[str, Any], required_i
     if validated.error_messages:
         raise AnsibleActionFail(" ".join(validated.error_messages))
     return dict(validated.validated_parameters)
+
+
+def _unlocking(
+    ownership: dict[str, Any], possession: dict[str, Any], auths: Mapping[str, str], record: Mapping[str, Any]
+) -> Unlocking:
+    """How the TPM of the *record* is unlocked, by the options of the two parts, which are taken out of them."""
+    auth = possession.pop("endorsement_auth", None)
+    given = {"endorsement_auth": auth, **auths}
+    asked = [part.pop("endorsement_auth_before_proof", False) for part in (ownership, possession)]
+    for part in (ownership, possession):
+        part.pop("recorded_storage_root_key", None)
+    options = {
+        "recorded_storage_root_key": record.get("storage_root_key"),
+        "endorsement_auth_before_proof": any(boolean(one) for one in asked),
+    }
+    return unlocking_among(options, given)
 
 
 def _storage_root_key(read: Mapping[str, Any]) -> bytes | None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.derived import (
     WrongClaimError,
     checked_endorsement_key,
@@ -14,6 +15,11 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.derived i
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import PULL_IT, DeviceAction
 
 SECRET = "endorsement_auth"
+NOT_SENT = (
+    "No endorsement key is persisted in its TPM, and making it takes the authorization of the endorsement hierarchy, which "
+    "was not sent: nothing is proven of a unit whose key was not read. Where it is known to be the right unit, set "
+    "tpmfleet_endorsement_auth_before_proof for it."
+)
 
 
 class ActionModule(DeviceAction):
@@ -35,6 +41,8 @@ class ActionModule(DeviceAction):
         without = {name: value for name, value in arguments.items() if name != SECRET}
         result = self.run_module(self.MODULE, without, task_vars)
         if result.get("needs") == SECRET and arguments.get(SECRET) is not None:
+            if not boolean(arguments.get("endorsement_auth_before_proof") or False):
+                return self.failure(NOT_SENT)
             result = self.run_module(self.MODULE, arguments, task_vars)
         if result.get("failed"):
             # A virtual environment that is to hold the libraries comes with them.

@@ -11,7 +11,6 @@ import base64
 from ansible.errors import AnsibleActionFail
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.sealed_authorizations import (
     AUTHORIZATIONS,
-    ENDORSEMENT_AUTHORIZATIONS,
     as_message,
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.templates import decode_public
@@ -25,6 +24,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.owning import (
     told,
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.proving_action import ProvingAction
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.unlocking import unlocking_among
 
 
 class ActionModule(ProvingAction):
@@ -38,9 +38,10 @@ class ActionModule(ProvingAction):
         arguments = dict(self._task.args)
         self.refuse_challenge(arguments)
         auths = authorizations_in(arguments)
+        unlocking = unlocking_among(arguments, auths)
         try:
             if arguments.get("endorsement_key"):
-                said = self._sealed(arguments, auths, task_vars)
+                said = self._sealed(arguments, auths, unlocking, task_vars)
             else:
                 refuse(auths)
                 said = {**self.run_module(self.MODULE, arguments, task_vars), "proven": False}
@@ -50,7 +51,7 @@ class ActionModule(ProvingAction):
         except PossessionError as error:
             return self.refusal(error)
 
-    def _sealed(self, arguments, auths, task_vars):
+    def _sealed(self, arguments, auths, unlocking, task_vars):
         """What the module returned, with the proof that it holds the key that *auths* were sealed to."""
         try:
             public = decode_public(arguments["endorsement_key"], "endorsement_key")
@@ -61,8 +62,7 @@ class ActionModule(ProvingAction):
         wanted = arguments.setdefault("endorsement_key_sha256", proof.endorsement_key_sha256)
         if str(wanted).lower() != proof.endorsement_key_sha256:
             raise AnsibleActionFail(f"endorsement_key_sha256 is {wanted}, which is not that of endorsement_key.")
-        plain = {name: auths[name] for name in ENDORSEMENT_AUTHORIZATIONS if name in auths}
-        said = self.prove(proof, arguments, plain, task_vars)
+        said = self.prove(proof, arguments, unlocking, task_vars)
         if not said.get("failed") and said["endorsement_key"]["public"] != arguments["endorsement_key"]:
             raise WrongClaimError("it returns another endorsement key than the one that it was asked for.")
         return said

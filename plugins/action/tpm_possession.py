@@ -9,6 +9,7 @@ from __future__ import annotations
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.templates import decode_public
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.possession import PossessionError, Proof
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.proving_action import ProvingAction
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.unlocking import unlocking_among
 
 KEYS = ("endorsement_key", "storage_root_key")
 
@@ -25,12 +26,12 @@ class ActionModule(ProvingAction):
         self.refuse_challenge(arguments)
         if not arguments.get("endorsement_key"):
             return self.failure("missing required arguments: endorsement_key.")
-        auth = arguments.pop("endorsement_auth", None)
+        unlocking = unlocking_among(arguments, {"endorsement_auth": arguments.pop("endorsement_auth", None)})
         # Only a storage root key that a claim would make cannot be proven before.
         self.may_be_planned = bool(arguments.get("storage_root_key"))
         try:
             proof = _proof(arguments)
-            said = self.prove(proof, arguments, {"endorsement_auth": str(auth)} if auth else {}, task_vars)
+            said = self.prove(proof, arguments, unlocking, task_vars)
         except PossessionError as error:
             return self.refusal(error)
         if not said.get("failed"):

@@ -31,3 +31,24 @@ notes:
   - The TPM is left as it was apart from what the module says that it changes. Keys and sessions that were needed on the
     way are flushed, also when the module fails.
 """
+
+    # What an endorsement hierarchy with an authorization takes before its TPM can prove anything.
+    UNLOCKING = r"""
+options:
+  recorded_storage_root_key:
+    description:
+      - The TPM2B_PUBLIC, in base64, of the storage root key that is on record for the device since it proved it.
+      - The authorizations that its endorsement hierarchy may have travel sealed to that key, so that no other TPM reads
+        them. To an endorsement key whose use takes one nothing can be sealed.
+    type: str
+  endorsement_auth_before_proof:
+    description:
+      - Whether the endorsement authorization is sent to a TPM that says that it has one, and to which it cannot be
+        sealed, since no storage root key is on record for it.
+      - Set it for a unit that is known to be the right one. Another that says so would learn the authorization.
+    type: bool
+    default: false
+  sealed_endorsement_auth:
+    description: Those authorizations, sealed. Filled in by the collection's action plugin, not by you.
+    type: dict
+"""

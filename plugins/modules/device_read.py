@@ -35,8 +35,15 @@ options:
   endorsement_auth:
     description:
       - The authorization of the endorsement hierarchy, where it has one.
-      - It is sent to the device only if the device says that it has to make a key with it, since none is persisted.
+      - It is of use only to a device that has to make a key with it, since none is persisted, and is sent to it only
+        with O(endorsement_auth_before_proof).
     type: str
+  endorsement_auth_before_proof:
+    description:
+      - Whether O(endorsement_auth) is sent to a device that says that it needs it. It can prove nothing before its key
+        was read, so that a unit in the place of the right one would learn the authorization.
+    type: bool
+    default: false
   replace_persistent_keys:
     description: As of M(tpmfleet.azure_dps.tpm_endorsement_key_info).
     type: bool

@@ -84,6 +84,9 @@ options:
   client_options:
     description: Filled in by the collection's action plugin, not by you.
     type: dict
+  sealed_endorsement_auth:
+    description: Filled in by the collection's action plugin, not by you.
+    type: dict
   program:
     description: Filled in by the collection's action plugin, not by you.
     type: str
@@ -147,6 +150,7 @@ from ..module_utils.tpm.sealed_authorizations import clients_from_message
 
 SECRETS = {
     "challenge": {"type": "dict", "no_log": True},
+    "sealed_endorsement_auth": {"type": "dict", "no_log": True},
     "endorsement_auth": {"type": "str", "no_log": True},
     "previous_endorsement_auth": {"type": "str", "no_log": True},
     # Nobody's secret, and too long for a log.

@@ -46,8 +46,15 @@ options:
   endorsement_auth:
     description:
       - The authorization of the endorsement hierarchy, where it has one.
-      - It is sent to the device only if the device says that it has to make a key with it, since none is persisted.
+      - It is of use only to a device that has to make a key with it, since none is persisted, and is sent to it only
+        with O(endorsement_auth_before_proof).
     type: str
+  endorsement_auth_before_proof:
+    description:
+      - Whether O(endorsement_auth) is sent to a device that says that it needs it. It can prove nothing before its key
+        was read, so that a unit in the place of the right one would learn the authorization.
+    type: bool
+    default: false
   replace_persistent_keys:
     description:
       - Whether a key at C(0x81010001) that is not the one which belongs there counts for nothing. The key is then read
@@ -326,6 +333,7 @@ def main():
             "template": {"type": "str", "choices": ["auto", "tcg", "sdk", "nv"], "default": "auto"},
             "identify_template": {"type": "bool", "default": True},
             "endorsement_auth": {"type": "str", "no_log": True},
+            "endorsement_auth_before_proof": {"type": "bool", "default": False, "no_log": False},
             "replace_persistent_keys": {"type": "bool", "default": False},
             "read_certificate": {"type": "bool", "default": True},
             "all_certificates": {"type": "bool", "default": False},

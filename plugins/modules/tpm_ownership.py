@@ -28,8 +28,8 @@ description:
     (TPM2_MakeCredential), and only the TPM that holds it can open them (TPM2_ActivateCredential). The answer to that is
     its proof, which the controller checks. A device whose TPM does not hold the key that it reports is refused; it has
     read nothing, and nothing in it was changed.
-  - There is one exception. A TPM whose endorsement hierarchy has an authorization opens nothing without it, so that
-    where the device says so O(endorsement_auth) and O(previous_endorsement_auth) travel as they are, in a second trip.
+  - A TPM whose endorsement hierarchy has an authorization opens nothing without it. So O(endorsement_auth) and
+    O(previous_endorsement_auth) travel sealed to O(recorded_storage_root_key) as well, whose use takes none.
   - Authorizations cross the bus to the TPM only in sessions salted to the endorsement key, new ones encrypted. Where
     the endorsement key is not persisted and the endorsement hierarchy has an authorization, making that key takes a
     session that is not salted. The authorization does not cross the bus in it either.
@@ -37,6 +37,7 @@ extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
   - tpmfleet.azure_dps.attributes.actiongroup_tpm
   - tpmfleet.azure_dps.tpm
+  - tpmfleet.azure_dps.tpm.unlocking
 attributes:
   check_mode:
     support: full
@@ -350,7 +351,7 @@ tpm:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.module.ownership import REQUIRED_IF, opened, own, ownership_options
-from ..module_utils.module.tpm import connection_options, run
+from ..module_utils.module.tpm import connection_options, run, unlocking_options
 
 
 def answer(esys, module):
@@ -366,6 +367,7 @@ def main():
         argument_spec={
             **connection_options(),
             **ownership_options(),
+            **unlocking_options(),
             "endorsement_key": {"type": "str", "no_log": False},
             "challenge": {"type": "dict", "no_log": True},
         },

@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes.info_module
   - tpmfleet.azure_dps.attributes.actiongroup_tpm
   - tpmfleet.azure_dps.tpm
+  - tpmfleet.azure_dps.tpm.unlocking
 attributes:
   check_mode:
     details:
@@ -47,7 +48,8 @@ options:
     type: str
   endorsement_auth:
     description:
-      - The authorization of the endorsement hierarchy. It is sent only to a device that says that it has one.
+      - The authorization of the endorsement hierarchy, which is of use only to a TPM that has one.
+      - It travels sealed to O(recorded_storage_root_key), else see O(endorsement_auth_before_proof).
       - It crosses the bus to the TPM only in a session salted to the endorsement key.
     type: str
   challenge:
@@ -102,8 +104,8 @@ in_lockout:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.module.tpm import connection_options, run
-from ..module_utils.tpm.challenge import Challenge
+from ..module_utils.module.tpm import connection_options, run, unlocking_options
+from ..module_utils.tpm.challenge import Challenge, sealed_endorsement_auth
 from ..module_utils.tpm.connection import TpmError
 from ..module_utils.tpm.possession import LOCKOUT, answer_challenge
 from ..module_utils.tpm.templates import decode_public
@@ -119,7 +121,8 @@ def answer(esys, module):
             Challenge.from_option(params["challenge"]),
             endorsement_key=decode_public(params["endorsement_key"], "endorsement_key"),
             storage_root_key=decode_public(storage_root_key, "storage_root_key") if storage_root_key else None,
-            endorsement_auth=(params["endorsement_auth"] or "").encode("utf-8"),
+            endorsement_auths=[params["endorsement_auth"].encode("utf-8")] if params["endorsement_auth"] else [],
+            sealed_auths=sealed_endorsement_auth(params),
             check_mode=module.check_mode,
         )
     except ValueError as error:
@@ -138,6 +141,7 @@ def main():
             "recorded_storage_root_key_name": {"type": "str", "no_log": False},
             "endorsement_auth": {"type": "str", "no_log": True},
             "challenge": {"type": "dict", "no_log": True},
+            **unlocking_options(),
         },
         supports_check_mode=True,
     )

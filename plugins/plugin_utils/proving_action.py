@@ -12,6 +12,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.possession import PossessionError, Proof
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction, without_secrets
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.unlocking import NOT_SENT, Unlocking
 
 WHAT_TO_DO = "Take it off the line; if it is enrolled already, disable its enrollment."
 
@@ -35,22 +36,25 @@ class ProvingAction(DeviceAction):
         self,
         proof: Proof,
         arguments: dict[str, Any],
-        auths: Mapping[str, str],
+        unlocking: Unlocking,
         task_vars: dict[str, Any],
         *,
         module: str = "",
     ) -> dict[str, Any]:
         """What the module returns with *arguments* and the challenge of *proof*, its answer checked.
 
-        *module* is another one than the action's own. *auths* are options with the authorizations of the endorsement
-        hierarchy, without which a TPM that has one opens nothing. They are sent only where the device says so.
-        :class:`PossessionError` for an answer that is not right. A failure is returned as it is.
+        *module* is another one than the action's own. *unlocking* has the authorizations of the endorsement hierarchy,
+        without which a TPM that has one opens nothing. :class:`PossessionError` for an answer that is not right. A
+        failure is returned as it is.
         """
-        arguments = {**arguments, "challenge": proof.challenge.as_option()}
+        arguments = {**arguments, **unlocking.sealed(), "challenge": proof.challenge.as_option()}
         said = self.run_module(module or self.MODULE, arguments, task_vars)
-        if auths and said.get("failed") and said.get("needs") == "endorsement_auth":
+        if unlocking.secrets and said.get("failed") and said.get("needs") == "endorsement_auth":
+            auths = unlocking.open_options()
+            if auths is None:
+                return self.failure(NOT_SENT)
             said = self.run_module(module or self.MODULE, {**arguments, **auths}, task_vars)
-        said = without_secrets(said, list(auths.values()))
+        said = without_secrets(said, unlocking.secrets)
         if said.get("failed"):
             return said
         answer = said.pop("answer", None)

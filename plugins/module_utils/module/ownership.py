@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..tpm.challenge import Challenge
+from ..tpm.challenge import Challenge, sealed_endorsement_auth
 from ..tpm.connection import TpmError
 from ..tpm.ownership import bring_about
 from ..tpm.ownership_wish import CLAIMED_DICTIONARY_ATTACK, STATES, Wish, checked_auth, checked_handle
@@ -93,6 +93,7 @@ def opened(esys: Any, params: Mapping[str, Any], storage_root_key: str | None = 
             endorsement_key=decode_public(params["endorsement_key"], "endorsement_key"),
             storage_root_key=decode_public(storage_root_key, "storage_root_key") if storage_root_key else None,
             endorsement_auths=[auth for auth in auths if auth],
+            sealed_auths=sealed_endorsement_auth(params),
             template=params["template"],
             replacing=params["replace_persistent_keys"],
         )

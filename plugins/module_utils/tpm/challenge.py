@@ -15,6 +15,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 NONCE_BYTES = 32
@@ -93,3 +94,9 @@ class Challenge(NamedTuple):
 
     def _bound(self) -> bytes:
         return self.credential + self.encrypted_secret
+
+
+def sealed_endorsement_auth(params: Mapping[str, Any]) -> Challenge | None:
+    """What the option ``sealed_endorsement_auth`` among *params* has; None where it was not filled in."""
+    option = params.get("sealed_endorsement_auth")
+    return Challenge.from_option(option) if option else None

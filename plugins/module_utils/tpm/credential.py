@@ -142,6 +142,21 @@ def activate_credential(
     return bytes(digest)
 
 
+def activate_with_storage_root_key(
+    esys: Any, *, storage_root_key: Any, bound_to: Any, credential: bytes, secret: bytes
+) -> bytes:
+    """The same of a secret that was made for the holder of *storage_root_key*, whose use takes no authorization."""
+    digest = esys.activate_credential(
+        bound_to,
+        storage_root_key,
+        _read(TPM2B_ID_OBJECT, credential),
+        _read(TPM2B_ENCRYPTED_SECRET, secret),
+        session1=ESYS_TR.PASSWORD,
+        session2=ESYS_TR.PASSWORD,
+    )
+    return bytes(digest)
+
+
 def import_key(esys: Any, *, endorsement_key: Any, storage_root_key: Any, blob: bytes) -> WrappedKey:
     """The HMAC key of a challenge *blob*, wrapped under the storage root key."""
     credential, secret, duplicate, seed, public = split_blob(blob)

@@ -16,6 +16,7 @@ from .challenge import Challenge
 from .connection import RC_AUTH_FAIL, RC_BAD_AUTH, TpmError
 from .endorsement_key import EndorsementKey, endorsement_authorized, read_endorsement_key
 from .properties import Properties, read_properties
+from .sealed_authorizations import ENDORSEMENT_AUTHORIZATIONS, from_message
 from .session import start_salted_session
 from .storage_root_key import StorageRootKey, persisted_storage_root_key, told_storage_root_key
 
@@ -44,7 +45,8 @@ def answer_challenge(
     *,
     endorsement_key: bytes,
     storage_root_key: bytes | None = None,
-    endorsement_auth: bytes = b"",
+    endorsement_auths: Sequence[bytes] = (),
+    sealed_auths: Challenge | None = None,
     check_mode: bool = False,
 ) -> dict[str, Any]:
     """What the module returns: the answer to *challenge*, which was made for the two keys, each a TPM2B_PUBLIC.
@@ -53,14 +55,16 @@ def answer_challenge(
     key is the persistent one, else it is made for this from its template. Without a *storage_root_key* the challenge is
     bound to the known object. The storage root key has to be persistent; in *check_mode* it is made too, as the claim
     that was only planned would have done, and None is the answer where that would take the owner's authorization.
+    *endorsement_auths* and *sealed_auths* are as of :func:`open_sealed`.
     :class:`TpmError` where this TPM is not the one that the challenge is for.
     """
     properties = read_properties(esys)
     answer = None
     with _bound_to(esys, properties, storage_root_key, makes=check_mode) as bound:
         if bound is not None:
-            key = _endorsement_key(esys, properties, endorsement_key, [endorsement_auth])
-            opened = _open(esys, properties, challenge, key, bound, [endorsement_auth])
+            auths = _authorizations(esys, properties, endorsement_auths, sealed_auths)
+            key = _endorsement_key(esys, properties, endorsement_key, auths)
+            opened = _open(esys, properties, challenge, key, bound, auths)
             answer = opened.answer.hex()
     return {"changed": False, "answer": answer, "in_lockout": properties.in_lockout}
 
@@ -72,18 +76,19 @@ def open_sealed(
     endorsement_key: bytes,
     storage_root_key: bytes | None = None,
     endorsement_auths: Sequence[bytes] = (),
+    sealed_auths: Challenge | None = None,
     template: str = "auto",
     replacing: bool = False,
 ) -> Opened:
     """*challenge*, as the TPM opens it that holds *endorsement_key* and *storage_root_key*, each a TPM2B_PUBLIC.
 
     Without a *storage_root_key* the challenge is bound to the known object; one that is not persisted is made, as the
-    claim that follows would do. *endorsement_auths* are those that the endorsement hierarchy may have. *template* and
-    *replacing* are about the endorsement key as a claim that follows has them, see :func:`read_endorsement_key`.
+    claim that follows would do. *endorsement_auths* are those that the endorsement hierarchy may have; *sealed_auths* has
+    them for the holder of the storage root key alone, and is opened where the TPM has one. *template* and *replacing* are about the endorsement key as a claim that follows has them, see :func:`read_endorsement_key`.
     :class:`TpmError` where this TPM does not hold the keys; then nothing was opened.
     """
     properties = read_properties(esys)
-    auths = list(endorsement_auths) or [b""]
+    auths = _authorizations(esys, properties, endorsement_auths, sealed_auths)
     key = _endorsement_key(esys, properties, endorsement_key, auths, template, replacing)
     with _bound_to(esys, properties, storage_root_key, makes=True) as bound:
         if bound is None:
@@ -122,6 +127,47 @@ def _open(
         return Opened(answer, message, key, bound.storage_root_key)
     except ValueError as error:
         raise TpmError(f"{error}. Nothing was changed.") from error
+
+
+def _authorizations(
+    esys: Any, properties: Properties, given: Sequence[bytes], sealed: Challenge | None
+) -> Sequence[bytes]:
+    """What the endorsement hierarchy may have as its authorization, one at least."""
+    may_be_set = properties.endorsement_auth_set or not properties.tells_authorizations
+    if sealed is None or not may_be_set:
+        return list(given) or [b""]
+    from .credential import activate_with_storage_root_key
+
+    key = persisted_storage_root_key(esys)
+    if key is None:
+        raise _not_unsealed(f"nothing is at 0x{templates.SRK_HANDLE:08x}")
+    try:
+        with known_object.loaded(esys) as bound_to:
+            secret = activate_with_storage_root_key(
+                esys,
+                storage_root_key=key.esys_handle,
+                bound_to=bound_to,
+                credential=sealed.credential,
+                secret=sealed.encrypted_secret,
+            )
+        auths = from_message(sealed.unsealed(secret))
+    except ValueError as error:
+        raise TpmError(f"{error}. Nothing was changed.") from error
+    except TpmError as error:
+        if error.code in _NOT_FOR_THIS_TPM:
+            raise _not_unsealed(f"what is at 0x{templates.SRK_HANDLE:08x} could not open it", error.rc) from error
+        raise
+    return [auth.encode() for name in ENDORSEMENT_AUTHORIZATIONS if (auth := auths[name])] or [b""]
+
+
+def _not_unsealed(why: str, rc: int = 0) -> TpmError:
+    return TpmError(
+        "The endorsement hierarchy of this TPM has an authorization, which came sealed to the storage root key that is on "
+        f"record for it, and {why}.",
+        rc,
+        "Its storage root key was removed, or it is another TPM: take it off the line and look at it. Where it is known "
+        "to be the right one, set tpmfleet_endorsement_auth_before_proof for it.",
+    )
 
 
 def _with_any(auths: Sequence[bytes], function: Any) -> Any:

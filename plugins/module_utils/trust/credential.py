@@ -39,16 +39,16 @@ class Credential(NamedTuple):
     encrypted_secret: bytes
 
 
-def make_credential(secret: bytes, *, endorsement_key: bytes, name: bytes) -> Credential:
-    """*secret* for the TPM that holds *endorsement_key*, a TPM2B_PUBLIC, and has the object called *name* loaded.
+def make_credential(secret: bytes, *, key: bytes, name: bytes) -> Credential:
+    """*secret* for the TPM that holds *key*, a TPM2B_PUBLIC, and has the object called *name* loaded.
 
-    *secret* has SECRET_BYTES bytes at most. :class:`ValueError` where the endorsement key is no RSA key to encrypt to.
+    *secret* has SECRET_BYTES bytes at most. :class:`ValueError` where the key is no RSA key to encrypt to.
     """
     if not 0 < len(secret) <= SECRET_BYTES:
         raise ValueError(f"a secret of {len(secret)} bytes; a TPM takes 1 to {SECRET_BYTES}")
-    modulus = templates.rsa_modulus(endorsement_key)
+    modulus = templates.rsa_modulus(key)
     if modulus is None:
-        raise ValueError("the endorsement key is no RSA-2048 key")
+        raise ValueError("the key is no RSA-2048 key")
     public_key = rsa.RSAPublicNumbers(_RSA_DEFAULT_EXPONENT, modulus).public_key()
     # As long as the digest of the endorsement key's nameAlg.
     seed = secrets.token_bytes(_HASH_BITS // 8)

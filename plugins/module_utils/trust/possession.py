@@ -45,7 +45,7 @@ class Proof:
         self._has_storage_root_key = storage_root_key is not None
         self._secret = secrets.token_bytes(SECRET_BYTES)
         try:
-            credential = make_credential(self._secret, endorsement_key=endorsement_key, name=self._bound_to)
+            credential = make_credential(self._secret, key=endorsement_key, name=self._bound_to)
         except ValueError as error:
             raise PossessionError(f"nothing can be encrypted to the endorsement key that it reports: {error}") from None
         challenge = Challenge(*credential, secrets.token_bytes(NONCE_BYTES))
@@ -78,6 +78,18 @@ class Proof:
                 f"{self.endorsement_key_sha256}{beside}. The TPM in this device does not hold the endorsement key that "
                 "it reports. Another TPM answers in its place, or an old answer was repeated."
             )
+
+
+def sealed_to_storage_root_key(storage_root_key: bytes, message: bytes) -> Challenge:
+    """*message*, which only the TPM with the private part of *storage_root_key*, a TPM2B_PUBLIC, can open.
+
+    Its use takes no authorization, unlike the endorsement key's where that hierarchy has one. It proves nothing here:
+    nobody is asked for an answer. :class:`PossessionError` for what is no storage root key.
+    """
+    check_storage_root_key(storage_root_key)
+    secret = secrets.token_bytes(SECRET_BYTES)
+    credential = make_credential(secret, key=storage_root_key, name=known_object.NAME)
+    return Challenge(*credential, secrets.token_bytes(NONCE_BYTES)).with_sealed(secret, message)
 
 
 def check_endorsement_key(public: bytes) -> None:

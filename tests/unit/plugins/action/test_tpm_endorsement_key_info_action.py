@@ -49,10 +49,17 @@ def test_a_device_that_can_do_without_is_sent_none(work, read):
     assert (result, sent) == (read, [("tpm_endorsement_key_info", {"template": "tcg"})])
 
 
-def test_a_device_that_needs_it_is_sent_it(work, read):
-    given = {"template": "tcg", "endorsement_auth": "secret"}
+def test_a_device_that_needs_it_is_sent_none_before_it_has_proven_anything(work):
+    result, sent = work({"template": "tcg", "endorsement_auth": "secret"}, NEEDS)
+    assert "set tpmfleet_endorsement_auth_before_proof" in result["msg"]
+    assert sent == [("tpm_endorsement_key_info", {"template": "tcg"})]
+
+
+def test_a_device_that_is_known_to_be_the_right_one_is_sent_it(work, read):
+    given = {"template": "tcg", "endorsement_auth": "secret", "endorsement_auth_before_proof": True}
+    without = {name: value for name, value in given.items() if name != "endorsement_auth"}
     result, sent = work(given, NEEDS, read)
-    assert (result, [arguments for _module, arguments in sent]) == (read, [{"template": "tcg"}, given])
+    assert (result, [arguments for _module, arguments in sent]) == (read, [without, given])
 
 
 @pytest.mark.parametrize(("given", "said"), [({}, NEEDS), ({"endorsement_auth": "secret"}, FAILED)])

@@ -21,6 +21,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.sealed_auth
     as_message,
     from_message,
 )
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.possession import sealed_to_storage_root_key
 from tpm2_pytss.constants import ESYS_TR
 from tpm2_pytss.types import TPM2B_NAME, TPM2B_PUBLIC, TPM2B_SENSITIVE_CREATE
 from tpm2_pytss.utils import make_credential
@@ -121,6 +122,52 @@ def test_a_tpm_with_an_endorsement_authorization_needs_it_and_each_that_it_may_h
         opened_by(chip, sealed_to(key), key, endorsement_auths=[b"guess"])
     found = opened_by(chip, sealed_to(key), key, endorsement_auths=[b"guess", ENDORSEMENT])
     assert found.message == MESSAGE
+
+
+def storage_root_key(tpm):
+    """The storage root key of *tpm*, persisted."""
+    with connect(tpm.tcti, 60) as esys:
+        handle, public, *_rest = esys.create_primary(TPM2B_SENSITIVE_CREATE(), templates.srk_template(), ESYS_TR.OWNER)
+        esys.evict_control(ESYS_TR.OWNER, handle, templates.SRK_HANDLE)
+    return bytes(public.marshal())
+
+
+def endorsed(tpm):
+    """Both keys of *tpm*, persisted, with an authorization of the endorsement hierarchy."""
+    keys = endorsement_key(tpm, persist=True), storage_root_key(tpm)
+    with connect(tpm.tcti, 60) as esys:
+        esys.hierarchy_change_auth(ESYS_TR.ENDORSEMENT, ENDORSEMENT)
+    return keys
+
+
+@pytest.mark.parametrize("option", ["endorsement_auth", "previous_endorsement_auth"])
+def test_what_is_sealed_to_a_storage_root_key_is_opened_by_its_tpm_alone(chip, uncertified, tools, option):
+    key, storage = endorsed(chip)
+    auths = {"endorsement_auth": "a guess", option: ENDORSEMENT.decode()}
+    sealed = sealed_to_storage_root_key(storage, as_message(auths))
+    assert ENDORSEMENT not in b"".join(sealed)
+    before = tools.state()
+    assert opened_by(chip, sealed_to(key), key, sealed_auths=sealed).message == MESSAGE
+    assert tools.state() == before
+    other, _storage = endorsed(uncertified)
+    with pytest.raises(TpmError, match="came sealed to the storage root key that is on record .* could not open it"):
+        opened_by(uncertified, sealed_to(other), other, sealed_auths=sealed)
+
+
+def test_a_removed_storage_root_key_is_told(chip):
+    key, storage = endorsed(chip)
+    sealed = sealed_to_storage_root_key(storage, as_message({"endorsement_auth": ENDORSEMENT.decode()}))
+    with connect(chip.tcti, 60) as esys:
+        esys.evict_control(ESYS_TR.OWNER, esys.tr_from_tpmpublic(templates.SRK_HANDLE), templates.SRK_HANDLE)
+    with pytest.raises(TpmError, match="nothing is at 0x81000001.*set tpmfleet_endorsement_auth_before_proof"):
+        opened_by(chip, sealed_to(key), key, sealed_auths=sealed)
+
+
+def test_what_a_tpm_has_no_use_for_is_not_opened(chip):
+    """One that was cleared holds another storage root key, and has no authorization."""
+    key = endorsement_key(chip, persist=True)
+    unreadable = Challenge(b"\0\1x", b"\0\1y", bytes(NONCE_BYTES), b"z")
+    assert opened_by(chip, sealed_to(key), key, sealed_auths=unreadable).message == MESSAGE
 
 
 def test_a_key_that_stands_in_the_place_of_the_endorsement_key_hinders_nobody_who_replaces_it(chip, tools, tmp_path):

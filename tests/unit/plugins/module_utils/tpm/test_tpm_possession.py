@@ -174,8 +174,8 @@ def test_an_endorsement_authorization_is_needed_and_has_to_be_right(chip):
     with pytest.raises(TpmError, match="has an authorization, and none was given.*set endorsement_auth"):
         answer_of(chip, keys)
     with pytest.raises(TpmError, match="endorsement authorization of this TPM is another one"):
-        answer_of(chip, keys, endorsement_auth=b"guess")
-    said, challenge = answer_of(chip, keys, endorsement_auth=ENDORSEMENT.encode())
+        answer_of(chip, keys, endorsement_auths=[b"guess"])
+    said, challenge = answer_of(chip, keys, endorsement_auths=[ENDORSEMENT.encode()])
     assert_proven(said, challenge, keys)
 
 
@@ -183,7 +183,7 @@ def test_an_endorsement_authorization_is_not_seen_on_the_bus(chip, tmp_path, mon
     keys = claim(chip, endorsement=ENDORSEMENT)
     recording = tmp_path / "bus.pcap"
     monkeypatch.setenv("TCTI_PCAP_FILE", str(recording))
-    said, challenge = answer_of(chip, keys, tcti=f"pcap:{chip.tcti}", endorsement_auth=ENDORSEMENT.encode())
+    said, challenge = answer_of(chip, keys, tcti=f"pcap:{chip.tcti}", endorsement_auths=[ENDORSEMENT.encode()])
     assert_proven(said, challenge, keys)
     seen = recording.read_bytes()
     # What is sent in the clear is found there, so that the test does not look in the wrong place.

@@ -35,7 +35,7 @@ def test_a_tpm_opens_it(primaries, activated, make, length):
 @pytest.mark.parametrize("make", [make_credential, by_tpm2_pytss])
 def test_it_is_bound_to_the_name(primaries, activated, make):
     _esys, (_handle, endorsement_key), _storage = primaries
-    made = make(b"secret", endorsement_key=endorsement_key, name=templates.name_of(endorsement_key))
+    made = make(b"secret", key=endorsement_key, name=templates.name_of(endorsement_key))
     with pytest.raises(TpmError, match="made for another key, or changed on the way"):
         activated(*made)
 
@@ -52,13 +52,13 @@ def test_it_is_as_long_as_the_librarys_and_never_twice_the_same(primaries):
 @pytest.mark.parametrize("length", [0, 33])
 def test_a_secret_that_no_tpm_takes_is_refused(primaries, length):
     with pytest.raises(ValueError, match=f"a secret of {length} bytes"):
-        make_credential(bytes(length), endorsement_key=primaries[1][1], name=b"")
+        make_credential(bytes(length), key=primaries[1][1], name=b"")
 
 
 def test_a_key_to_which_nothing_can_be_encrypted_is_refused(primaries):
     endorsement_key = primaries[1][1]
     with pytest.raises(ValueError, match="no RSA-2048 key"):
-        make_credential(b"secret", endorsement_key=endorsement_key[:2] + b"\0\x23" + endorsement_key[4:], name=b"")
+        make_credential(b"secret", key=endorsement_key[:2] + b"\0\x23" + endorsement_key[4:], name=b"")
     # An even modulus is no product of two odd primes.
     with pytest.raises(ValueError):
-        make_credential(b"secret", endorsement_key=endorsement_key[:-1] + b"\0", name=b"")
+        make_credential(b"secret", key=endorsement_key[:-1] + b"\0", name=b"")
