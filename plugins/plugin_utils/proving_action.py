@@ -12,7 +12,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.possession import PossessionError, Proof
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction, without_secrets
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.unlocking import NOT_SENT, Unlocking
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.unlocking import ASKED_AGAIN, NOT_SENT, Unlocking
 
 WHAT_TO_DO = "Take it off the line; if it is enrolled already, disable its enrollment."
 
@@ -47,12 +47,13 @@ class ProvingAction(DeviceAction):
         without which a TPM that has one opens nothing. :class:`PossessionError` for an answer that is not right. A
         failure is returned as it is.
         """
-        arguments = {**arguments, **unlocking.sealed(), "challenge": proof.challenge.as_option()}
+        sealed = unlocking.sealed()
+        arguments = {**arguments, **sealed, "challenge": proof.challenge.as_option()}
         said = self.run_module(module or self.MODULE, arguments, task_vars)
         if unlocking.secrets and said.get("failed") and said.get("needs") == "endorsement_auth":
             auths = unlocking.open_options()
             if auths is None:
-                return self.failure(NOT_SENT)
+                return self.failure(ASKED_AGAIN if sealed else NOT_SENT)
             said = self.run_module(module or self.MODULE, {**arguments, **auths}, task_vars)
         said = without_secrets(said, unlocking.secrets)
         if said.get("failed"):

@@ -17,11 +17,16 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.sealed_auth
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.templates import decode_public
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.possession import sealed_to_storage_root_key
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import PULL_IT
 
 NOT_SENT = (
     "Its endorsement hierarchy has an authorization, which was not sent: no storage root key is on record for it that "
-    "the authorization could be sealed to, and a unit that has proven nothing yet would learn it. Where this is known to "
-    "be the right unit, set tpmfleet_endorsement_auth_before_proof for it."
+    "the authorization could be sealed to, and a unit that has proven nothing yet would learn it. If this is known to be "
+    "the right unit, set tpmfleet_endorsement_auth_before_proof for it."
+)
+ASKED_AGAIN = (
+    "It asks for the authorization of its endorsement hierarchy, which it was sent sealed to the storage root key on "
+    f"record, and which is not sent otherwise. {PULL_IT}"
 )
 
 

@@ -268,11 +268,16 @@ def test_an_endorsement_authorization_is_asked_for_used_and_not_shown(line, run)
     subprocess.run(["tpm2_changeauth", "-T", tcti, "-c", "endorsement", ENDORSEMENT_AUTH], check=True)
     try:
         missing = run.module(line.hosts(FIRST), line.asking())
-        given = run.module(line.hosts(FIRST), line.asking(endorsement_auth=ENDORSEMENT_AUTH), "-vvvvv")
+        asking = line.asking(endorsement_auth=ENDORSEMENT_AUTH)
+        kept_back = run.module(line.hosts(FIRST), asking)
+        on_record = {"recorded_storage_root_key": line.keys[FIRST][1]}
+        ways = [on_record, {"endorsement_auth_before_proof": True}]
+        given = [run.module(line.hosts(FIRST), {**asking, **way}, "-vvvvv") for way in ways]
     finally:
         subprocess.run(["tpm2_changeauth", "-T", tcti, "-c", "endorsement", "-p", ENDORSEMENT_AUTH], check=True)
     assert_refused(missing, "set endorsement_auth")
-    assert given["proven"] is True
+    assert_refused(kept_back, "no storage root key is on record for it")
+    assert [one["proven"] for one in given] == [True, True]
     assert ENDORSEMENT_AUTH not in run.output
 
 
@@ -289,6 +294,21 @@ def test_an_endorsement_key_reported_from_another_device_is_refused(line, run):
     # Nor is the controller, by an answer that is made up.
     line.attack(FIRST, answer=json.dumps({"changed": False, "answer": "00" * 32, "proven": True, "in_lockout": False}))
     assert_refused(run.module(line.hosts(FIRST), asking), "the answer is not that of the TPM with the endorsement key")
+
+
+def test_who_asks_for_the_endorsement_authorization_learns_nothing(line, run):
+    """Neither as it is, nor sealed to a key of its own; a unit without a record is sent nothing."""
+    needs = {"failed": True, "msg": "none was given", "needs": "endorsement_auth"}
+    line.attack(FIRST, answer=json.dumps(needs), record="/root/all")
+    asking = line.asking(endorsement_auth=ENDORSEMENT_AUTH)
+    assert_refused(run.module(line.hosts(FIRST), asking), "has an authorization, which was not sent")
+    on_record = {"recorded_storage_root_key": line.keys[SECOND][1]}
+    assert_refused(
+        run.module(line.hosts(FIRST), {**asking, **on_record}), "is not sent otherwise. Take it off the line"
+    )
+    sent = (line.files(FIRST) / "root/all").read_text()
+    assert "modules.tpm_possession'" in sent
+    assert ENDORSEMENT_AUTH not in sent
 
 
 def test_a_replayed_answer_is_refused(line, run):

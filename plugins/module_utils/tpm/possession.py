@@ -83,8 +83,9 @@ def open_sealed(
     """*challenge*, as the TPM opens it that holds *endorsement_key* and *storage_root_key*, each a TPM2B_PUBLIC.
 
     Without a *storage_root_key* the challenge is bound to the known object; one that is not persisted is made, as the
-    claim that follows would do. *endorsement_auths* are those that the endorsement hierarchy may have; *sealed_auths* has
-    them for the holder of the storage root key alone, and is opened where the TPM has one. *template* and *replacing* are about the endorsement key as a claim that follows has them, see :func:`read_endorsement_key`.
+    claim that follows would do. *endorsement_auths* are those that the endorsement hierarchy may have; *sealed_auths*
+    has them for the holder of the storage root key alone, and is opened where the TPM has use for one. *template* and
+    *replacing* are about the endorsement key as a claim that follows has them, see :func:`read_endorsement_key`.
     :class:`TpmError` where this TPM does not hold the keys; then nothing was opened.
     """
     properties = read_properties(esys)
@@ -163,10 +164,10 @@ def _authorizations(
 def _not_unsealed(why: str, rc: int = 0) -> TpmError:
     return TpmError(
         "The endorsement hierarchy of this TPM has an authorization, which came sealed to the storage root key that is on "
-        f"record for it, and {why}.",
+        f"record, and {why}.",
         rc,
-        "Its storage root key was removed, or it is another TPM: take it off the line and look at it. Where it is known "
-        "to be the right one, set tpmfleet_endorsement_auth_before_proof for it.",
+        "Its storage root key was removed, or it is another TPM: take it off the line and look at it. If it is known to "
+        "be the right one, set tpmfleet_endorsement_auth_before_proof for it.",
     )
 
 
