@@ -16,8 +16,8 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action i
 
 SECRET = "endorsement_auth"
 NOT_SENT = (
-    "No endorsement key is persisted in its TPM, and making it takes the authorization of the endorsement hierarchy. It "
-    "was not sent: nothing is proven of a unit whose key was not read. If it is known to be the right unit, set "
+    "No endorsement key is persisted in its TPM, and making it takes the authorization of the endorsement hierarchy. "
+    "It was not sent: nothing is proven of a unit whose key was not read. If it is known to be the right unit, set "
     "tpmfleet_endorsement_auth_before_proof for it."
 )
 

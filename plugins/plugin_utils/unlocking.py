@@ -21,8 +21,8 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action i
 
 NOT_SENT = (
     "Its endorsement hierarchy has an authorization, which was not sent: no storage root key is on record for it that "
-    "the authorization could be sealed to, and a unit that has proven nothing yet would learn it. If this is known to be "
-    "the right unit, set tpmfleet_endorsement_auth_before_proof for it."
+    "the authorization could be sealed to, and a unit that has proven nothing yet would learn it. If this is known to "
+    "be the right unit, set tpmfleet_endorsement_auth_before_proof for it."
 )
 ASKED_AGAIN = (
     "It asks for the authorization of its endorsement hierarchy, which it was sent sealed to the storage root key on "

@@ -163,11 +163,11 @@ def _authorizations(
 
 def _not_unsealed(why: str, rc: int = 0) -> TpmError:
     return TpmError(
-        "The endorsement hierarchy of this TPM has an authorization, which came sealed to the storage root key that is on "
-        f"record, and {why}.",
+        "The endorsement hierarchy of this TPM has an authorization, which came sealed to the storage root key that is "
+        f"on record, and {why}.",
         rc,
-        "Its storage root key was removed, or it is another TPM: take it off the line and look at it. If it is known to "
-        "be the right one, set tpmfleet_endorsement_auth_before_proof for it.",
+        "Its storage root key was removed, or it is another TPM: take it off the line and look at it. If it is known "
+        "to be the right one, set tpmfleet_endorsement_auth_before_proof for it.",
     )
 
 
