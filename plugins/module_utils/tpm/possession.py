@@ -161,7 +161,7 @@ def _authorizations(
     return [auth.encode() for name in ENDORSEMENT_AUTHORIZATIONS if (auth := auths[name])] or [b""]
 
 
-def _not_unsealed(why: str, rc: int = 0) -> TpmError:
+def _not_unsealed(why: str, rc: int | None = None) -> TpmError:
     return TpmError(
         "The endorsement hierarchy of this TPM has an authorization, which came sealed to the storage root key that is "
         f"on record, and {why}.",

@@ -16,9 +16,9 @@ from tpm2_pytss import utils
 from tpm2_pytss.types import TPM2B_NAME, TPM2B_PUBLIC
 
 
-def by_tpm2_pytss(secret, *, endorsement_key, name):
+def by_tpm2_pytss(secret, *, key, name):
     """The same as ours, by the library."""
-    public = TPM2B_PUBLIC.unmarshal(endorsement_key)[0]
+    public = TPM2B_PUBLIC.unmarshal(key)[0]
     made = utils.make_credential(public, secret, TPM2B_NAME(name))
     return Credential(*(bytes(part.marshal()) for part in made))
 
@@ -28,7 +28,7 @@ def by_tpm2_pytss(secret, *, endorsement_key, name):
 def test_a_tpm_opens_it(primaries, activated, make, length):
     _esys, (_handle, endorsement_key), (_other, storage_root_key) = primaries
     secret = secrets.token_bytes(length)
-    made = make(secret, endorsement_key=endorsement_key, name=templates.name_of(storage_root_key))
+    made = make(secret, key=endorsement_key, name=templates.name_of(storage_root_key))
     assert activated(*made) == secret
 
 
@@ -42,7 +42,7 @@ def test_it_is_bound_to_the_name(primaries, activated, make):
 
 def test_it_is_as_long_as_the_librarys_and_never_twice_the_same(primaries):
     _esys, (_handle, endorsement_key), _storage = primaries
-    asked = {"endorsement_key": endorsement_key, "name": templates.name_of(endorsement_key)}
+    asked = {"key": endorsement_key, "name": templates.name_of(endorsement_key)}
     made = [make(bytes(32), **asked) for make in (make_credential, make_credential, by_tpm2_pytss)]
     assert len({tuple(map(len, one)) for one in made}) == 1
     for parts in zip(*made):
