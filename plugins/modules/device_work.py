@@ -84,6 +84,9 @@ options:
   client_options:
     description: Filled in by the collection's action plugin, not by you.
     type: dict
+  kept_keys:
+    description: Filled in by the collection's action plugin, not by you.
+    type: dict
   sealed_endorsement_auth:
     description: Filled in by the collection's action plugin, not by you.
     type: dict
@@ -188,6 +191,7 @@ def main():
             "client_options": {"type": "dict"},
             "endorsement_key": {"type": "str", "no_log": False},
             "storage_root_key": {"type": "str", "no_log": False},
+            "kept_keys": {"type": "dict", "no_log": False},
         },
         supports_check_mode=True,
     )

@@ -101,6 +101,28 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+kept_keys:
+  description:
+    - The keys that were made for this, as the TPM saved them for itself, so that M(tpmfleet.azure_dps.device_work) need
+      not make them again.
+  returned: when O(storage_root_key=true)
+  type: dict
+  contains:
+    endorsement_key:
+      description: The TPMS_CONTEXT of the endorsement key, in base64.
+      type: str
+      returned: where none is persisted
+      sample: AAAAAAAAAAKAAAAAQAAAAQAAAg...
+    template:
+      description: The template of that key.
+      type: str
+      returned: where none is persisted
+      sample: tcg
+    storage_root_key:
+      description: The TPMS_CONTEXT of the storage root key, in base64.
+      type: str
+      returned: where none is persisted
+      sample: AAAAAAAAAAOAAAAAQAAAAQAAAg...
 storage_root_key:
   description:
     - The storage root key, as M(tpmfleet.azure_dps.tpm_ownership) returns it.
@@ -297,6 +319,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.module.tpm import connection_options, run
 from ..module_utils.tpm.certificates import read_all_certificates
 from ..module_utils.tpm.endorsement_key import read_endorsement_key, read_persistent_keys, with_handles
+from ..module_utils.tpm.kept_keys import keep
 from ..module_utils.tpm.nv import NvReader
 from ..module_utils.tpm.properties import read_properties
 from ..module_utils.tpm.storage_root_key import told_storage_root_key
@@ -320,6 +343,7 @@ def read(esys, params):
     if params["storage_root_key"]:
         storage_root_key = told_storage_root_key(esys, properties)
         result["storage_root_key"] = storage_root_key.as_result() if storage_root_key else None
+        result["kept_keys"] = keep(esys, key, storage_root_key)
     if params["all_certificates"]:
         result["persistent_keys"] = read_persistent_keys(esys)
         result["certificates"] = with_handles(read_all_certificates(nv), result["persistent_keys"])

@@ -84,6 +84,11 @@ _NV_CERTIFICATES = listed(
 
 _STORAGE_ROOT_KEY = Fields({"public": _PUBLIC, "name": _NAME, "handle": or_null(_HANDLE), "persisted": flag})
 
+_CONTEXT = base64_of(8 << 10)
+_KEPT_KEYS = Fields(
+    {}, {"endorsement_key": _CONTEXT, "storage_root_key": _CONTEXT, "template": one_of("tcg", "nv", "sdk", "other")}
+)
+
 _OWNERSHIP_STATE = Fields(
     {},
     {
@@ -146,6 +151,7 @@ RETURNED: dict[str, Fields] = {
             "certificates": _NV_CERTIFICATES,
             "persistent_keys": listed(_PERSISTENT_KEY, 64),
             "storage_root_key": or_null(_STORAGE_ROOT_KEY),
+            "kept_keys": _KEPT_KEYS,
         },
     ),
     "tpm_ownership": Fields(

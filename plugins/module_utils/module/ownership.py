@@ -96,6 +96,7 @@ def opened(esys: Any, params: Mapping[str, Any], storage_root_key: str | None = 
             sealed_auths=sealed_endorsement_auth(params),
             template=params["template"],
             replacing=params["replace_persistent_keys"],
+            kept=params.get("kept_keys"),
         )
     except ValueError as error:
         raise TpmError(f"{error}.") from error

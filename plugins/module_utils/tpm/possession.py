@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from . import known_object, templates
 from .challenge import Challenge
 from .connection import RC_AUTH_FAIL, RC_BAD_AUTH, TpmError
 from .endorsement_key import EndorsementKey, endorsement_authorized, read_endorsement_key
+from .kept_keys import taken_up
 from .properties import Properties, read_properties
 from .sealed_authorizations import ENDORSEMENT_AUTHORIZATIONS, from_message
 from .session import start_salted_session
@@ -79,6 +80,7 @@ def open_sealed(
     sealed_auths: Challenge | None = None,
     template: str = "auto",
     replacing: bool = False,
+    kept: Mapping[str, str] | None = None,
 ) -> Opened:
     """*challenge*, as the TPM opens it that holds *endorsement_key* and *storage_root_key*, each a TPM2B_PUBLIC.
 
@@ -86,12 +88,14 @@ def open_sealed(
     claim that follows would do. *endorsement_auths* are those that the endorsement hierarchy may have; *sealed_auths*
     has them for the holder of the storage root key alone, and is opened where the TPM has use for one. *template* and
     *replacing* are about the endorsement key as a claim that follows has them, see :func:`read_endorsement_key`.
-    :class:`TpmError` where this TPM does not hold the keys; then nothing was opened.
+    *kept* is what :func:`.kept_keys.keep` returned in an earlier call. :class:`TpmError` where this TPM does not hold
+    the keys; then nothing was opened.
     """
     properties = read_properties(esys)
     auths = _authorizations(esys, properties, endorsement_auths, sealed_auths)
-    key = _endorsement_key(esys, properties, endorsement_key, auths, template, replacing)
-    with _bound_to(esys, properties, storage_root_key, makes=True) as bound:
+    held = taken_up(esys, kept, endorsement_key=endorsement_key, storage_root_key=storage_root_key)
+    key = _endorsement_key(esys, properties, endorsement_key, auths, template, replacing, held.endorsement_key)
+    with _bound_to(esys, properties, storage_root_key, makes=True, held=held.storage_root_key) as bound:
         if bound is None:
             raise _no_storage_root_key()
         return _open(esys, properties, challenge, key, bound, auths)
@@ -107,14 +111,19 @@ class _Bound(NamedTuple):
 
 @contextlib.contextmanager
 def _bound_to(
-    esys: Any, properties: Properties, storage_root_key: bytes | None, *, makes: bool
+    esys: Any,
+    properties: Properties,
+    storage_root_key: bytes | None,
+    *,
+    makes: bool,
+    held: StorageRootKey | None = None,
 ) -> Iterator[_Bound | None]:
     """What the challenge is bound to; None where that is a storage root key that is only planned."""
     if storage_root_key is None:
         with known_object.loaded(esys) as handle:
             yield _Bound(handle, known_object.NAME)
         return
-    found = _storage_root_key(esys, properties, storage_root_key, makes)
+    found = _storage_root_key(esys, properties, storage_root_key, makes, held)
     yield None if found is None else _Bound(found.esys_handle, templates.name_of(storage_root_key), found)
 
 
@@ -214,12 +223,16 @@ def _activate(
             esys.flush_context(session)
 
 
-def _storage_root_key(esys: Any, properties: Properties, expected: bytes, makes: bool) -> StorageRootKey | None:
+def _storage_root_key(
+    esys: Any, properties: Properties, expected: bytes, makes: bool, held: StorageRootKey | None
+) -> StorageRootKey | None:
     """The storage root key, which has to be *expected*; None where it is only planned.
 
-    One that is not persisted is made only if *makes*.
+    One that is not persisted is the one that is *held*, or is made, if *makes*.
     """
-    key = told_storage_root_key(esys, properties) if makes else persisted_storage_root_key(esys)
+    key = persisted_storage_root_key(esys)
+    if key is None and makes:
+        key = held or told_storage_root_key(esys, properties)
     if key is None and makes:
         return None
     if key is None:
@@ -247,6 +260,7 @@ def _endorsement_key(
     auths: Sequence[bytes],
     template: str = "auto",
     replacing: bool = False,
+    held: EndorsementKey | None = None,
 ) -> EndorsementKey:
     """The endorsement key, which has to be *expected*; where none is persistent, whichever template makes that one."""
 
@@ -260,6 +274,7 @@ def _endorsement_key(
             replace_persistent=replacing,
             certificate=False,
             expected=hashlib.sha256(expected).hexdigest(),
+            held=held,
         )
 
     key: EndorsementKey = _with_any(auths, read)
