@@ -29,7 +29,7 @@ class KeptKeys(NamedTuple):
 
 
 def keep(esys: Any, endorsement_key: EndorsementKey, storage_root_key: StorageRootKey | None) -> dict[str, str]:
-    """What the next call is to be given, for :func:`taken_up`: contexts in base64, and the endorsement key's template."""
+    """What :func:`taken_up` is to be given: contexts in base64, and the endorsement key's template."""
     kept = {}
     if not endorsement_key.persisted:
         kept["endorsement_key"] = _saved(esys, endorsement_key.esys_handle)
