@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.hierarchy_auth import derive
 
 HERE = Path(__file__).parent
 ATTACKERS_PYTHON = "usr/local/bin/attackers-python"
@@ -81,18 +82,48 @@ def test_what_a_unit_says_configures_nothing(line, tmp_path):
     assert all(one.assigned for one in line.seen().values())
 
 
-def test_a_unit_under_decommission_that_names_anothers_key_ends_nothing(line):
-    """It has left the line, as it seems, with the identity of a unit that stays."""
+def impersonated(line, **settings):
+    """The records of all units, the hostile one having taken the identity of the honest one."""
     records = {record["host"]: record for record in line.records()}
     names = ("endorsement_key", "endorsement_key_sha256", "endorsement_key_name", "registration_id")
     pairs = [[records[HOSTILE][name], records[HONEST][name]] for name in names]
     matches = ['"certificate_matches": true', '"certificate_matches": false']
-    attack(line, incoming=[pair[::-1] for pair in pairs], outgoing=[*pairs, matches])
+    attack(line, incoming=[pair[::-1] for pair in pairs], outgoing=[*pairs, matches], **settings)
+    return records
+
+
+def test_a_unit_under_decommission_that_names_anothers_key_ends_nothing(line):
+    """It has left the line, as it seems, with the identity of a unit that stays."""
+    records = impersonated(line)
     named = f"tpmfleet_decommission_confirm={records[HOSTILE]['serial_number']}"
     run = line.play("decommission", *line.attacked, "--limit", HOSTILE, "-e", named)
     assert run.bad == {HOSTILE}, run.printed
     holder = f"its endorsement key was also found on TF-000001 ({HONEST}), which has proven that its TPM holds it"
     assert f"{HOSTILE}: {holder}; this one did not prove it: " in run.printed, run.printed
+    assert {record["host"]: record for record in line.records()} == records
+    assert all(one.assigned for one in line.seen().values())
+
+
+@pytest.mark.parametrize(
+    ("playbook", "options"),
+    [
+        ("rotate_ownership", {"tpmfleet_key_version": 2}),
+        ("reprovision", {}),
+        ("replace_tpm", {"tpmfleet_replace_tpm": True}),
+    ],
+)
+def test_a_unit_of_the_warehouse_that_names_anothers_key_learns_and_ends_nothing(line, playbook, options):
+    """No authorization of the one that it names is in what was sent to it, and nothing of either was changed."""
+    records = impersonated(line, record="/root/all")
+    run = line.play(playbook, *line.attacked, "--limit", HOSTILE, "-e", json.dumps(options))
+    assert run.bad == {HOSTILE}, run.printed
+    assert "did not prove it" in run.reason(HOSTILE), run.printed
+    sent = (line.rack.device(HOSTILE).files / "root/all").read_text()
+    assert records[HOSTILE]["endorsement_key_name"] not in sent and len(sent) > 1000
+    master_key = (line.directory / "master-key").read_text().strip()
+    for hierarchy in ("owner", "lockout"):
+        for version in (1, 2):
+            assert derive(master_key, records[HONEST]["endorsement_key_name"], hierarchy, version) not in sent
     assert {record["host"]: record for record in line.records()} == records
     assert all(one.assigned for one in line.seen().values())
 
