@@ -125,6 +125,8 @@ _WORDS: dict[int, tuple[str, str | None]] = {
 _DOING = {
     "activate_credential": "open what was encrypted to its endorsement key",
     "clear": "clear the TPM",
+    "context_load": "take a key up again",
+    "context_save": "save a key for later",
     "create_primary": "make a primary key",
     "dictionary_attack_parameters": "set the dictionary attack parameters",
     "dictionary_attack_lock_reset": "end the lockout",
@@ -152,6 +154,7 @@ _CURES: dict[int, tuple[str, Callable[[Any], Any]]] = {
 # What a call leaves in the TPM: its result, or the first of it.
 _LEAVES = frozenset(
     (
+        "context_load",
         "create_loaded",
         "create_primary",
         "hash_sequence_start",
