@@ -38,6 +38,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.derived i
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.possession import PossessionError, Proof
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import PULL_IT, without_secrets
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_record import record_of
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.failure import variable_in
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import of_the_record, value_of
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.owning import asked_version, authorizations_in, told
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.proving_action import ProvingAction
@@ -67,7 +68,8 @@ class ActionModule(ProvingAction):
             reason for name in options.get("refusals") or () for reason in self._value(name, variables) if reason
         ]
         if refused:
-            return {**self.failure(f"{' '.join(refused)} The TPM was not touched."), **failure(SETUP)}
+            msg = f"{' '.join(refused)} The TPM was not touched."
+            return {**self.failure(msg), **failure(SETUP, variable=variable_in(msg))}
         try:
             return self._done(read, verdict["record"], variables)
         except PossessionError as error:

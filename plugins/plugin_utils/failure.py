@@ -122,8 +122,7 @@ def failure_of(result: dict[str, Any], task: Any, host_name: str, *, unreachable
             return Failure(SETUP, *undefined)
         marked = SETUP
     if marked:
-        named = _VARIABLE.search(reason) if marked == SETUP else None
-        return Failure(marked, reason, named[0] if named else "")
+        return Failure(marked, reason, variable_in(reason) if marked == SETUP else "")
     return Failure(SETUP if task.run_once else UNIT, reason)
 
 
@@ -139,6 +138,12 @@ def reason_in_one_line(result: dict[str, Any], host_name: str) -> str:
     # The line is headed by the name already.
     text = text[len(host_name) + 2 :] if text.startswith(f"{host_name}: ") else text
     return shortened(text, REASON_LENGTH)
+
+
+def variable_in(reason: str) -> str:
+    """The inventory's variable that our own words name first; empty for none."""
+    named = _VARIABLE.search(reason)
+    return named[0] if named else ""
 
 
 def shortened(text: str, length: int) -> str:
