@@ -45,7 +45,7 @@ ek_intake         first  0           0       2        0             0          0
 ek_intake         again  0           0       2        0             0          0
 tpm_install       first  1           4       5        20            1          3
 tpm_install       again  1           4       5        20            0          2
-software_install  first  2           5       5        78            3          2
+software_install  first  2           5       5        78            2          2
 software_install  again  2           5       5        76            0          2
 warehouse         first  4           10      10       76            0          2
 warehouse         again  4           10      10       90            0          2
