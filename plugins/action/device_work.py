@@ -51,7 +51,7 @@ class ActionModule(ProvingAction):
     """All parts of the work are prepared here, and done there in one call."""
 
     MODULE = "device_work"
-    SECRET_OPTIONS = (*AUTHORIZATIONS, "proxy_auth", "challenge", "program")
+    SECRET_OPTIONS = (*AUTHORIZATIONS, "proxy_auth", "challenge", "sealed_endorsement_auth", "program")
     may_be_planned = True
 
     def work(self, task_vars):

@@ -31,7 +31,7 @@ class ActionModule(ProvingAction):
     """Whoever does not hold the endorsement key reads no authorization, whatever it reports."""
 
     MODULE = "tpm_ownership"
-    SECRET_OPTIONS = (*AUTHORIZATIONS, "challenge")
+    SECRET_OPTIONS = (*AUTHORIZATIONS, "challenge", "sealed_endorsement_auth")
 
     def work(self, task_vars):
         """Runs the module on the device."""

@@ -18,7 +18,7 @@ class ActionModule(ProvingAction):
     """The proof, of the endorsement key alone or with the storage root key."""
 
     MODULE = "tpm_possession"
-    SECRET_OPTIONS = ("endorsement_auth", "challenge")
+    SECRET_OPTIONS = ("endorsement_auth", "challenge", "sealed_endorsement_auth")
 
     def work(self, task_vars):
         """Runs the module on the device."""

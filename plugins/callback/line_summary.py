@@ -151,7 +151,7 @@ class CallbackModule(CallbackBase):
         task = task_of(result)
         self._came_to(task, host_of(result))
         self._note_news(task, data_of(result))
-        if _action_of(task) == "tpmfleet.azure_dps.tpm_runtime" and data_of(result).get("state") == "planned":
+        if _is_only_planned(_action_of(task), data_of(result)):
             # A check that says what it would install has said all that it can of this unit.
             self._batches[-1].reached.add(host_of(result))
 
@@ -314,6 +314,13 @@ def _of_units(units: list[str]) -> str:
 def _named(units: list[str]) -> str:
     more = f" and {len(units) - NAMED} more" if len(units) > NAMED else ""
     return ", ".join(units[:NAMED]) + more
+
+
+def _is_only_planned(action: str, data: dict) -> bool:
+    """Whether a result is that of a check which found a device without what it is read with."""
+    if action == "tpmfleet.azure_dps.device_read":
+        return "record" not in data
+    return action == "tpmfleet.azure_dps.tpm_runtime" and data.get("state") == "planned"
 
 
 def _action_of(task) -> str:

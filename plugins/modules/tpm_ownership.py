@@ -351,7 +351,8 @@ tpm:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.module.ownership import REQUIRED_IF, opened, own, ownership_options
-from ..module_utils.module.tpm import connection_options, run, unlocking_options
+from ..module_utils.module.tpm import connection_options, run
+from ..module_utils.module.unlocking import unlocking_options
 
 
 def answer(esys, module):

@@ -104,7 +104,8 @@ in_lockout:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.module.tpm import connection_options, run, unlocking_options
+from ..module_utils.module.tpm import connection_options, run
+from ..module_utils.module.unlocking import unlocking_options
 from ..module_utils.tpm.challenge import Challenge, sealed_endorsement_auth
 from ..module_utils.tpm.connection import TpmError
 from ..module_utils.tpm.possession import LOCKOUT, answer_challenge

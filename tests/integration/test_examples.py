@@ -30,6 +30,7 @@ LIFE = (
     "tpm_install",
     "ownership",
     "possession",
+    "device_work",
     "software_install",
     "warehouse",
     "device_labels",

@@ -23,15 +23,6 @@ def connection_options() -> dict[str, dict[str, Any]]:
     }
 
 
-def unlocking_options() -> dict[str, dict[str, Any]]:
-    """The argument specification of the fragment C(tpmfleet.azure_dps.tpm.unlocking)."""
-    return {
-        "recorded_storage_root_key": {"type": "str", "no_log": False},
-        "endorsement_auth_before_proof": {"type": "bool", "default": False, "no_log": False},
-        "sealed_endorsement_auth": {"type": "dict", "no_log": True},
-    }
-
-
 def _end(number: int, _frame: Any) -> None:
     """Unwinds the stack, as a module's own exit would not do from inside a signal handler."""
     raise SystemExit(128 + number)
