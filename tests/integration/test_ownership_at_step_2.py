@@ -17,7 +17,9 @@ AT_STEP_2 = ["-e", "tpmfleet_claim_ownership_at=tpm_install"]
 
 @pytest.fixture(scope="module")
 def line(start_line):
-    return start_line(1)
+    line = start_line(1)
+    assert line.play("ek_intake").code == 0
+    return line
 
 
 def outcome(line, step):
