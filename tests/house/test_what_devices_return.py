@@ -161,7 +161,15 @@ def test_no_task_goes_from_device_to_device():
 # Whoever runs these runs the controller's own part of them alone.
 ON_THE_CONTROLLER = {"ansible.builtin.meta"} | CONTROLLER_ACTIONS
 # The lab's rack is where the controller is, and its playbooks, like those of lists, are for localhost.
-OF_LOCALHOST = {"enrollments_apply.yml", "lab_down.yml", "lab_up.yml", "maker_access.yml", "maker_access_revoke.yml"}
+OF_LOCALHOST = {
+    "enrollments_apply.yml",
+    "lab_down.yml",
+    "lab_up.yml",
+    "ledger_verify.yml",
+    "maker_access.yml",
+    "maker_access_revoke.yml",
+    "story.yml",
+}
 
 
 @pytest.mark.parametrize(
