@@ -210,7 +210,8 @@ def main():
         required_if=[*REQUIRED_IF, ("state", "present", ["program"])],
         supports_check_mode=True,
     )
-    module.exit_json(**place(module, module.params))
+    result = place(module, module.params)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -94,7 +94,9 @@ def test_a_strategy_that_has_each_device_go_on_by_itself_is_refused_in_words(pla
 
 def test_the_arguments_of_a_step_are_looked_at_once(play):
     """By the step itself, since the playbooks leave out the check that Ansible makes for each device."""
-    for text in (path.read_text() for path in (COLLECTION / "playbooks").glob("*.yml")):
+    # The doctor is no step: it finds out what would keep one from its start.
+    steps = [path for path in (COLLECTION / "playbooks").glob("*.yml") if path.stem != "doctor"]
+    for text in (path.read_text() for path in steps):
         assert "import_role" not in text or "hosts: localhost" in text or "rolespec_validate: false" in text, text
     head = {"ansible.builtin.import_role": {"name": "tpmfleet.azure_dps.tpm_install", "rolespec_validate": False}}
     wrong = {"tpm_install_enroll": "perhaps", "tpm_install_software_tpm": ["no"]}
@@ -111,6 +113,6 @@ def test_every_step_looks_before_it_does_anything(role):
     # What is for this machine alone asks no device.
     has_playbook = any(f"tpmfleet.azure_dps.{role}\n" in text and "hosts: localhost" not in text for text in playbooks)
     looks = "tpmfleet.azure_dps.step_start" in tasks[0]
-    assert looks == has_playbook
+    assert looks == (has_playbook and role != "doctor")
     if looks:
         assert tasks[0]["run_once"] is True and "when" not in tasks[0]

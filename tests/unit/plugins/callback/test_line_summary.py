@@ -317,5 +317,9 @@ def test_a_unit_that_is_off_is_told_from_one_that_we_may_not_log_in_to(said, kin
 def test_what_runs_on_devices_is_known_as_that():
     """The modules whose action is the wall's."""
     actions = PLUGIN.parent / "action"
-    walled = {path.stem for path in actions.glob("*.py") if re.search(r"\((Device|Proving)Action\)", path.read_text())}
+    walled = {
+        path.stem
+        for path in actions.glob("*.py")
+        if re.search(r"\((Device|Proving|Runtime|EndorsementKey)Action\b", path.read_text())
+    }
     assert {name.rpartition(".")[2] for name in failure.DEVICE_MODULES} == walled
