@@ -29,6 +29,7 @@ PATH_OPTIONS = frozenset(
         "progress_file",
         "signature",
         "signature_roots",
+        "signing_key",
         "src",
         "x509_certificate_path",
     )

@@ -162,6 +162,8 @@ def test_no_task_goes_from_device_to_device():
 ON_THE_CONTROLLER = {"ansible.builtin.meta"} | CONTROLLER_ACTIONS
 # The lab's rack is where the controller is, and its playbooks, like those of lists, are for localhost.
 OF_LOCALHOST = {
+    "device_records_export.yml",
+    "device_records_import.yml",
     "enrollments_apply.yml",
     "lab_down.yml",
     "lab_up.yml",
