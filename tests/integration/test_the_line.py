@@ -10,6 +10,7 @@ beside that.
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import signal
@@ -198,6 +199,21 @@ def test_a_second_run_changes_nothing_and_says_that_it_verified(line, run_module
         assert set(parts.values()) == {"verified"}
         # For people, of steps 3 and 4.
         assert printed.count(f"{unit}: ownership verified, possession verified, dps_client verified") == 2
+
+
+def test_who_and_which_run_is_in_the_history_and_the_ledger_is_proven(line, run_module):
+    by_run = {}
+    for events in story(line, run_module).values():
+        assert {event["operator"] for event in events} == {getpass.getuser()}
+        for event in events:
+            by_run.setdefault(event["run_id"], []).append(event["step"])
+    # The runs of the steps one by one, and the one of all of them.
+    assert sorted(len(set(steps)) for steps in by_run.values()) == [1, 1, 1, 1, 4]
+    proof = run_module("ledger_verify_info", ledger=str(line.ledger))
+    assert proof["intact"] and proof["devices"] == len(UNITS)
+    told = run_module("device_story_info", ledger=str(line.ledger), serial_number=line.records()[0]["serial_number"])
+    assert len(told["lines"]) == 1 + len(story(line, run_module)[UNITS[0]])
+    assert any("step 3, " in line and "Done: the DPS client" in line for line in told["lines"])
 
 
 def story(line, run_module):
