@@ -130,7 +130,7 @@ def _inventory(options: dict, groups: tuple[str, ...] = ()) -> dict:
     class Plugin(dps.InventoryModule):
         _load_name = _original_path = dps.InventoryModule.NAME
 
-        def _warn(self, text):
+        def warn(self, text):
             warned.append(text)
 
         def _read_config_data(self, path):
