@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -31,6 +32,16 @@ RECAP = re.compile(
 
 TASK = re.compile(r"^TASK \[(?P<task>.*)\] \*+$")
 CHANGED = re.compile(r"^changed: \[(?P<host>[^\s\]]+)")
+
+
+def _started_by(pid: int) -> list[int]:
+    """The processes that *pid* has started, and those that they have."""
+    found: list[int] = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, children.read_text().split()):
+                found += [child, *_started_by(child)]
+    return found
 
 
 @dataclass
@@ -128,7 +139,6 @@ class Line:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,
         )
         deadline = time.monotonic() + 120
         try:
@@ -136,7 +146,11 @@ class Line:
                 assert process.poll() is None and time.monotonic() < deadline, "it ended before its moment came"
                 time.sleep(0.05)
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            # A worker of Ansible is in a session of its own, so that the process group has not all.
+            os.kill(process.pid, signal.SIGSTOP)
+            for pid in [*_started_by(process.pid), process.pid]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             process.communicate()
 
     def lab_playbook(self, path: str, *arguments: str) -> None:
