@@ -1,0 +1,224 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The report's bytes: what is in its data and its table, that equal ledgers give equal ones, and that nothing in it is
+markup, program or formula, whoever chose it."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import gzip
+import hashlib
+import io
+import json
+import re
+import stat
+from pathlib import Path
+
+import ansible_collections.tpmfleet.azure_dps.plugins.module_utils.fleet_report.gathered as gathered
+import pytest
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.fleet_report.sentences import cause, sentence
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database import DEVICES, EVENTS, Access, opened
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.devices import Devices
+from cryptography.hazmat.primitives.serialization import Encoding
+
+PARTS = str(Path(gathered.__file__).parent)
+HOSTILE = [
+    "<img src=x onerror=alert(1)>", "</script><script>alert(1)</script>", "<!--program-->", "<!--", "]]>", "\x1b[31m",
+    "\u202eabc", "a\nb", '"', "\\", "\u2028", "x" * 255,
+]  # fmt: skip
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "\r=1", "=cmd|' /C calc'!A0", "＝1"]
+
+
+def event(step, state, at, station="line-1", **more):
+    return {"at": at, "step": step, "station": station, "what": {"state": state, **more}}
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """A function: makes a ledger of units, each a record and its events; its path."""
+
+    def fill(units, nobodys=()):
+        path = str(tmp_path / "ledger.sqlite")
+        with opened(path, Access.WRITE) as connection:
+            devices = Devices(connection)
+            for record, events in units:
+                row = devices.save(None, record)
+                for one in events:
+                    devices.note(row, record.get("host"), **one)
+            for one in nobodys:
+                devices.note(None, "rack1-slot09", **one)
+            devices.write()
+        return path
+
+    return fill
+
+
+@pytest.fixture
+def report(run_module, tmp_path):
+    def run(ledger, **options):
+        options = {"dest": str(tmp_path / "report.html"), "csv": str(tmp_path / "report.csv"), **options}
+        return run_module("fleet_report", ledger=ledger, parts=PARTS, **options)
+
+    return run
+
+
+def data_of(path):
+    packed = re.search(r'<script type="text/plain" id="data">([A-Za-z0-9+/=]+)</script>', path.read_text())[1]
+    return json.loads(gzip.decompress(base64.b64decode(packed)))
+
+
+def table_of(path):
+    return list(csv.DictReader(io.StringIO(path.read_bytes().decode(), newline="")))
+
+
+def test_the_page_and_the_table_have_each_unit_with_how_far_it_came(ledger, report, tmp_path, tpm_maker, rsa_keys):
+    certificate = tpm_maker.certify(rsa_keys[0])
+    text = base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()
+    stopped = event("tpm_install", "stopped", "2026-11-03T00:00:00Z", "line-2", reasons=["it says no key; ask"])
+    units = [
+        ({"serial_number": "TF-1", "host": "rack1-slot01", "endorsement_key_certificate": text},
+         [event("tpm_install", "done", "2026-11-01T10:00:00Z", outcome={"enrollment": "done"}),
+          event("tpm_install", "verified", "2026-11-02T10:00:00Z"),
+          event("warehouse", "done", "2026-11-03T10:00:00Z")]),
+        ({"serial_number": "TF-2", "host": "rack1-slot12"}, [stopped]),
+        ({"serial_number": "TF-3", "host": "desk", "decommission": {"done": "2026-11-04T00:00:00Z"}}, []),
+    ]  # fmt: skip
+    result = report(ledger(units, nobodys=[stopped]))
+    assert (result["changed"], result["units"], result["damaged"]) == (True, 3, [])
+    data = data_of(tmp_path / "report.html")
+    assert data["names"]["serial_number"] == ["TF-1", "TF-2", "TF-3"]
+    assert [data["states"][state] for state in data["units"]["state"]] == ["in the warehouse", "stopped", "decommissioned"]
+    # The first time that it reached the step, whatever came after.
+    assert data["units"]["tpm_install"] == [1793527200, 0, 0]
+    assert data["units"]["not_after"] == [int(certificate.not_valid_after_utc.timestamp()), 0, 0]
+    assert [data["texts"]["rack"], data["units"]["rack"], data["units"]["slot"]] == [["rack1"], [0, 0, -1], [1, 12, 0]]
+    assert data["units"]["events"] == [0, 3, 4] and len(data["events"]["at"]) == 4
+    # That of a unit which the ledger refused counts too.
+    assert (data["texts"]["cause"], data["failures"][0][2]) == (["it says no key"], 2)
+    rows = table_of(tmp_path / "report.csv")
+    assert [row["state"] for row in rows] == ["in the warehouse", "stopped", "decommissioned"]
+    assert rows[0]["warehouse"] == "2026-11-03T10:00:00Z" and rows[1]["last_failure"] == "it says no key"
+
+
+def test_equal_ledgers_give_equal_bytes_and_check_mode_says_so_before(ledger, report, tmp_path):
+    path = ledger([({"serial_number": f"TF-{number}"}, []) for number in range(3)])
+    assert report(path, check=True)["changed"] is True
+    assert not (tmp_path / "report.html").exists() and not (tmp_path / "report.csv").exists()
+    assert report(path)["changed"] is True
+    before = [(tmp_path / name).read_bytes() for name in ("report.html", "report.csv")]
+    assert report(path, check=True)["changed"] is report(path)["changed"] is False
+    assert report(path, dest=str(tmp_path / "second.html"))["changed"] is True
+    assert [(tmp_path / name).read_bytes() for name in ("second.html", "report.csv")] == before
+    assert stat.S_IMODE((tmp_path / "report.html").stat().st_mode) == 0o640
+    (tmp_path / "report.csv").write_bytes(before[1][:-1] + b"x")
+    assert report(path, check=True)["changed"] is True
+    assert report(path)["changed"] is True and (tmp_path / "report.csv").read_bytes() == before[1]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_a_unit_is_called_is_no_markup_and_moves_nothing(ledger, report, tmp_path, text):
+    reasons = [f"its {text} is wrong"]
+    record = {"serial_number": text, "host": text, "device_id": text[:128], "tpm_model": text, "maker": text}
+    stopped = event("tpm_install", "stopped", "2026-11-03T00:00:00Z", text, reasons=reasons)
+    plain = [({"serial_number": "TF-1"}, [])]
+    report(ledger(plain))
+    frame = re.sub(r'id="data">[^<]*<', "<", (tmp_path / "report.html").read_text())
+    (tmp_path / "ledger.sqlite").unlink()
+    report(ledger([(record, [stopped])]))
+    assert re.sub(r'id="data">[^<]*<', "<", (tmp_path / "report.html").read_text()) == frame
+    shown = json.dumps(data_of(tmp_path / "report.html"), ensure_ascii=False)
+    assert not re.search("[\x00-\x1f\x7f\u202e\u2028]", shown) and not re.search(r"\\[nrt]|\\u001b", shown.replace(r"\\", ""))
+    (row,) = table_of(tmp_path / "report.csv")
+    assert not re.search("[\x00-\x1f\u202e\u2028]", "".join(row.values()))
+
+
+def test_a_title_is_text_too(ledger, report, tmp_path):
+    report(ledger([]), title="<b>&</title><script>alert(1)</script>")
+    page = (tmp_path / "report.html").read_text()
+    assert "<title>&lt;b&gt;&amp;&lt;/title&gt;&lt;script&gt;" in page and page.count("<script") == 2
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_no_cell_is_a_formula(ledger, report, tmp_path, formula):
+    stopped = event("tpm_install", "stopped", "2026-11-03T00:00:00Z", reasons=[formula])
+    report(ledger([({"serial_number": formula, "host": formula, "tpm_model": formula}, [stopped])]))
+    (row,) = table_of(tmp_path / "report.csv")
+    assert all(row[name].startswith("'") for name in ("serial_number", "host", "tpm_model"))
+    assert not any(cell.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "＝")) for cell in row.values())
+
+
+def test_the_policy_names_what_is_there_and_allows_nothing_else(ledger, report, tmp_path):
+    report(ledger([]))
+    page = (tmp_path / "report.html").read_text()
+    policy = dict(part.split(" ", 1) for part in re.search(r'Policy" content="([^"]+)"', page)[1].split("; "))
+    style, program = (re.search(f"<{name}>(.*?)</{name}>", page, re.S)[1] for name in ("style", "script"))
+    for name, text in (("style-src", style), ("script-src", program)):
+        assert policy[name] == f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+    assert policy["default-src"] == policy["base-uri"] == policy["form-action"] == "'none'"
+    assert not re.search(r'(?:src|href)="(?!#)', page) and "url(" not in style
+
+
+def test_what_is_damaged_is_in_it_by_name_and_told(ledger, report, tmp_path):
+    path = ledger([({"serial_number": f"TF-{number}"}, [event("warehouse", "done", "soon")]) for number in range(3)])
+    with opened(path, Access.WRITE) as connection:
+        connection.execute(DEVICES.update().where(DEVICES.c.serial_number == "TF-1").values(record="{"))
+        connection.execute(EVENTS.update().where(EVENTS.c.device == 3).values(what="[]"))
+    result = report(path)
+    assert result["units"] == 3 and len(result["damaged"]) == 1 and "TF-1" in result["damaged"][0]
+    data = data_of(tmp_path / "report.html")
+    assert [data["states"][state] for state in data["units"]["state"]][1] == "damaged"
+    assert any("can no longer be read" in one for one in data["texts"]["sentence"])
+
+
+def test_of_many_events_the_newest_are_kept_and_the_others_are_counted(ledger, report, tmp_path):
+    events = [event("field_activation", "verified", f"2026-11-03T00:{minute:02}:00Z") for minute in range(50)]
+    report(ledger([({"serial_number": "TF-1"}, events)]))
+    data = data_of(tmp_path / "report.html")
+    assert data["units"]["left_out"] == [50 - gathered.MOST_EVENTS]
+    assert len(data["events"]["at"]) == gathered.MOST_EVENTS and data["texts"]["sentence"] == [
+        "Activation in the field: all was as it should be."
+    ]
+    assert data["units"]["last"] == [data["events"]["at"][-1]]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"dest": "/nowhere/report.html"}, "The directory /nowhere for the report is not there"),
+        ({"csv": "/nowhere/report.csv"}, "The directory /nowhere for the report is not there"),
+        ({"dest": "/tmp"}, "/tmp is no file"),
+        ({"rack_pattern": "("}, "is no regular expression"),
+        ({"rack_pattern": "rack"}, "has no groups rack and slot"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_check_mode_too(ledger, report, options, words):
+    path = ledger([])
+    for check in (True, False):
+        result = report(path, check=check, **options)
+        assert result["failed"] and words in result["msg"]
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {}, {"state": None}, {"state": "stopped"}, {"state": "stopped", "reasons": 5}, {"state": [], "outcome": []},
+        {"state": "stopped", "reasons": [{}, None, ""]}, {"rotation": {}}, {"outcome": {"a": {"b": 1}}}, {"damaged": True},
+    ],
+)  # fmt: skip
+def test_every_event_is_a_sentence(what):
+    said = sentence({"at": 0, "step": None, "station": "line-1", **what})
+    assert re.fullmatch(r"[^\n]+\.", said)
+
+
+def test_reasons_of_one_cause_are_one():
+    one = {
+        cause(f"its serial number is already that of TF-{number} (rack{number}-slot01); pull both, one is not what it seems")
+        for number in range(3)
+    }
+    assert one == {"its serial number is already that of another device"}
+    assert cause("its endorsement key 0123456789abcdef… is on no list of a TPM maker that was taken in (step 1)") == (
+        "its endorsement key … is on no list of a TPM maker that was taken in"
+    )
