@@ -28,14 +28,14 @@ class PageError(Exception):
 
 def page(data: dict[str, Any], title: str, parts: str) -> bytes:
     """The page, from its *parts*, a directory."""
-    program = _part(parts, "uplot/uPlot.iife.min.js") + "\n" + _part(parts, "page/report.js")
-    style = _part(parts, "uplot/uPlot.min.css") + "\n" + _part(parts, "page/report.css")
+    program = _part(parts, "uplot/uPlot.iife.min.js") + "\n" + _part(parts, "parts/report.js")
+    style = _part(parts, "uplot/uPlot.min.css") + "\n" + _part(parts, "parts/report.css")
     policy = (
         f"default-src 'none'; script-src '{_digest(program)}'; style-src '{_digest(style)}'; "
         "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
     )
     given = {"policy": policy, "title": escape(title), "style": style, "program": program, "data": _packed(data)}
-    document = _part(parts, "page/report.html")
+    document = _part(parts, "parts/report.html")
     for name, value in given.items():
         before, mark, after = document.partition(f"<!--{name}-->")
         if not mark:
