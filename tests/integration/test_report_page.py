@@ -168,6 +168,7 @@ def look(chromium, page):
         view.wait_for_selector("body[data-ready]", timeout=60_000)
         return view
 
+    run.wrong = wrong
     yield run
     for context in opened:
         context.close()
@@ -253,6 +254,7 @@ def test_a_hostile_name_does_nothing(look):
     # Even markup that was made by somebody would be refused, or would not run.
     refused = """() => { try { document.body.innerHTML = '<img src=x onerror="window.done = 1">' } catch { return 'refused' } }"""
     assert view.evaluate(refused) == "refused"
+    assert "TrustedHTML" in look.wrong.pop()
 
 
 def test_it_is_printed_without_what_is_for_screens(look):

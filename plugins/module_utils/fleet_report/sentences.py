@@ -33,7 +33,10 @@ _STATES = {
 _OF_ONE_UNIT = (
     (re.compile(r" is already that of .*"), " is already that of another device"),
     (re.compile(r" was also found on .*"), " was also found on another device"),
-    (re.compile(r" is that of a TPM that was taken out of .*"), " is that of a TPM that was taken out of another device"),
+    (
+        re.compile(r" is that of a TPM that was taken out of .*"),
+        " is that of a TPM that was taken out of another device",
+    ),
     (re.compile(r" is not the one that was read before.*"), " is not the one that was read before"),
     (re.compile(r"^it was decommissioned on .*"), "it was decommissioned"),
     (re.compile(r"^the record of .* is damaged.*"), "its record in the ledger is damaged"),

@@ -204,8 +204,7 @@
         const state = units.state[unit];
         const slot = made("a", String(number), state === STOPPED || state === 7 ? "bad" : "");
         slot.href = address(unit);
-        slot.setAttribute("aria-label", `Slot ${number}: ${calledBy(unit)}, ${data.states[state]}, ${words[state]}`);
-        slot.append(made("small", words[state]));
+        slot.append(made("small", words[state]), made("b", `, ${calledBy(unit)}`, "unseen"));
         return slot;
       }));
     };

@@ -90,7 +90,11 @@ def test_the_page_and_the_table_have_each_unit_with_how_far_it_came(ledger, repo
     assert (result["changed"], result["units"], result["damaged"]) == (True, 3, [])
     data = data_of(tmp_path / "report.html")
     assert data["names"]["serial_number"] == ["TF-1", "TF-2", "TF-3"]
-    assert [data["states"][state] for state in data["units"]["state"]] == ["in the warehouse", "stopped", "decommissioned"]
+    assert [data["states"][state] for state in data["units"]["state"]] == [
+        "in the warehouse",
+        "stopped",
+        "decommissioned",
+    ]
     # The first time that it reached the step, whatever came after.
     assert data["units"]["tpm_install"] == [1793527200, 0, 0]
     assert data["units"]["not_after"] == [int(certificate.not_valid_after_utc.timestamp()), 0, 0]
@@ -130,7 +134,9 @@ def test_what_a_unit_is_called_is_no_markup_and_moves_nothing(ledger, report, tm
     report(ledger([(record, [stopped])]))
     assert re.sub(r'id="data">[^<]*<', "<", (tmp_path / "report.html").read_text()) == frame
     shown = json.dumps(data_of(tmp_path / "report.html"), ensure_ascii=False)
-    assert not re.search("[\x00-\x1f\x7f\u202e\u2028]", shown) and not re.search(r"\\[nrt]|\\u001b", shown.replace(r"\\", ""))
+    assert not re.search("[\x00-\x1f\x7f\u202e\u2028]", shown) and not re.search(
+        r"\\[nrt]|\\u001b", shown.replace(r"\\", "")
+    )
     (row,) = table_of(tmp_path / "report.csv")
     assert not re.search("[\x00-\x1f\u202e\u2028]", "".join(row.values()))
 
@@ -215,7 +221,9 @@ def test_every_event_is_a_sentence(what):
 
 def test_reasons_of_one_cause_are_one():
     one = {
-        cause(f"its serial number is already that of TF-{number} (rack{number}-slot01); pull both, one is not what it seems")
+        cause(
+            f"its serial number is already that of TF-{number} (rack{number}-slot01); pull both, one is not what it seems"
+        )
         for number in range(3)
     }
     assert one == {"its serial number is already that of another device"}
