@@ -202,7 +202,8 @@ def test_a_search_over_all_units_is_quick_and_makes_few_rows(look):
     for asked, found in ((CHOSEN.lower(), 1), ("tf-0000", 99), ("", UNITS), ("nothing is called so", 0)):
         took = view.evaluate(
             """asked => { const search = document.getElementById('search'); search.value = asked;
-            const before = performance.now(); search.dispatchEvent(new Event('input')); return performance.now() - before }""",
+            const before = performance.now(); search.dispatchEvent(new Event('input'));
+            return performance.now() - before }""",
             asked,
         )
         assert took < 500, asked
@@ -252,7 +253,8 @@ def test_a_hostile_name_does_nothing(look):
     assert view.text_content("#unit-name") == HOSTILE and HOSTILE in view.text_content("#story")
     assert view.locator("img").count() == 0 and view.locator("script").count() == 2
     # Even markup that was made by somebody would be refused, or would not run.
-    refused = """() => { try { document.body.innerHTML = '<img src=x onerror="window.done = 1">' } catch { return 'refused' } }"""
+    refused = """() => { try {
+        document.body.innerHTML = '<img src=x onerror="window.done = 1">' } catch { return 'refused' } }"""
     assert view.evaluate(refused) == "refused"
     assert "TrustedHTML" in look.wrong.pop()
 

@@ -221,9 +221,7 @@ def test_every_event_is_a_sentence(what):
 
 def test_reasons_of_one_cause_are_one():
     one = {
-        cause(
-            f"its serial number is already that of TF-{number} (rack{number}-slot01); pull both, one is not what it seems"
-        )
+        cause(f"its serial number is already that of TF-{number} (rack{number}-slot01); pull both")
         for number in range(3)
     }
     assert one == {"its serial number is already that of another device"}
