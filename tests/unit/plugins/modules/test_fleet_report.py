@@ -211,7 +211,8 @@ def test_what_cannot_be_done_is_told_in_check_mode_too(ledger, report, options, 
     "what",
     [
         {}, {"state": None}, {"state": "stopped"}, {"state": "stopped", "reasons": 5}, {"state": [], "outcome": []},
-        {"state": "stopped", "reasons": [{}, None, ""]}, {"rotation": {}}, {"outcome": {"a": {"b": 1}}}, {"damaged": True},
+        {"state": "stopped", "reasons": [{}, None, ""]}, {"rotation": {}}, {"outcome": {"a": {"b": 1}}},
+        {"damaged": True},
     ],
 )  # fmt: skip
 def test_every_event_is_a_sentence(what):
