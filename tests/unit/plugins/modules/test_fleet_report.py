@@ -17,8 +17,8 @@ import re
 import stat
 from pathlib import Path
 
-import ansible_collections.tpmfleet.azure_dps.plugins.module_utils.fleet_report.gathered as gathered
 import pytest
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.fleet_report import gathered
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.fleet_report.sentences import cause, sentence
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database import DEVICES, EVENTS, Access, opened
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.devices import Devices
