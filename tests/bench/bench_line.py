@@ -185,7 +185,8 @@ class Bench:
         self._run([str(TOOLS / "ansible-playbook"), *arguments], None)
 
     def _run(self, command: list[str], group: str | None) -> str:
-        environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "0"}
+        said_in_full = {"ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default"}
+        environment = {**os.environ, **said_in_full, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "0"}
         done = subprocess.run(
             command,
             cwd=COLLECTION,

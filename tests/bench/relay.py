@@ -28,7 +28,8 @@ class Relay:
 
     def _between(self, port: int):
         async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(ConnectionError):
+            # The other end may be gone, which asyncio does not always call by that name.
+            with contextlib.suppress(OSError):
                 while data := await reader.read(65536):
                     self.bytes[port] += len(data)
                     writer.write(data)
