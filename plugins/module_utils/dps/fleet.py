@@ -91,6 +91,7 @@ class Registrations:
         self._known = {key: one for key, one in known.items() if _is_known(one)}
         self._now = now.replace(microsecond=0)
         self._oldest = self._now - timedelta(seconds=max_age)
+        self._just_read: set[str] = set()
         # Why reading ended before the budget did, None where it did not.
         self.stopped: str | None = None
 
@@ -119,6 +120,7 @@ class Registrations:
                     "enrolled": unit["created"],
                     "state": {**state, "checked": self._now.isoformat()},
                 }
+                self._just_read.add(_key(unit))
                 progress.step()
         except DpsError as error:
             if error.status != 429:
@@ -145,7 +147,8 @@ class Registrations:
         return {_key(unit): self._known[_key(unit)] for unit in units if self.is_checked(unit)}
 
     def _is_current(self, unit: Mapping[str, Any]) -> bool:
-        return self._checked(unit) >= self._oldest
+        # What an earlier run of the same second read is as old as the age allows, and no younger.
+        return _key(unit) in self._just_read or self._checked(unit) > self._oldest
 
     def _checked(self, unit: Mapping[str, Any]) -> datetime:
         known = self._known.get(_key(unit))

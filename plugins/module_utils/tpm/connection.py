@@ -316,9 +316,16 @@ class Esys:
         end = begin + self._timeout
         pause = 0.02
         cured: set[int] = set()
+        busy: int | None = None
         while True:
+            left = max(end - time.monotonic(), _SHORTEST_TRY)
             try:
-                return self._in_thread(doing, function, max(end - time.monotonic(), _SHORTEST_TRY))
+                return self._in_thread(doing, function, left)
+            except TpmError:
+                # What said to come again, and had little time left when it was asked again, does not hang.
+                if busy is None or left > self._timeout / 2:
+                    raise
+                raise told(busy, doing) from None
             except load().TSS2_Exception as error:
                 rc = int(error.rc)
                 code = plain_code(rc) if rc & _LAYER in _LAYERS_WITH_TPM_CODES else None
@@ -329,6 +336,7 @@ class Esys:
                 until = begin
                 if code in _PASSING or (opening and _device_is_busy(self._tcti)):
                     until = end
+                    busy = rc if code in _PASSING else busy
                 elif code in _CROWDED:
                     until = min(end, begin + _PATIENCE_WITH_OTHERS)
                 if time.monotonic() + pause > until:

@@ -144,6 +144,16 @@ def test_a_budget_covers_the_fleet_run_by_run_the_oldest_first():
     assert (later.is_outdated(fleet[0]), later.is_outdated(fleet[1])) == (False, True)
 
 
+def test_what_a_run_of_the_same_second_read_is_its_own():
+    """With an age of 0 a run takes nothing from an earlier one, however soon it comes."""
+    fleet, service = [unit("a"), unit("b")], Service()
+    first = Registrations({}, now=NOW, max_age=0)
+    first.read(service, fleet, budget=2, progress=Progress(None))
+    assert not any(first.is_outdated(one) for one in fleet)
+    second = Registrations(first.kept_for(fleet), now=NOW, max_age=0)
+    assert all(second.is_outdated(one) for one in fleet)
+
+
 def test_what_was_not_checked_says_so():
     registrations = Registrations({}, now=NOW, max_age=60)
     registrations.read(Service(), [unit("a")], budget=0, progress=Progress(None))
