@@ -90,7 +90,8 @@ class Registrations:
         # A cache is a file, in which anything may stand.
         self._known = {key: one for key, one in known.items() if _is_known(one)}
         self._now = now.replace(microsecond=0)
-        self._oldest = self._now - timedelta(seconds=max_age)
+        # With no age at all nothing is taken from an earlier run, not even from one of the same second.
+        self._oldest = self._now - timedelta(seconds=max_age) if max_age > 0 else _NEVER_AGAIN
         self._just_read: set[str] = set()
         # Why reading ended before the budget did, None where it did not.
         self.stopped: str | None = None
@@ -147,8 +148,7 @@ class Registrations:
         return {_key(unit): self._known[_key(unit)] for unit in units if self.is_checked(unit)}
 
     def _is_current(self, unit: Mapping[str, Any]) -> bool:
-        # What an earlier run of the same second read is as old as the age allows, and no younger.
-        return _key(unit) in self._just_read or self._checked(unit) > self._oldest
+        return _key(unit) in self._just_read or self._checked(unit) >= self._oldest
 
     def _checked(self, unit: Mapping[str, Any]) -> datetime:
         known = self._known.get(_key(unit))
@@ -171,6 +171,7 @@ def _is_known(one: Any) -> bool:
 
 
 _NEVER = datetime.min.replace(tzinfo=timezone.utc)
+_NEVER_AGAIN = datetime.max.replace(tzinfo=timezone.utc)
 
 
 def _key(unit: Mapping[str, Any]) -> str:
