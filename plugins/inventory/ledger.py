@@ -141,39 +141,9 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.reading import Failures, each_record, failures
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.selection import Selection, last_step
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.fields import ASKED_FOR
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.harmless_hosts import HarmlessHosts
 
-# Of the schema's fields, those that people and groups ask for.
-FIELDS = (
-    "host",
-    "serial_number",
-    "registration_id",
-    "device_id",
-    "provisioning_status",
-    "iot_edge",
-    "initial_twin",
-    "reprovision_policy",
-    "allocation_policy",
-    "iot_hubs",
-    "custom_allocation",
-    "optional_device_information",
-    "dps_id_scope",
-    "decommission",
-    "tpm_type",
-    "tpm_manufacturer",
-    "tpm_model",
-    "tpm_firmware_version",
-    "endorsement_key_sha256",
-    "endorsement_key_proven",
-    "endorsement_key_name",
-    "endorsement_key_template",
-    "certified_tpm",
-    "maker",
-    "batch",
-    "storage_root_key_name",
-    "ownership",
-    "steps",
-)
 _OWN = ("last_step", "failure")
 _PREFIX = re.compile(r"(?!ansible|tpmfleet)[a-z][a-z0-9]*(_[a-z0-9]+)*_", re.IGNORECASE)
 
@@ -279,11 +249,11 @@ class InventoryModule(HarmlessHosts, BaseInventoryPlugin, Constructable, Cacheab
 
 
 def _fields(record):
-    return [(name, record.get(name)) for name in (*FIELDS, *_OWN)]
+    return [(name, record.get(name)) for name in (*ASKED_FOR, *_OWN)]
 
 
 def _are_units(found):
     """Whether *found*, which a cache had, is what was put there."""
     if not isinstance(found, list):
         return False
-    return all(isinstance(unit, dict) and set(unit) <= {*FIELDS, *_OWN} for unit in found)
+    return all(isinstance(unit, dict) and set(unit) <= {*ASKED_FOR, *_OWN} for unit in found)

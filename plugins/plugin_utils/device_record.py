@@ -4,7 +4,7 @@
 
 """The device record of one host: what the inventory says of it, what was read on it, what was done there.
 
-A new field of the record is added here, and in meta/device-record.schema.json.
+What a new field of the record is made from is said here; that there is one, in module_utils/record/fields.py.
 """
 
 from __future__ import annotations

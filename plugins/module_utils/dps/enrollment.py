@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from ..outside.visible import visible
+from ..record.fields import RECORD_FIELDS
 from .endorsement_key import EndorsementKeyError, decode_endorsement_key, default_registration_id
 from .errors import DpsError
 
@@ -45,38 +46,13 @@ FIELDS = (
     "custom_allocation",
     "optional_device_information",
 )
-# Fields of a device record (meta/device-record.schema.json) that say nothing about its enrollment.
-OTHER_RECORD_FIELDS = frozenset(
-    (
-        "record_version",
-        "host",
-        "serial_number",
-        "tpm_type",
-        "endorsement_key_sha256",
-        "endorsement_key_name",
-        "endorsement_key_proven",
-        "endorsement_key_template",
-        "endorsement_key_certificate",
-        "endorsement_key_certificate_chain",
-        "endorsement_key_certificate_about",
-        "endorsement_key_certificate_missing",
-        "certified_tpm",
-        "storage_root_key",
-        "storage_root_key_name",
-        "tpm_manufacturer",
-        "tpm_model",
-        "tpm_firmware_version",
-        "ownership",
-        "outcome",
-        "dps_id_scope",
-        "places",
-        "decommission",
-        "maker",
-        "batch",
-        "station",
-        "steps",
-    )
-)
+# What a device record says beside its enrollment; the last four travel with it for one call.
+OTHER_RECORD_FIELDS = frozenset(RECORD_FIELDS).difference(FIELDS, ["registration_id"]) | {
+    "endorsement_key_certificate_about",
+    "endorsement_key_certificate_missing",
+    "outcome",
+    "station",
+}
 
 
 @dataclass(frozen=True)

@@ -14,45 +14,10 @@ from typing import Any
 from ..ledger.stored import MOST_OF_A_RECORD, fault_of
 from ..outside.strict_json import JsonError, parse
 from ..outside.visible import visible
+from ..record.fields import RECORD_FIELDS
 from ..record.model import RECORD_VERSION, STEPS
 from ..trust.derived import checked_record_fields
 
-FIELDS = (
-    "record_version",
-    "host",
-    "serial_number",
-    "registration_id",
-    "device_id",
-    "provisioning_status",
-    "iot_edge",
-    "initial_twin",
-    "reprovision_policy",
-    "allocation_policy",
-    "iot_hubs",
-    "custom_allocation",
-    "optional_device_information",
-    "dps_id_scope",
-    "places",
-    "decommission",
-    "tpm_type",
-    "tpm_manufacturer",
-    "tpm_model",
-    "tpm_firmware_version",
-    "endorsement_key",
-    "endorsement_key_sha256",
-    "endorsement_key_proven",
-    "endorsement_key_name",
-    "endorsement_key_template",
-    "endorsement_key_certificate",
-    "endorsement_key_certificate_chain",
-    "certified_tpm",
-    "maker",
-    "batch",
-    "storage_root_key",
-    "storage_root_key_name",
-    "ownership",
-    "steps",
-)
 # What devices are found by, and how long it can be in a ledger.
 _LONGEST = {"serial_number": 255, "device_id": 128, "host": 255, "registration_id": 128}
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
@@ -60,7 +25,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 
 def line_of(record: Mapping[str, Any]) -> bytes:
     """The line of *record*, the same whenever it is made. What the schema does not have is left out."""
-    fields = {name: record[name] for name in FIELDS if name in record}
+    fields = {name: record[name] for name in RECORD_FIELDS if name in record}
     return f"{json.dumps({**fields, 'record_version': RECORD_VERSION}, sort_keys=True)}\n".encode("ascii")
 
 
@@ -79,7 +44,7 @@ def record_of(line: bytes) -> dict[str, Any]:
     version = said.get("record_version")
     if isinstance(version, bool) or version != RECORD_VERSION:
         raise NoRecord(f"has the record_version {visible(version, most=40)}, and {RECORD_VERSION} is known here")
-    strange = [name for name in said if name not in FIELDS]
+    strange = [name for name in said if name not in RECORD_FIELDS]
     if strange:
         raise NoRecord(f"has {visible(strange[0], most=60)}, which no record has")
     record = {name: value for name, value in said.items() if value is not None}

@@ -14,6 +14,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from .fields import OF_THE_TPM
+
 RECORD_VERSION = 1
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 STEPS = (
@@ -48,28 +50,6 @@ _OF_THE_CALL = (
     "endorsement_key_certificate_missing",
     "proven",
     "not_proven",
-)
-
-# What is known of a device's TPM, and of the device only as long as it has that TPM.
-_OF_THE_TPM = (
-    "registration_id",
-    "endorsement_key",
-    "endorsement_key_sha256",
-    "endorsement_key_name",
-    "endorsement_key_template",
-    "endorsement_key_proven",
-    "endorsement_key_certificate",
-    _CHAIN,
-    "storage_root_key",
-    "storage_root_key_name",
-    "tpm_type",
-    "tpm_manufacturer",
-    "tpm_model",
-    "tpm_firmware_version",
-    "certified_tpm",
-    "maker",
-    "batch",
-    "ownership",
 )
 
 
@@ -113,7 +93,7 @@ def has_another_tpm(known: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
 
 def without_tpm(known: Mapping[str, Any]) -> dict[str, Any]:
     """*known* without what was known of the TPM, for a device that has another one now."""
-    return {name: value for name, value in known.items() if name not in _OF_THE_TPM}
+    return {name: value for name, value in known.items() if name not in OF_THE_TPM}
 
 
 def is_proven(record: Mapping[str, Any]) -> bool:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.records import FIELDS
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database import Access, opened
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.judgement import Step
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.fields import RECORD_FIELDS
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.policy import CertificatePolicy
 from ansible_collections.tpmfleet.azure_dps.plugins.modules import device_records_export as module
 
@@ -91,7 +91,7 @@ def test_the_whole_ledger_is_written_as_the_schema_has_it_and_once(fleet, export
 
 
 def test_the_fields_are_those_of_the_published_schema(record_schema):
-    assert list(FIELDS) == list(record_schema.schema["properties"])
+    assert list(RECORD_FIELDS) == list(record_schema.schema["properties"])
 
 
 @pytest.mark.parametrize(
