@@ -99,6 +99,11 @@ library:
   returned: success
   type: str
   sample: 1.2.0
+stack:
+  description: The version of the TPM2 software stack, tpm2-tss, null where no package of the system has it.
+  returned: success
+  type: str
+  sample: 4.0.1-7~deb12u1
 refusal:
   description: Why the TPM could not be asked, else null.
   returned: success
@@ -245,6 +250,7 @@ def look(module):
         "user": surroundings.user(),
         "python": platform.python_version(),
         "library": library,
+        "stack": surroundings.stack_version(module.run_command),
         "refusal": refusal,
         "chip": chip,
         "clock": clock,

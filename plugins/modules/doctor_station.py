@@ -10,8 +10,9 @@ short_description: What may be wrong with the station, and what mends it
 version_added: 1.0.0
 author: tpmfleet contributors (@tpmfleet)
 description:
-  - Looks at libraries, Ansible's settings, the ledger, the master key, the store of roots, the clock, and what the
-    credential may do at the Device Provisioning Service. Nothing is changed.
+  - Looks at the collection itself, libraries, Ansible's settings and output, the ledger, the master key, the store of
+    roots, the clock, what the credential may do at the Device Provisioning Service and what is left of its quota, as
+    far as it tells, and the ID scope. Nothing is changed.
   - Rights are found by three calls for a random registration ID that no device has.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
@@ -41,7 +42,31 @@ options:
     type: list
     elements: path
     default: []
+  id_scope:
+    description: The ID scope that devices are given.
+    type: str
+  instance_read:
+    description:
+      - What M(tpmfleet.azure_dps.dps_instance_info) returned of the instance, or failed with, to compare O(id_scope)
+        with its own. Not compared where it is left out.
+    type: dict
+    default: {}
+  stdout_callback:
+    description: The callback that shows runs.
+    type: str
+  units:
+    description: How many devices a run is over.
+    type: int
+  collection:
+    description: The directory of this collection, as Ansible found it.
+    type: path
+  collection_paths:
+    description: Where Ansible looks for collections, besides where its Python has packages.
+    type: list
+    elements: path
+    default: []
 seealso:
+  - module: tpmfleet.azure_dps.dps_instance_info
   - module: tpmfleet.azure_dps.doctor_device
 """
 
@@ -71,13 +96,17 @@ findings:
 """
 
 import importlib.util
+import sys
 from datetime import datetime, timezone
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.doctor import station
+from ..module_utils.doctor import installed, station
+from ..module_utils.doctor.control_plane import id_scope
 from ..module_utils.doctor.finding import ATTENTION, FAULT, OK, UNKNOWN, finding
 from ..module_utils.dps.connection import connection_options
+from ..module_utils.dps.credentials import access_from
+from ..module_utils.dps.errors import DpsError
 from ..module_utils.ledger.database import SQLALCHEMY_IMPORT_ERROR, password_in
 
 
@@ -109,9 +138,22 @@ def look_at_roots(paths):
     return finding("roots", OK, "the roots can be read", detail=f"{len(found['roots'])} roots")
 
 
+def look_at_scope(params):
+    """The finding about the ID scope."""
+    try:
+        host = access_from(params).host
+    except DpsError:
+        # Another finding says so.
+        host = ""
+    return id_scope(params["id_scope"], host, params["instance_read"])
+
+
 def look(params):
     """All findings."""
     found = [*station.libraries(params["requirements"]), *station.settings(params), station.ledger(params["ledger"])]
+    if params["collection"]:
+        found += installed.collection(params["collection"], [*params["collection_paths"], *sys.path])
+    found += [*installed.output(params["stdout_callback"], params["units"]), look_at_scope(params)]
     if importlib.util.find_spec("cryptography") is None:
         found.append(finding("roots", UNKNOWN, "key and roots were not looked at, for cryptography is missing"))
     else:
@@ -129,6 +171,12 @@ def main():
             "ledger": {"type": "str"},
             "master_key": {"type": "str", "no_log": True},
             "ek_certificate_roots": {"type": "list", "elements": "path", "default": []},
+            "id_scope": {"type": "str"},
+            "instance_read": {"type": "dict", "default": {}},
+            "stdout_callback": {"type": "str"},
+            "units": {"type": "int"},
+            "collection": {"type": "path"},
+            "collection_paths": {"type": "list", "elements": "path", "default": []},
         },
         supports_check_mode=True,
     )

@@ -222,6 +222,7 @@ RETURNED: dict[str, Fields] = {
             "user": text(64),
             "python": text(32),
             "library": or_null(text(64)),
+            "stack": or_null(text(64)),
             "refusal": or_null(words(600)),
             "chip": or_null(
                 Fields(

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -30,6 +31,12 @@ def test_a_healthy_rack_is_well_and_a_sick_one_is_told_by_cause(line, tmp_path):
     assert done.code == 0 and done.changed <= 1, done.printed
     assert report["causes"] == [] and report["counts"]["ok"] == 4, report["causes"]
     assert "DOCTOR: 4 of 4 devices are well, 0 with a fault; the station is well" in done.printed
+    for said in report["devices"].values():
+        [library] = [one for one in said["findings"] if one["check"] == "library"]
+        assert re.search(r"tpm2-tss [0-9]+\.", library["detail"]), library
+    station = {one["check"]: one for one in report["station"]["findings"]}
+    assert re.match(r"[0-9]+\.[0-9]+\.[0-9]+ in /", station["collection"]["detail"]), station["collection"]
+    assert {"output", "quota", "id_scope"} <= set(station)
 
     names = sorted(report["devices"])
     broken = {names[0]: "tpm-lockout", names[1]: "tpm-gone", names[2]: "powered-off"}
@@ -54,6 +61,24 @@ def test_a_station_with_a_fault_fails_and_the_devices_are_looked_at_all_the_same
     assert done.code != 0 and "d3Jvbmc=" not in done.printed
     assert report["station"]["why"] == "the service refuses the credential", report["station"]
     assert len(report["devices"]) == 4 and "The station: the service refuses the credential" in done.printed
+
+
+def test_an_id_scope_of_another_service_is_a_fault_where_azure_may_be_read(line, dps_at, tmp_path):
+    where = dps_at(line.directory / "dps").where
+    own = ("subscription_id", "resource_group", "instance", "tenant", "client_id", "secret")
+    instance = {name: where["management"][name] for name in own}
+    instance |= {
+        "authority_host": where["endpoint"],
+        "resource_manager": where["endpoint"],
+        "ca_file": where["ca_file"],
+    }
+    given = tmp_path / "azure.json"
+    given.write_text(json.dumps({"tpmfleet_azure": instance}))
+    done, report = look(line, tmp_path, "-e", f"@{given}")
+    assert done.code == 0 and report["causes"] == [], report["causes"]
+    done, report = look(line, tmp_path, "-e", f"@{given}", "-e", "tpmfleet_dps_id_scope=0neFFFFFFFF")
+    assert done.code != 0 and report["station"]["why"].startswith("the ID scope is not the service's")
+    assert where["management"]["secret"] not in done.printed
 
 
 def test_check_mode_says_the_same(line, tmp_path):

@@ -114,18 +114,17 @@ def _holder(seen: Seen) -> Iterator[Finding]:
 
 
 def _library(seen: Seen) -> Iterator[Finding]:
+    stack = f"tpm2-tss {seen['stack'] or 'not told'}, Python {seen['python']}"
     if seen["library"] is None:
         yield finding(
             "library",
             ATTENTION,
             "the Python library tpm2-pytss is missing or unusable",
             "Run a step, which installs it, or the role tpmfleet.azure_dps.tpm_runtime.",
-            detail=f"Python {seen['python']}",
+            detail=stack,
         )
     else:
-        yield finding(
-            "library", OK, "the TPM library is there", detail=f"tpm2-pytss {seen['library']}, Python {seen['python']}"
-        )
+        yield finding("library", OK, "the TPM library is there", detail=f"tpm2-pytss {seen['library']}, {stack}")
 
 
 def _answer(seen: Seen) -> Iterator[Finding]:

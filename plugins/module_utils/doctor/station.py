@@ -25,7 +25,8 @@ from ansible.module_utils.compat.version import LooseVersion
 from ..dps.connection import open_service
 from ..dps.errors import DpsError
 from ..dps.service import AZURE_CORE_IMPORT_ERROR, Service
-from ..ledger.database import SQLALCHEMY_IMPORT_ERROR, Access, LedgerError, is_new, opened
+from ..ledger.database import LEDGER, SQLALCHEMY_IMPORT_ERROR, Access, LedgerError, is_new, opened
+from ..outside.visible import visible
 from .finding import ATTENTION, FAULT, OK, UNKNOWN, Finding, finding
 
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)>=([0-9][0-9A-Za-z.]*)")
@@ -103,9 +104,12 @@ def ledger(place: str | None) -> Finding:
     try:
         with opened(place, Access.READ) as connection:
             new = is_new(connection)
+            version = connection.execute(LEDGER.select()).scalar()
     except LedgerError as error:
         return finding("ledger", FAULT, "the ledger cannot be used", "Do what the detail says.", detail=str(error))
-    return finding("ledger", OK, "there is no ledger yet, the first step makes it" if new else "the ledger can be read")
+    if new:
+        return finding("ledger", OK, "there is no ledger yet, the first step makes it")
+    return finding("ledger", OK, "the ledger can be read", detail=f"schema version {visible(version, most=40)}")
 
 
 def master_key(key: str | None, check: Callable[[str], object]) -> Finding:
@@ -194,7 +198,24 @@ def _asked(dps: Service) -> Iterator[Finding]:
         )
     else:
         yield finding("rights", OK, "the credential may do what steps need", detail=", ".join(may))
+    yield _quota(dps.quota_left)
     yield from _clock(dps)
+
+
+def _quota(left: Mapping[str, str]) -> Finding:
+    """What is *left* of the quota, by the headers that tell it."""
+    if not left:
+        return finding("quota", OK, "the service does not tell what is left of its quota")
+    detail = ", ".join(f"{visible(name, most=80)}: {visible(value, most=40)}" for name, value in left.items())
+    if any(value.strip() == "0" for value in left.values()):
+        return finding(
+            "quota",
+            ATTENTION,
+            "nothing is left of the service's quota at the moment",
+            "Run again in a minute, or have other stations use a smaller quota_share.",
+            detail=detail,
+        )
+    return finding("quota", OK, "something is left of the service's quota", detail=detail)
 
 
 def _out_of_reach(dps: Service, error: DpsError) -> Iterator[Finding]:

@@ -59,6 +59,8 @@ _RETRIED = (408, 429, 500, 502, 503, 504)
 _LONGEST_BACKOFF = 30.0
 _LONGEST_WAIT = 1e9
 _LONGEST_REASON = 400
+_QUOTA_LEFT = re.compile(r"(^|-)ratelimit-remaining(-|$)", re.IGNORECASE)
+_MOST_QUOTAS = 4
 _JSON_TYPE = re.compile(r"application/([a-z.\-]+\+)?json", re.IGNORECASE)
 
 
@@ -99,6 +101,8 @@ class Service:
         self.pacer = pacer or Pacer()
         # The header Date of the last answer, for who wants to know whether the clocks agree.
         self.date: str | None = None
+        # What its headers told of what is left of a quota, by name. None is documented for this service.
+        self.quota_left: dict[str, str] = {}
         self._pipeline: Any = Pipeline(
             transport=BoundedTransport(ca_file=ca_file, timeout=timeout, connections=connections),
             policies=[
@@ -275,6 +279,7 @@ class Service:
                     response = self._send(method, url, content, headers or {}, left)
                     status = response.status_code
                     self.date = response.headers.get("Date")
+                    self.quota_left = _quota_left(response.headers)
                 finally:
                     if status != 429:
                         self.pacer.answered(held)
@@ -347,6 +352,12 @@ class Service:
             uncertain=uncertain,
             passing=not is_name_fault(error),
         )
+
+
+def _quota_left(headers: Any) -> dict[str, str]:
+    """The headers that tell how many calls are left, as Azure's other services and IETF's RateLimit draft name them."""
+    told = [(str(name), str(value)) for name, value in headers.items() if _QUOTA_LEFT.search(str(name))]
+    return dict(told[:_MOST_QUOTAS])
 
 
 def _enrollment_path(registration_id: str) -> str:

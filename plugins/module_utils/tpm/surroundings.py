@@ -116,6 +116,23 @@ def systemd(run: Callable[[list[str]], tuple[int, str, str]]) -> dict[str, Any]:
     return {"running": os.path.isdir(_BOOTED_BY_SYSTEMD), "version": version}
 
 
+def stack_version(run: Callable[[list[str]], tuple[int, str, str]]) -> str | None:
+    """The version of the TPM2 software stack (tpm2-tss), which only the system's packages tell; None where none does.
+
+    Debian has its parts as packages of their own, and in the names of some the version of their interface.
+    """
+    for program, arguments in (
+        ("dpkg-query", ["-W", "-f=${db:Status-Status} ${Version}\n", "libtss2-esys*"]),
+        ("rpm", ["-q", "--qf", "installed %{VERSION}\n", "tpm2-tss"]),
+    ):
+        if shutil.which(program):
+            code, out, _err = run([program, *arguments])
+            found = [line.partition(" ")[2].strip() for line in out.splitlines() if line.startswith("installed ")]
+            if code == 0 and found:
+                return found[0][:64]
+    return None
+
+
 def client(command: str, service: str, run: Callable[[list[str]], tuple[int, str, str]]) -> dict[str, Any]:
     """Whether the field client is placed, and what systemd says of its *service*."""
     placed = os.path.exists(command)

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import base64
 import email.utils
+import json
+import shutil
 import time
+from pathlib import Path
 
 import pytest
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.doctor import station
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database import Access, opened
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.doctor import installed, station
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.service import _quota_left
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database import SCHEMA_VERSION, Access, opened
 
+COLLECTION = Path(__file__).resolve().parents[4]
 KEY = base64.b64encode(bytes(range(48))).decode()
-FITTING = {"forks": 50, "facts_as_variables": False, "master_key": KEY}
+FITTING = {"forks": 50, "facts_as_variables": False, "master_key": KEY, "id_scope": "0ne00000A1B"}
 
 
 @pytest.fixture
@@ -46,13 +51,16 @@ def with_rights(dps, *rights):
 
 def test_a_station_that_is_well_has_nothing_and_leaves_no_trace(dps, look, tmp_path):
     assert look() == {}
-    assert set(look.all) == {"libraries", "settings", "ledger", "master_key", "roots", "dps", "rights", "clock"}
+    assert set(look.all) == {
+        *("libraries", "settings", "ledger", "master_key", "roots", "dps", "rights", "quota", "clock", "id_scope")
+    }
     assert "no ledger yet" in look.all["ledger"]["cause"] and not (tmp_path / "ledger.sqlite").exists()
     assert dps.calls() == {"enrollment.get": 1, "registration.get": 1, "enrollment.delete": 1}
     with opened(str(tmp_path / "ledger.sqlite"), Access.WRITE):
         pass
     before = (tmp_path / "ledger.sqlite").read_bytes()
     assert look() == {} and "can be read" in look.all["ledger"]["cause"]
+    assert look.all["ledger"]["detail"] == f"schema version {SCHEMA_VERSION}"
     assert (tmp_path / "ledger.sqlite").read_bytes() == before
 
 
@@ -68,6 +76,10 @@ def test_a_station_that_is_well_has_nothing_and_leaves_no_trace(dps, look, tmp_p
         ({"master_key": None}, "master_key", "attention", "no ownership"),
         ({"master_key": "short"}, "master_key", "fault", "not usable"),
         ({"ek_certificate_roots": ["/nowhere"]}, "roots", "fault", "cannot be used"),
+        ({"id_scope": None}, "id_scope", "attention", "no ID scope"),
+        ({"stdout_callback": "default", "units": 200}, "output", "attention", "is not seen"),
+        ({"stdout_callback": "community.general.yaml", "units": 20}, "output", "attention", "is not seen"),
+        ({"collection": "/nowhere"}, "collection", "fault", "no version"),
         ({"connection_string": None}, "dps", "attention", "no DPS is set"),
         ({"connection_string": "HostName="}, "dps", "fault", "cannot be used"),
     ],
@@ -128,3 +140,90 @@ def test_a_proxy_is_named_without_its_password(monkeypatch):
     monkeypatch.setenv("no_proxy", "inside.example")
     assert station.proxy("outside.example") == "proxy.example:3128"
     assert station.proxy("inside.example") == ""
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("tpmfleet.azure_dps.line", 1000),
+        ("default", 19),
+        ("awx_display", 1000),
+        ("community.general.jsonl", 1000),
+        (None, 9),
+    ],
+)
+def test_an_output_that_fits_is_left_alone(look, given):
+    callback, units = given
+    assert look(stdout_callback=callback, units=units) == {}
+    assert ("output" in look.all) == (callback is not None)
+
+
+def installed_at(place, name, version, sources=False):
+    directory = place / "ansible_collections" / "tpmfleet" / name
+    directory.mkdir(parents=True)
+    if sources:
+        (directory / "galaxy.yml").write_text(f"namespace: tpmfleet\nversion: {version}\n")
+    else:
+        (directory / "MANIFEST.json").write_text(json.dumps({"collection_info": {"version": version}}))
+    return directory
+
+
+def test_another_copy_of_the_collection_and_a_lab_of_another_version_are_told(look, tmp_path):
+    used = installed_at(tmp_path / "a", "azure_dps", "1.0.0")
+    (tmp_path / "linked").symlink_to(tmp_path / "a")
+    places = [str(tmp_path / one) for one in ("a", "linked", "nothing", "b/ansible_collections")]
+    [found] = installed.collection(str(used), places)
+    assert found["verdict"] == "ok" and found["detail"] == f"1.0.0 in {used}"
+    other = installed_at(tmp_path / "b", "azure_dps", "0.9.1", sources=True)
+    [found] = installed.collection(str(used), places)
+    assert found["verdict"] == "attention" and f"0.9.1 in {other}" in found["detail"]
+    shutil.rmtree(other)
+    lab = installed_at(tmp_path / "b", "azure_dps_lab", "0.9.2")
+    well, found = installed.collection(str(used), places)
+    assert well["verdict"] == "ok" and found["verdict"] == "attention"
+    assert "the lab" in found["cause"] and "==1.0.0" in found["mend"] and f"0.9.2 in {lab}" in found["detail"]
+    # By the module, the copy that these tests run from is another one.
+    assert str(COLLECTION) in look(collection=str(used))["collection"]["detail"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"collection_info": []}', '{"collection_info": {"version": 1}}'])
+def test_a_manifest_that_is_none_says_no_version_or_the_one_that_it_says(tmp_path, content):
+    (tmp_path / "MANIFEST.json").write_text(content)
+    assert installed.version_of(str(tmp_path)) in (None, "1")
+    (tmp_path / "galaxy.yml").write_text("version: '2.0.0'\n")
+    assert installed.version_of(str(tmp_path)) in ("2.0.0", "1")
+
+
+def test_the_id_scope_is_held_against_azures(look, azure, run_module):
+    def read(**options):
+        return run_module("dps_instance_info", **azure.options(**{"instance": azure.where["instance"], **options}))
+
+    own = read()
+    [instance] = own["instances"]
+    assert look(id_scope=instance["id_scope"], instance_read=own) == {}
+    assert look.all["id_scope"]["cause"] == "the ID scope is the service's"
+    found = look(id_scope="0neFFFFFFFF", instance_read=own)["id_scope"]
+    assert found["verdict"] == "fault" and instance["id_scope"] in found["detail"] and "0neFFFFFFFF" in found["detail"]
+    elsewhere = {"instances": [{**instance, "service_host": "other.azure-devices-provisioning.net"}]}
+    for of_another in (elsewhere, read(instance="nothing-of-that-name")):
+        found = look(id_scope=instance["id_scope"], instance_read=of_another)["id_scope"]
+        assert found["verdict"] == "attention" and "another service" in found["cause"]
+    refused = read(resource_group="nowhere")
+    found = look(id_scope=instance["id_scope"], instance_read=refused)["id_scope"]
+    assert found["verdict"] == "unknown" and "could not be found" in found["detail"]
+    assert look(id_scope=instance["id_scope"], instance_read={"skipped": True, "changed": False}) == {}
+
+
+@pytest.mark.parametrize(
+    ("headers", "verdict", "words"),
+    [
+        ({}, "ok", "does not tell"),
+        ({"x-ms-ratelimit-remaining-tenant-reads": "11999"}, "ok", "x-ms-ratelimit-remaining-tenant-reads: 11999"),
+        ({"RateLimit-Remaining": "0"}, "attention", "nothing is left"),
+        ({"X-RateLimit-Remaining": "\x1b[2J"}, "ok", "\\x1b"),
+        ({"x-ratelimit-limit": "0", "Date": "0"}, "ok", "does not tell"),
+    ],
+)
+def test_what_is_left_of_a_quota_is_what_headers_tell(headers, verdict, words):
+    found = station._quota(_quota_left(headers))
+    assert found["verdict"] == verdict and words in found["cause"] + found["detail"]

@@ -26,6 +26,7 @@ WELL = {
     "user": "root",
     "python": "3.11.2",
     "library": "1.2.0",
+    "stack": "4.0.1",
     "refusal": None,
     "chip": {
         "tpm": {"manufacturer": "IFX", "model": "SLB9670", "firmware_version": "7.85.17.4555", "tpm_type": "hardware"},
