@@ -75,7 +75,9 @@ def test_an_id_scope_of_another_service_is_a_fault_where_azure_may_be_read(line,
     given = tmp_path / "azure.json"
     given.write_text(json.dumps({"tpmfleet_azure": instance}))
     done, report = look(line, tmp_path, "-e", f"@{given}")
-    assert done.code == 0 and report["causes"] == [], report["causes"]
+    assert report["station"]["verdict"] == "ok", report["station"]
+    [scope] = [one for one in report["station"]["findings"] if one["check"] == "id_scope"]
+    assert scope["cause"] == "the ID scope is the service's"
     done, report = look(line, tmp_path, "-e", f"@{given}", "-e", "tpmfleet_dps_id_scope=0neFFFFFFFF")
     assert done.code != 0 and report["station"]["why"].startswith("the ID scope is not the service's")
     assert where["management"]["secret"] not in done.printed
