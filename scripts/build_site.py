@@ -32,7 +32,7 @@ def linked(text: str, folder: str, repository: str) -> str:
         path, anchor = (COLLECTION / folder / found[1]).resolve().relative_to(COLLECTION), found[2] or ""
         if str(path) in PAGES:
             return f"]({PAGES[str(path)]}.md{anchor})"
-        if path.parent.name == "docs" and path.suffix == ".md":
+        if path.parent.name == "docs" and path.suffix in (".md", ".svg"):
             return f"]({path.name}{anchor})"
         if str(path) == "CHANGELOG.rst":
             return "](changelog.rst)"
@@ -46,6 +46,8 @@ def assemble(place: Path) -> None:
     repository = yaml.safe_load((COLLECTION / "galaxy.yml").read_text())["repository"]
     for path in (COLLECTION / "docs").glob("*.md"):
         (place / path.name).write_text(linked(path.read_text(), "docs", repository))
+    for path in (COLLECTION / "docs").glob("*.svg"):
+        shutil.copy(path, place)
     for name, page in PAGES.items():
         (place / f"{page}.md").write_text(linked((COLLECTION / name).read_text(), ".", repository))
     shutil.copy(COLLECTION / "CHANGELOG.rst", place / "changelog.rst")

@@ -9,6 +9,14 @@ copyright = "tpmfleet contributors"
 extensions = ["myst_parser", "sphinx_antsibull_ext"]
 html_theme = "sphinx_ansible_theme"
 html_title = project
+# Instead of the theme's links to Ansible's own pages.
+html_theme_options = {
+    "display_version": False,
+    "topbar_links": {
+        "Source": "https://github.com/tpmfleet/azure_dps",
+        "Issues": "https://github.com/tpmfleet/azure_dps/issues",
+    },
+}
 html_show_sphinx = False
 highlight_language = "yaml+jinja"
 pygments_style = "ansible"
