@@ -167,7 +167,7 @@ class Station:
 
     def from_environment(self):
         """The master key as inventories/factory has it."""
-        factory = yaml.safe_load((COLLECTION / "inventories/factory/group_vars/devices.yml").read_text())
+        factory = yaml.safe_load((COLLECTION / "inventories/factory/group_vars/all/fleet.yml").read_text())
         return ["-e", json.dumps({"tpmfleet_master_key": factory["tpmfleet_master_key"]})]
 
     def from_vault(self):

@@ -131,11 +131,13 @@ _RESTORE = (
 class LedgerError(Exception):
     """The ledger cannot be read or written; says why and what to do. Never holds a URL's password.
 
-    *passing* is whether it can be later, with nothing mended.
+    *passing* is whether it can be later, with nothing mended. *option* is the module's option that is to be mended,
+    where it is another than the ledger.
     """
 
-    def __init__(self, message: str, *, passing: bool = False) -> None:
+    def __init__(self, message: str, *, passing: bool = False, option: str = "ledger") -> None:
         self.passing = passing
+        self.option = option
         super().__init__(message)
 
 

@@ -60,7 +60,7 @@ def run(
             if result.get("failed"):
                 connection.rollback()
     except LedgerError as error:
-        result = {"failed": True, "msg": str(error), **failure(AGAIN if error.passing else SETUP, "ledger")}
+        result = {"failed": True, "msg": str(error), **failure(AGAIN if error.passing else SETUP, error.option)}
     except (DpsError, TrustError) as error:
         result = {"failed": True, "msg": str(error), **failure(SETUP)}
     if new:
