@@ -20,7 +20,9 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import quote, unquote, urlencode
 
@@ -53,6 +55,24 @@ def pytest_configure():
 def power_cut():
     """The tool ``power_cut.py``: what a program does to the disk, and what a cut power may leave of it."""
     return _tool("power_cut")
+
+
+@pytest.fixture(scope="session")
+def relay():
+    """The tool ``relay.py``: ports that stand before servers, somewhere else and as far away as is wanted."""
+    return _tool("relay").Relay
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """A running server. Its directory is not below pytest's, which is its owner's only."""
+    with ExitStack() as undo:
+        directory = Path(tempfile.mkdtemp(prefix="tpmfleet-pg-"))
+        undo.callback(shutil.rmtree, directory)
+        server = _tool("postgresql").PostgreSql(directory)
+        server.start()
+        undo.callback(server.stop)
+        yield server
 
 
 @pytest.fixture(scope="session")

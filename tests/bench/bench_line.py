@@ -32,7 +32,7 @@ from pathlib import Path
 
 COLLECTION = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(COLLECTION / "roles" / "lab" / "files")]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(COLLECTION / "roles" / "lab" / "files")]
 
 from bars import draw  # noqa: E402
 from control_groups import ControlGroups, tree  # noqa: E402
