@@ -64,6 +64,12 @@ def relay():
 
 
 @pytest.fixture(scope="session")
+def worker_machine():
+    """The tool ``worker_machine.py``: machines with a network and files of their own."""
+    return _tool("worker_machine").WorkerMachine
+
+
+@pytest.fixture(scope="session")
 def postgresql():
     """A running server. Its directory is not below pytest's, which is its owner's only."""
     with ExitStack() as undo:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A session of tests that is killed leaves no emulator and no TPM behind."""
+"""A session of tests that is killed leaves no emulator, no TPM and no worker machine behind."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ TESTS = Path(__file__).resolve().parents[2]
 HANGING = """
 import pathlib, time
 
-def test_hangs(emulator, software_tpm):
-    pathlib.Path({where!r}).write_text(f"{{emulator['pid']}} {{software_tpm.pid}}")
+def test_hangs(emulator, software_tpm, worker_machine, relay, tmp_path):
+    machine = worker_machine(relay, [tmp_path], [], {{}})
+    pathlib.Path({where!r}).write_text(f"{{emulator['pid']}} {{software_tpm.pid}} {{machine.pid}}")
     time.sleep(120)
 """
 
@@ -39,7 +40,7 @@ def test_a_session_that_is_killed_leaves_none(tmp_path):
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--basetemp", str(tmp_path / "base")]
     try:
         session = subprocess.Popen([*command, str(hanging)], env=environment, cwd=TESTS.parent)
-        wait_for(lambda: told.exists() and len(told.read_text().split()) == 2)
+        wait_for(lambda: told.exists() and len(told.read_text().split()) == 3)
         session.send_signal(signal.SIGKILL)
         session.wait()
         started = told.read_text().split()
