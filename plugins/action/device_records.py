@@ -9,7 +9,7 @@ from __future__ import annotations
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.run_identity import operator, run_id
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_action import StationAction
 
-WRITES_EVENTS = ("device_records", "device_records_import")
+WRITES_EVENTS = ("device_records", "device_records_import", "work_order")
 
 
 class ActionModule(StationAction):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ LIFE = (
     "tpm_install",
     "ownership",
     "possession",
+    "work_order",
     "device_work",
     "software_install",
     "warehouse",
@@ -54,6 +56,8 @@ def life(start_line, tmp_path_factory):
 
     line = start_line(1, str(LAB))
     directory = tmp_path_factory.mktemp("examples")
+    key = directory / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     roots = line.rack.authority.ca_certificates
     root = x509.load_pem_x509_certificate(roots[0].read_bytes())
     inventory = {
@@ -64,6 +68,11 @@ def life(start_line, tmp_path_factory):
         },
         "ek_export": {"tpmfleet_ek_export": str(directory / "ek-list.jsonl")},
         "fleet_report": {"tpmfleet_report": str(directory / "report.html")},
+        "work_order": {
+            "tpmfleet_work_order_dest": str(directory / "order.age"),
+            "tpmfleet_work_order_recipients": [key.with_suffix(".pub").read_text()],
+            "tpmfleet_work_order_signing_key": str(key),
+        },
         "device_labels": {"tpmfleet_labels": str(directory / "labels.pdf")},
         "reprovision": {"tpmfleet_key_version": 2},
         "disenrollment": {"tpmfleet_key_version": 2},

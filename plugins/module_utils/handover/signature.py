@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 from typing import Any, BinaryIO
 
+from ..outside.files import FileError, read_file
 from ..outside.visible import visible
 from ..trust.findings import TrustError
 
@@ -24,6 +25,7 @@ from ..trust.findings import TrustError
 _TIMEOUT_SECONDS = 120
 _FINGERPRINT = re.compile(r"\bSHA256:[A-Za-z0-9+/]{43}")
 _BEGIN = b"-----BEGIN SSH SIGNATURE-----"
+_MOST_SIGNERS = 1 << 20
 
 
 def sign(content: bytes | BinaryIO, key: str, *, namespace: str) -> bytes:
@@ -58,6 +60,34 @@ def is_signed_by(content: bytes | BinaryIO, signature: bytes, key_fingerprint: s
         done = _ssh_keygen("-Y", "check-novalidate", "-n", namespace, "-s", file.name, stdin=content)
     found = _FINGERPRINT.search(done.stdout.decode(errors="replace"))
     return done.returncode == 0 and found is not None and found[0] == key_fingerprint
+
+
+def signer_of(content: bytes, signature: bytes, *, allowed_signers: str, signer: str | None, namespace: str) -> str:
+    """Who signed *content*, one of the file *allowed_signers*, and *signer* where that is given.
+
+    TrustError, as the end of a sentence about what is signed, where it was nobody of them.
+    """
+    try:
+        # ssh-keygen has no bound of its own.
+        read_file(allowed_signers, most=_MOST_SIGNERS)
+    except FileError as error:
+        raise TrustError(f"cannot be checked: the file of signers {visible(allowed_signers)} {error}") from None
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(signature)
+        file.flush()
+        about = ["-f", allowed_signers, "-s", file.name]
+        found = _ssh_keygen("-Y", "find-principals", *about)
+        names = found.stdout.decode(errors="replace").split("\n")
+        names = [name.strip() for name in names if name.strip()]
+        for name in names:
+            if signer in (None, name):
+                done = _ssh_keygen("-Y", "verify", *about, "-I", name, "-n", namespace, stdin=content)
+                if done.returncode == 0:
+                    return name
+    if names and signer not in (None, *names):
+        raise TrustError(f"has the signature of {visible(', '.join(names), most=200)}, and not that of {signer}")
+    who = "that is good" if names else f"of anybody in {visible(allowed_signers)}"
+    raise TrustError(f"has no signature {who} over what it says")
 
 
 def _said(done: subprocess.CompletedProcess[bytes]) -> str:

@@ -32,7 +32,7 @@ _TEXTS = (
     "batch",
 )
 _OF_THE_KEY = ("endorsement_key", "endorsement_key_sha256", "endorsement_key_name")
-_OBJECTS = ("ownership", "decommission", "certified_tpm", "steps")
+_OBJECTS = ("ownership", "decommission", "certified_tpm", "steps", "work_order")
 _MOMENTS = ("done", "begun")
 _PLACE = ("dps_id_scope", "registration_id", "endorsement_key")
 

@@ -31,6 +31,7 @@ _JSON_COLUMNS = (
     "certified_tpm",
     "places",
     "decommission",
+    "work_order",
     "outcome",
 )
 _BOOLEANS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}

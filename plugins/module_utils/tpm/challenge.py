@@ -60,18 +60,14 @@ class Challenge(NamedTuple):
 
         All parts but the label have one length each, so that no two contents make the same message.
         """
-        message = b"".join(
-            (
-                _ANSWER_LABEL,
-                self.nonce,
-                endorsement_key_name,
-                bound_to_name,
-                hashlib.sha256(self.credential).digest(),
-                hashlib.sha256(self.encrypted_secret).digest(),
-                hashlib.sha256(self.sealed).digest(),
-            )
+        return answer_over(
+            self.nonce, self.digests(), secret, endorsement_key_name=endorsement_key_name, bound_to_name=bound_to_name
         )
-        return hmac.digest(secret, message, "sha256")
+
+    def digests(self) -> bytes:
+        """What an answer covers of it besides the nonce: the SHA-256 of each part, one after another."""
+        parts = (self.credential, self.encrypted_secret, self.sealed)
+        return b"".join(hashlib.sha256(part).digest() for part in parts)
 
     def with_sealed(self, secret: bytes, message: bytes) -> Challenge:
         """The challenge with *message*, encrypted and authenticated under *secret*."""
@@ -94,6 +90,14 @@ class Challenge(NamedTuple):
 
     def _bound(self) -> bytes:
         return self.credential + self.encrypted_secret
+
+
+def answer_over(
+    nonce: bytes, digests: bytes, secret: bytes, *, endorsement_key_name: bytes, bound_to_name: bytes
+) -> bytes:
+    """The answer to the challenge with this *nonce* and these *digests*, for who no longer has the challenge."""
+    message = b"".join((_ANSWER_LABEL, nonce, endorsement_key_name, bound_to_name, digests))
+    return hmac.digest(secret, message, "sha256")
 
 
 def sealed_endorsement_auth(params: Mapping[str, Any]) -> Challenge | None:

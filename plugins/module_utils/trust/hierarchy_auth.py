@@ -32,6 +32,7 @@ AUTH_BYTES = 24
 
 _SALT = b"tpmfleet.azure_dps"
 _LABEL = b"hierarchy auth 1"
+_ORDER_LABEL = b"work order secret 1"
 
 
 class MasterKeyError(ValueError):
@@ -81,9 +82,22 @@ def derive(master_key: str, ek_name: str, hierarchy: str, version: int) -> str:
     if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version < 2**32:
         raise MasterKeyError(f"the key version is {version!r}; it has to be a whole number of 1 to 4294967295")
     parts = (_LABEL, hierarchy.encode("ascii"), version.to_bytes(4, "big"), _name_bytes(ek_name))
+    return base64.urlsafe_b64encode(_derived(master_key, parts, AUTH_BYTES)).decode("ascii")
+
+
+def derive_order_secret(master_key: str, ek_name: str, number: str) -> bytes:
+    """The secret of 32 bytes that the TPM with this endorsement key gives out for the work order *number*.
+
+    MasterKeyError as of :func:`derive`.
+    """
+    if not HAS_CRYPTOGRAPHY:
+        raise MasterKeyError("the Python package cryptography is missing on the controller; see requirements.txt")
+    return _derived(master_key, (_ORDER_LABEL, number.encode("utf-8"), _name_bytes(ek_name)), 32)
+
+
+def _derived(master_key: str, parts: tuple[bytes, ...], length: int) -> bytes:
     info = b"".join(len(part).to_bytes(2, "big") + part for part in parts)
-    key = HKDF(algorithm=SHA256(), length=AUTH_BYTES, salt=_SALT, info=info).derive(checked_master_key(master_key))
-    return base64.urlsafe_b64encode(key).decode("ascii")
+    return HKDF(algorithm=SHA256(), length=length, salt=_SALT, info=info).derive(checked_master_key(master_key))
 
 
 def _name_bytes(ek_name: str) -> bytes:

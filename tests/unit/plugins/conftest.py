@@ -287,3 +287,29 @@ def register(dps, software_tpm):
         yield keys["endorsementKey"], run
         esys.flush_context(ek)
         esys.flush_context(srk)
+
+
+@pytest.fixture
+def ssh_key(tmp_path):
+    """Makes an SSH key of that name, and returns its path."""
+    import subprocess
+
+    def make(name: str, *options: str):
+        path = tmp_path / name
+        kind = options or ("-t", "ed25519")
+        subprocess.run(["ssh-keygen", "-q", *kind, "-N", "", "-C", f"{name}@test", "-f", path], check=True)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def allowed(tmp_path):
+    """Writes a file of allowed signers for those keys, by name, and returns its path."""
+
+    def write(*keys, file: str = "allowed"):
+        path = tmp_path / file
+        path.write_text("".join(f"{key.name}@example.org {key.with_suffix('.pub').read_text()}" for key in keys))
+        return path
+
+    return write

@@ -75,6 +75,17 @@ def record(make_ek):
         "batch": "2026-11",
         "storage_root_key": "ARoA",
         "storage_root_key_name": f"000b{digest}",
+        "work_order": {
+            "number": "WO-1",
+            "state": "failed",
+            "at": "2026-11-24T12:00:00Z",
+            "key_version": 1,
+            "content_sha256": digest,
+            "file_sha256": digest,
+            "station": "line-1",
+            "reason": "it is off",
+            "answer": {"answer": digest, "nonce": digest, "digests": 3 * digest},
+        },
         "ownership": {
             "profile": "fleet",
             "key_version": 1,

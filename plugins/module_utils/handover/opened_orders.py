@@ -1,0 +1,126 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Work orders as a line opens them: for it, of its customer, not revoked and not expired, or refused in words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from ..outside.files import FileError, read_file
+from ..outside.visible import visible
+from ..trust.findings import TrustError
+from .age_file import Reader
+from .signed_document import checked_document
+from .work_order import (
+    MOST_BYTES,
+    NAMESPACE,
+    REVOCATION_NAMESPACE,
+    Order,
+    is_expired,
+    order_of,
+    revoked_number,
+)
+
+REVOKED = ".revoked"
+_MOST_REVOCATION = 64 << 10
+
+
+class Opened(NamedTuple):
+    """An order, the file that it is in, and whose signature it has."""
+
+    path: str
+    order: Order
+    signed_by: str
+
+
+class Trusted(NamedTuple):
+    """Whose signatures count: a file of allowed signers, and the name in it where there is but one customer."""
+
+    allowed_signers: str
+    signer: str | None
+
+
+def opened_orders(
+    paths: Sequence[str], *, key: str, trusted: Trusted, revocations: Sequence[str], now: datetime
+) -> list[Opened]:
+    """The orders in the files *paths*, which are for the private key *key*. TrustError for the first that is refused.
+
+    An order is revoked by one of the files *revocations*, or by the file beside it with ``.revoked`` behind its name.
+    """
+    reader = Reader(key)
+    found = [_opened(path, reader, trusted, now) for path in paths]
+    beside = [path + REVOKED for path in paths if os.path.lexists(path + REVOKED)]
+    revoked = {_revoked(path, trusted): path for path in (*revocations, *beside)}
+    seen: dict[str, Opened] = {}
+    keys: dict[str, Opened] = {}
+    for one in found:
+        number = one.order.terms.number
+        if (number, one.signed_by) in revoked:
+            raise TrustError(
+                f"The work order {number} in {visible(one.path)} was revoked by its owner "
+                f"({visible(revoked[number, one.signed_by])}): stop working on its units and ask him."
+            )
+        if seen.setdefault(number, one) is not one:
+            raise TrustError(f"{visible(one.path)} and {visible(seen[number].path)} are both the work order {number}.")
+        for unit in one.order.units:
+            other = keys.setdefault(unit, one)
+            if other is not one:
+                raise TrustError(
+                    f"The work orders {other.order.terms.number} and {number} are for the same unit "
+                    f"{visible(_called(one.order.units[unit]))}: ask their owner which one counts."
+                )
+    return found
+
+
+def _opened(path: str, reader: Reader, trusted: Trusted, now: datetime) -> Opened:
+    where = f"The work order {visible(path)}"
+    try:
+        content = reader.decrypted(_read(path, MOST_BYTES + (MOST_BYTES >> 6)))
+        document, signed_by = checked_document(content, **trusted._asdict(), namespace=NAMESPACE, most=MOST_BYTES)
+        order = order_of(document)
+        if reader.recipient not in order.terms.recipients:
+            raise TrustError(
+                "was written for somebody else, who passed it on: this line's key is not among those that its owner "
+                "wrote it for"
+            )
+    except TrustError as error:
+        raise TrustError(f"{where} {error}. No device was touched: get it again from its owner.") from None
+    if is_expired(order.terms, now):
+        raise TrustError(
+            f"{where} ({order.terms.number}) expired on {order.terms.expires}, and it is "
+            f"{now.strftime('%Y-%m-%dT%H:%M:%SZ')} here. No device was touched: ask its owner for another one, or mend "
+            "the clock."
+        )
+    return Opened(path, order, signed_by)
+
+
+def _revoked(path: str, trusted: Trusted) -> tuple[str, str]:
+    """(The number of the order that the file revokes, who signed that)."""
+    try:
+        content = _read(path, _MOST_REVOCATION)
+        document, signed_by = checked_document(
+            content, **trusted._asdict(), namespace=REVOCATION_NAMESPACE, most=_MOST_REVOCATION
+        )
+        return revoked_number(document), signed_by
+    except TrustError as error:
+        # Whoever can put a file there could stop the line in any case; whoever can spoil it must not undo it.
+        raise TrustError(
+            f"The revocation {visible(path)} {error}. No device was touched: ask the owner of the order whether it "
+            "still counts."
+        ) from None
+
+
+def _read(path: str, most: int) -> bytes:
+    try:
+        return read_file(path, most=most)
+    except FileError as error:
+        raise TrustError(str(error)) from None
+
+
+def _called(unit: Mapping[str, Any]) -> str:
+    return str(unit.get("serial_number") or unit.get("device_id") or unit["registration_id"])

@@ -1,0 +1,46 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One file that has a document and the signature over it, so that neither is lost without the other.
+
+It begins with the signature as ssh-keygen(1), -Y sign, writes it; all that follows is the document. Where the file is
+encrypted the signature is inside: who may not read it does not learn who wrote it, and nobody can put his own signature
+on what somebody else encrypted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..outside.strict_json import JsonError, parse
+from ..trust.findings import TrustError
+from .signature import sign, signer_of
+
+_BEGIN = b"-----BEGIN SSH SIGNATURE-----\n"
+_END = b"-----END SSH SIGNATURE-----\n"
+# One of RSA with 16,384 bits has 6 kB.
+_MOST_SIGNATURE = 16 << 10
+
+
+def signed_document(document: bytes, key: str, *, namespace: str) -> bytes:
+    """The file with *document* and the signature of the SSH key *key* over it. TrustError where that makes none."""
+    return sign(document, key, namespace=namespace) + document
+
+
+def checked_document(
+    content: bytes, *, allowed_signers: str, signer: str | None, namespace: str, most: int
+) -> tuple[Any, str]:
+    """(The JSON document in *content*, who signed it), of which nothing was looked at before the signature was good.
+
+    TrustError, as the end of a sentence about the file, where it is none of somebody whose signature counts.
+    """
+    end = content.find(_END, 0, _MOST_SIGNATURE)
+    if not content.startswith(_BEGIN) or end < 0:
+        raise TrustError("does not begin with a signature: it is another file, or was cut or edited")
+    signature, document = content[: end + len(_END)], content[end + len(_END) :]
+    name = signer_of(document, signature, allowed_signers=allowed_signers, signer=signer, namespace=namespace)
+    try:
+        return parse(document, most=most), name
+    except JsonError as error:
+        raise TrustError(str(error)) from None

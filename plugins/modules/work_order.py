@@ -1,0 +1,480 @@
+#!/usr/bin/python
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: work_order
+short_description: A work order for another firm's line, written or revoked by the owner of the fleet
+version_added: 1.1.0
+author: tpmfleet contributors (@tpmfleet)
+description:
+  - Writes one file for a batch of units whose endorsement keys are known. For each unit it has its own authorizations,
+    derived for it alone and sealed to its TPM, and a challenge that only its TPM can answer. The file is signed, and
+    encrypted to the line that is to work from it. C(meta/work-order.schema.json) has what is in it.
+  - Neither the fleet master key, nor a right at the DPS, nor an authorization that can be read without the unit's TPM
+    is in the file.
+  - The ledger notes which unit is on which order. An order is written once; a second call verifies it. One whose file
+    is gone is written again. Under its number no other order is ever written.
+  - Where anything is wrong with a unit, nothing is written, and all of it is told.
+extends_documentation_fragment:
+  - tpmfleet.azure_dps.attributes
+  - tpmfleet.azure_dps.ledger
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+    details:
+      - It tells which units change, not what is in the file.
+  idempotent:
+    support: full
+options:
+  state:
+    description:
+      - V(revoked) has the units that did not come back yet never taken in from this order, and asks for a later key
+        version where they are claimed again. The notice of it is for the line, which refuses the order once it has it.
+    type: str
+    choices: [present, revoked]
+    default: present
+  number:
+    description: What owner and line call the order, up to 64 letters, digits, dots, dashes and underscores.
+    type: str
+    required: true
+  dest:
+    description:
+      - The file, on the machine where the task runs, readable by its owner only. With O(state=revoked) the notice is
+        beside it, with C(.revoked) behind the name.
+    type: path
+    required: true
+  signing_key:
+    description:
+      - The owner's SSH key, on the machine where the task runs. Where an agent or a hardware token has the private key,
+        it is the file of the public one. Nobody is asked for a passphrase.
+    type: path
+    required: true
+  owner:
+    description: The owner's name, for people. Required with O(state=present).
+    type: str
+  recipients:
+    description:
+      - Public keys of the line, as C(~/.ssh/id_ed25519.pub) has one (Ed25519 or RSA), or as C(age-keygen) prints it.
+        Required with O(state=present). A line whose key is not among them refuses the order, whoever passed it on.
+    type: list
+    elements: str
+  expires:
+    description: After this moment the line refuses it, ISO 8601. Required with O(state=present).
+    type: str
+  master_key:
+    description: The fleet master key. Required with O(state=present).
+    type: str
+  key_version:
+    description: The version of the authorizations.
+    type: int
+    default: 1
+  src:
+    description:
+      - A list of endorsement keys whose devices are meant, in any form that M(tpmfleet.azure_dps.ek_list) takes but a
+        directory. A device that the ledger does not know is added to it. Without it they are those of O(filters).
+    type: path
+  filters:
+    description:
+      - Which devices of the ledger are meant, all that are in use and have an endorsement key where it is left out. The
+        keys are those of C(filters) of the inventory plugin P(tpmfleet.azure_dps.ledger#inventory).
+    type: dict
+    default: {}
+  client:
+    description: Which DPS client is to be placed.
+    type: str
+    choices: [builtin, aziot]
+    default: builtin
+  profile:
+    description:
+      - Which hierarchies get an authorization, see the guide to ownership. With O(client=aziot) it has to be V(sdk),
+        since that client would need the owner authorization in a file that the line writes.
+    type: str
+    choices: [fleet, sdk]
+    default: fleet
+  id_scope:
+    description: The ID scope of the DPS where the devices register. Required with O(state=present).
+    type: str
+  global_endpoint:
+    description: Where they register.
+    type: str
+    default: https://global.azure-devices-provisioning.net
+  ca_file:
+    description: The certificate authorities of service and hub in PEM, where they are not those of the device's system.
+    type: path
+  operator:
+    description: As of M(tpmfleet.azure_dps.device_records).
+    type: str
+    default: ""
+  run_id:
+    description: As of M(tpmfleet.azure_dps.device_records).
+    type: str
+    default: ""
+requirements:
+  - pyrage
+  - ssh-keygen of OpenSSH 8.2 or later where the task runs
+seealso:
+  - module: tpmfleet.azure_dps.work_order_units
+  - module: tpmfleet.azure_dps.work_report_import
+"""
+
+EXAMPLES = r"""
+- name: Have another firm make the units of one shipment ready
+  tpmfleet.azure_dps.work_order:
+    ledger: /var/lib/tpmfleet/ledger.sqlite
+    number: WO-2026-0042
+    owner: Example Devices
+    dest: /srv/orders/WO-2026-0042.age
+    filters: {batch: "2026-11"}
+    recipients: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3Sx2nH5yQpm9pzv2Ar6X0m2A6GQW3hRrZV0j6xTq1c"]
+    expires: "2027-01-31"
+    signing_key: /etc/tpmfleet/owner
+    master_key: "{{ tpmfleet_master_key }}"
+    id_scope: 0ne00000A1B
+  delegate_to: localhost
+
+- name: Take it back
+  tpmfleet.azure_dps.work_order:
+    ledger: /var/lib/tpmfleet/ledger.sqlite
+    state: revoked
+    number: WO-2026-0042
+    dest: /srv/orders/WO-2026-0042.age
+    signing_key: /etc/tpmfleet/owner
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+total:
+  description: How many units are on the order.
+  returned: success
+  type: int
+  sample: 480
+states:
+  description: How many of them are in which state, C(ordered), C(done), C(failed) or C(revoked).
+  returned: success
+  type: dict
+  sample: {"ordered": 480}
+file:
+  description: The file that was written or verified, the order or the notice of its revocation.
+  returned: success
+  type: str
+  sample: /srv/orders/WO-2026-0042.age
+revoked:
+  description: The registration IDs of the units that were on the order and had not come back.
+  returned: with O(state=revoked)
+  type: list
+  elements: str
+  sample: []
+problems:
+  description: All that is wrong with the units, where the task fails and writes nothing.
+  returned: when something is
+  type: list
+  elements: str
+  sample: ["TF-000007 (slot07) is on the work order WO-2026-0041, which is open: take its report in, or revoke it"]
+"""
+
+import hashlib
+import os
+from collections import Counter
+from datetime import datetime, timezone
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.handover.age_file import checked_recipients, encrypted
+from ..module_utils.handover.opened_orders import REVOKED as NOTICE
+from ..module_utils.handover.signed_document import signed_document
+from ..module_utils.handover.work_order import (
+    CLIENTS,
+    MOST_UNITS,
+    NAMESPACE,
+    PROFILES,
+    REVOCATION_NAMESPACE,
+    Terms,
+    checked_number,
+    content_sha256,
+    document_of,
+    revocation_of,
+)
+from ..module_utils.handover.work_order import faults_of as faults_of_units
+from ..module_utils.ledger.database import LedgerError, is_new
+from ..module_utils.ledger.devices import Devices
+from ..module_utils.ledger.ek_list import checked_entry, open_list
+from ..module_utils.ledger.ordered import (
+    OPEN,
+    ORDERED,
+    REVOKED,
+    STEP,
+    each_known,
+    faults_of,
+    listed,
+    on_order,
+    order_in,
+)
+from ..module_utils.ledger.selection import Selection
+from ..module_utils.module.ledger import ledger_option, now, run
+from ..module_utils.outside.durable import replace_file
+from ..module_utils.outside.files import FileError, read_file
+from ..module_utils.outside.moments import FORMS, moment_of
+from ..module_utils.outside.visible import visible
+from ..module_utils.record.model import called
+from ..module_utils.trust.findings import TrustError
+from ..module_utils.trust.hierarchy_auth import MasterKeyError, checked_master_key
+
+_MOST_FILE = 256 << 20
+_MOST_CERTIFICATES = 256 << 10
+
+
+def terms_of(params):
+    """What the options say of all units. TrustError for what no order has."""
+    expires = moment_of(params["expires"])
+    if expires is None:
+        raise TrustError(f"expires is '{visible(params['expires'], most=60)}', which is no time. {FORMS}")
+    if params["client"] == "aziot" and params["profile"] != "sdk":
+        raise TrustError(
+            "Azure's IoT identity service needs the owner authorization in a file that the line would write, and no "
+            "line gets one that it can read. Order with the ownership profile 'sdk', or with the client 'builtin'."
+        )
+    install = {
+        "client": params["client"],
+        "profile": params["profile"],
+        "id_scope": params["id_scope"],
+        "global_endpoint": params["global_endpoint"],
+    }
+    if params["ca_file"]:
+        try:
+            certificates = read_file(params["ca_file"], most=_MOST_CERTIFICATES).decode("ascii", errors="replace")
+        except FileError as error:
+            raise TrustError(f"ca_file {visible(params['ca_file'])} {error}.") from None
+        if "-----BEGIN CERTIFICATE-----" not in certificates:
+            raise TrustError(f"ca_file {visible(params['ca_file'])} has no certificate in PEM.")
+        install["ca_certificates"] = certificates
+    if not 1 <= params["key_version"] < 2**32:
+        raise TrustError(f"key_version is {params['key_version']}; it has to be 1 to 4294967295.")
+    empty = [name for name in ("owner", "id_scope", "global_endpoint") if not params[name].strip()]
+    if empty:
+        raise TrustError(f"{empty[0]} is empty, and the line would not know it.")
+    return Terms(
+        number=checked_number(params["number"]),
+        owner=params["owner"],
+        expires=expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        key_version=params["key_version"],
+        recipients=checked_recipients(params["recipients"]),
+        install=install,
+    )
+
+
+def of_list(devices, src, problems):
+    """Pairs of row and record of the devices on the list *src*, and into *problems* what is wrong with it."""
+    found = []
+    source = open_list({"src": src, "format": "auto", "delimiter": None, "columns": {}})
+    try:
+        for _position, place, record, wrong in source.scan():
+            entry, faults = checked_entry(record, "", "") if record is not None else (None, [])
+            reasons = [*wrong, *faults]
+            if entry is None or reasons:
+                problems += [f"{source.where(place)}: {field or 'the record'} {why}" for field, why in reasons]
+                continue
+            try:
+                # What follows from the key says nothing against a name that the device has.
+                found.append(listed(devices, {**entry, "registration_id": record.get("registration_id")}))
+            except LedgerError as error:
+                problems.append(f"{source.where(place)}: {error}")
+        problems += [f"{source.where(place)}: {field} {why}" for place, field, why in source.lost()]
+    finally:
+        source.close()
+    return found
+
+
+def of_ledger(known, filters):
+    """The same of the ledger's devices that fit *filters*."""
+    selection = Selection(filters, now=datetime.now(timezone.utc))
+    if selection.of_failures:
+        raise LedgerError("filters cannot ask for failures here.")
+    wanted = [(row, one) for row, one in known.items() if one.get("endorsement_key") and selection.takes(one)]
+    return [(row, one) for row, one in wanted if filters or not one.get("decommission")]
+
+
+def problems_with(terms, meant, there, chosen):
+    """Why no order is written, as sentences without their end."""
+    records = [record for _row, record in meant]
+    problems = faults_of_units(records)
+    for row, record in meant:
+        problems += [] if there and row not in there else faults_of(record, terms.number, terms.key_version)
+    # All of a ledger may be more by now.
+    strangers = [record for row, record in meant if there and chosen and row not in there]
+    problems += [
+        f"{visible(called(one), most=120)} is not on the work order {terms.number}, which is written: take another one"
+        for one in strangers
+    ]
+    if not records and not there:
+        problems.append("no unit is meant")
+    if len(records) > MOST_UNITS:
+        problems.append(f"{len(records):,} units are meant, and an order has {MOST_UNITS:,} at most")
+    return problems
+
+
+def file_sha256(path):
+    """Of what is at *path*, None where nothing is. TrustError where that is no file."""
+    try:
+        return hashlib.sha256(read_file(path, most=_MOST_FILE)).hexdigest() if os.path.lexists(path) else None
+    except FileError as error:
+        raise TrustError(f"What is at {visible(path)} {error}, and is left alone.") from None
+
+
+def place(path, content):
+    """Has *content* at *path*."""
+    try:
+        replace_file(path, content, 0o600)
+    except OSError as error:
+        raise TrustError(f"{visible(path)} could not be written: {error.strerror}. Run again to complete it.") from None
+
+
+def noted(devices, meant, news, params, at):
+    """Writes *news* into the order of each of *meant*; (before, after) of those that it changes."""
+    by = {name: params[name] for name in ("operator", "run_id") if params[name]}
+    before, after = {}, {}
+    for row, record in meant:
+        same = order_in(record)
+        order = {**same, **news} if same.get("number") == params["number"] else {"state": ORDERED, "at": at, **news}
+        if order == same:
+            continue
+        if order["state"] != same.get("state") or order["number"] != same.get("number"):
+            order["at"] = at
+        name = called(record)
+        before[name], after[name] = {"work_order": same}, {"work_order": order}
+        row = devices.save(row, {**record, "work_order": order})
+        what = {"state": order["state"], "order": order["number"], **by}
+        devices.note(row, record.get("host"), at=at, step=STEP, station="", what=what)
+    devices.write()
+    return before, after
+
+
+def present(connection, module):
+    """The result for an order that is to be there."""
+    params = module.params
+    terms = terms_of(params)
+    try:
+        checked_master_key(params["master_key"])
+    except MasterKeyError as error:
+        raise TrustError(f"{error}.") from None
+    if is_new(connection) and not params["src"]:
+        raise LedgerError("The ledger is not there, or is an empty one. Is its name right?")
+    known = each_known(connection)
+    there = on_order(known, terms.number)
+    devices = Devices(connection)
+    problems = []
+    meant = of_list(devices, params["src"], problems) if params["src"] else of_ledger(known, params["filters"])
+    problems += problems_with(terms, meant, there, bool(params["src"] or params["filters"]))
+    if problems:
+        msg = f"{problems[0]}. Nothing was written; {len(problems)} such problems are in `problems`."
+        return {"failed": True, "msg": msg, "problems": problems}
+    if there:
+        meant = list(there.items())
+    records = [record for _row, record in meant]
+    content = content_sha256(terms, records)
+    if any(order_in(one).get("content_sha256") != content for one in there.values()):
+        raise TrustError(
+            f"The work order {terms.number} was written with other terms, and may be at work by now. Revoke it, and "
+            "take another number."
+        )
+    if any(order_in(one).get("state") == REVOKED for one in there.values()):
+        raise TrustError(f"The work order {terms.number} was revoked. Take another number.")
+    found = file_sha256(params["dest"])
+    if found and not there:
+        raise TrustError(
+            f"A file is at {visible(params['dest'])} already, of another order or of a run that was cut off: "
+            "remove it, or give another name."
+        )
+    stale = found is None or any(order_in(one).get("file_sha256") != found for one in records)
+    result = {"changed": stale, "file": params["dest"]}
+    news = {"number": terms.number, "key_version": terms.key_version, "content_sha256": content}
+    at = now()
+    if stale and not module.check_mode:
+        try:
+            document = document_of(terms, records, params["master_key"], written=at)
+        except MasterKeyError as error:
+            raise TrustError(f"{error}.") from None
+        whole = encrypted(signed_document(document, params["signing_key"], namespace=NAMESPACE), terms.recipients)
+        place(params["dest"], whole)
+        news["file_sha256"] = hashlib.sha256(whole).hexdigest()
+    before, after = noted(devices, meant, news, params, at) if stale else ({}, {})
+    states = Counter(order_in(one)["state"] if there else ORDERED for one in records)
+    result.update(total=len(records), states=dict(states))
+    if module._diff:
+        result["diff"] = {"before": before, "after": after}
+    return result
+
+
+def revoked(connection, module):
+    """The result for an order that is to count no longer."""
+    params = module.params
+    number = checked_number(params["number"])
+    there = on_order(each_known(connection), number)
+    if not there:
+        raise TrustError(f"The ledger knows no work order {number}. Is it this ledger that it was written with?")
+    meant = [(row, one) for row, one in there.items() if order_in(one).get("state") in (*OPEN, REVOKED)]
+    at = now()
+    before, after = noted(
+        Devices(connection),
+        [one for one in meant if order_in(one[1])["state"] in OPEN],
+        {"number": number, "state": REVOKED},
+        params,
+        at,
+    )
+    moments = sorted(order_in(one)["at"] for _row, one in meant if order_in(one)["state"] == REVOKED)
+    path = params["dest"] + NOTICE
+    stale = file_sha256(path) is None
+    if stale and not module.check_mode:
+        notice = revocation_of(number, at=moments[0] if moments else at)
+        place(path, signed_document(notice, params["signing_key"], namespace=REVOCATION_NAMESPACE))
+    states = {row: order_in(one).get("state") for row, one in there.items()}
+    states.update((row, REVOKED) for row, _one in meant)
+    result = {
+        "changed": bool(after) or stale,
+        "total": len(there),
+        "states": dict(Counter(states.values())),
+        "file": path,
+        "revoked": [str(one.get("registration_id")) for _row, one in meant],
+    }
+    if module._diff:
+        result["diff"] = {"before": before, "after": after}
+    return result
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            **ledger_option(),
+            "state": {"type": "str", "choices": ["present", "revoked"], "default": "present"},
+            "number": {"type": "str", "required": True},
+            "dest": {"type": "path", "required": True},
+            "signing_key": {"type": "path", "required": True, "no_log": False},
+            "owner": {"type": "str"},
+            "recipients": {"type": "list", "elements": "str"},
+            "expires": {"type": "str"},
+            "master_key": {"type": "str", "no_log": True},
+            "key_version": {"type": "int", "default": 1, "no_log": False},
+            "src": {"type": "path"},
+            "filters": {"type": "dict", "default": {}},
+            "client": {"type": "str", "choices": list(CLIENTS), "default": "builtin"},
+            "profile": {"type": "str", "choices": list(PROFILES), "default": "fleet"},
+            "id_scope": {"type": "str"},
+            "global_endpoint": {"type": "str", "default": "https://global.azure-devices-provisioning.net"},
+            "ca_file": {"type": "path"},
+            "operator": {"type": "str", "default": ""},
+            "run_id": {"type": "str", "default": ""},
+        },
+        required_if=[("state", "present", ["owner", "recipients", "expires", "master_key", "id_scope"])],
+        supports_check_mode=True,
+    )
+    state = {"present": present, "revoked": revoked}[module.params["state"]]
+    run(module, lambda connection: state(connection, module))
+
+
+if __name__ == "__main__":
+    main()
