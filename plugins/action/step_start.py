@@ -23,6 +23,12 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import 
     wrong_values,
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rights import is_without_root, of_play, takes_root
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.service_settings import (
+    CONNECTION_STRINGS,
+    calls_the_service,
+    wrong_connection_strings,
+    wrong_enrollment_settings,
+)
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.start_checks import out_of_step, wrong_at_start
 
 
@@ -40,13 +46,33 @@ class ActionModule(ActionBase):
         wrong += [("", sentence) for sentence in out_of_step(str(self._task.get_play().strategy))]
         if self._task._role is not None:
             role = Path(self._task._role._role_path)
-            wrong += self._wrong_arguments(role, task_vars or {})
-            wrong += wrong_values(role, self._values(variables_of(role), task_vars or {}))
-            wrong += self._without_root(role, task_vars or {})
+            roles = {one.name for one in composed(role)}
+            batch = self._batch(task_vars or {})
+            if calls_the_service(roles):
+                wrong += wrong_connection_strings(self._known(CONNECTION_STRINGS, task_vars or {}))
+                wrong += wrong_enrollment_settings(batch)
+            if not wrong:
+                # Arguments are made of these settings, and cannot be where one is wrong.
+                wrong += self._wrong_arguments(role, task_vars or {})
+            wrong += wrong_values(role, self._values(variables_of(role), batch, task_vars or {}))
+            wrong += self._without_root(role.name, roles, batch)
         if wrong:
             told = " ".join([*(sentence for _name, sentence in wrong), "Nothing was changed."])
             return {**result, "failed": True, "msg": told, **failure(SETUP, variable=wrong[0][0])}
         return {**result, "changed": False}
+
+    def _batch(self, task_vars: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """The variables of each host, nothing in them templated."""
+        return {host: task_vars["hostvars"].raw_get(host) for host in task_vars.get("ansible_play_batch") or []}
+
+    def _known(self, names: Iterable[str], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """The templated values of *names* where they can be templated; one that cannot its own task tells better."""
+        known = {}
+        for name in names:
+            if name in task_vars:
+                with contextlib.suppress(AnsibleError):
+                    known[name] = self._templar.template(task_vars[name])
+        return known
 
     def _wrong_arguments(self, role: Path, task_vars: dict[str, Any]) -> list[tuple[str, str]]:
         """What is wrong with the arguments of *role*: here for all of its devices, and not again for each of them."""
@@ -55,28 +81,24 @@ class ActionModule(ActionBase):
         validated = ArgumentSpecValidator(options).validate(given)
         return [("", f"{role.name}: {message}.") for message in validated.error_messages]
 
-    def _without_root(self, role: Path, task_vars: dict[str, Any]) -> list[tuple[str, str]]:
-        """One sentence for all hosts that *role* would come to without the root that it takes."""
-        if not takes_root(role.name, {one.name for one in composed(role)}):
+    def _without_root(self, step: str, roles: set[str], batch: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
+        """One sentence for all hosts that *step* would come to without the root that it takes."""
+        if not takes_root(step, roles):
             return []
-        hostvars = task_vars["hostvars"]
-        without = [
-            host
-            for host in task_vars.get("ansible_play_batch") or []
-            if is_without_root(hostvars.raw_get(host), *of_play(self._task))
-        ]
+        without = [host for host, own in batch.items() if is_without_root(own, *of_play(self._task))]
         if not without:
             return []
         words = "This step works as root on the device, and nothing makes it root there: set become: true in the play, "
         return [("ansible_become", f"{words}or ansible_become for {several(without)}.")]
 
-    def _values(self, names: Iterable[str], task_vars: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    def _values(
+        self, names: Iterable[str], batch: dict[str, dict[str, Any]], task_vars: dict[str, Any]
+    ) -> dict[str, dict[str, Any]]:
         """What each host of the batch has for each of *names*, by name and host; what is not set is not there."""
         hostvars = task_vars["hostvars"]
         values: dict[str, dict[str, Any]] = {name: {} for name in names}
         here = task_vars.get("inventory_hostname")
-        for host in task_vars.get("ansible_play_batch") or []:
-            own = hostvars.raw_get(host)
+        for host, own in batch.items():
             # What the play or the role says counts for all of its hosts, and is not among those of a host.
             play = task_vars if host == here else {name: task_vars[name] for name in names if name in task_vars}
             for name, of_hosts in values.items():

@@ -56,6 +56,39 @@ def test_a_value_that_is_no_choice_is_said_once_for_the_play(play):
     assert printed.count("fatal: ") == 1 and "Nothing was changed." in mend["reason"]
 
 
+@pytest.mark.parametrize(
+    ("variables", "variable", "words"),
+    [
+        (
+            {"tpmfleet_dps_connection_string": "HostName=dps.example;SharedAccessKey=c2VjcmV0"},
+            "tpmfleet_dps_connection_string",
+            "SharedAccessKeyName is missing",
+        ),
+        (
+            {"tpmfleet_dps_connection_string": "HostName=hub.example;DeviceId=d;SharedAccessKey=c2VjcmV0"},
+            "tpmfleet_dps_connection_string",
+            "it has a DeviceId",
+        ),
+        ({"tpmfleet_enrollment": {"iot_hub": "x"}}, "tpmfleet_enrollment", "iot_hub is not a field of an enrollment"),
+        ({"tpmfleet_enrollment_50": [1]}, "tpmfleet_enrollment", "tpmfleet_enrollment_50 is no mapping"),
+        ({"tpmfleet_enrollment": {"allocation_policy": "Hash"}}, "tpmfleet_enrollment", "allocation_policy"),
+    ],
+)
+@pytest.mark.parametrize("step", ["software_install", "warehouse", "tpm_install", "reprovision"])
+def test_what_the_service_would_refuse_is_told_before_a_device_is_touched(play, step, variables, variable, words):
+    printed, summary = play(step, "-e", json.dumps(variables))
+    (mend,) = summary["mend"]
+    assert mend["variable"] == variable and words in mend["reason"], printed
+    assert summary["pull"] == [] and "c2VjcmV0" not in printed
+    assert "Read the device" not in printed
+
+
+def test_the_setting_of_one_host_is_named_with_it(play):
+    _printed, summary = play("software_install", tpmfleet_enrollment_90_unit={"initial_twin": "pump"})
+    (mend,) = summary["mend"]
+    assert "initial_twin" in mend["reason"] and "(for unit2)" in mend["reason"]
+
+
 def test_a_value_of_one_host_names_it(play):
     _printed, summary = play("software_install", tpmfleet_dps_client_flavour="azoit", tpmfleet_production="perhaps")
     (mend,) = summary["mend"]

@@ -1,0 +1,67 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the inventory says of the service and of enrollments: a slip is told before a device is touched, and not when a
+rack is done and the service is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.credentials import parse_connection_string
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.enrollment import wanted_of
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.enrollment_settings import WHOLE, settings_of
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.errors import DpsError
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import several
+
+CONNECTION_STRINGS = ("tpmfleet_dps_connection_string", "tpmfleet_previous_dps_connection_string")
+
+
+def calls_the_service(roles: Iterable[str]) -> bool:
+    """Whether a step that is made of *roles* makes or ends enrollments."""
+    return not {"enrollment", "disenrollment"}.isdisjoint(roles)
+
+
+def wrong_connection_strings(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(a variable, what is wrong with it, in words that show none of it); *values* are by variable.
+
+    That there is none is no fault here: it may be another way in, or nothing to do at the service.
+    """
+    told = []
+    for name, value in values.items():
+        if isinstance(value, str) and value.strip():
+            try:
+                parse_connection_string(value)
+            except DpsError as error:
+                told.append((name, f"{name}: {error}"))
+    return told
+
+
+def wrong_enrollment_settings(batch: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """(a variable, what is wrong with what the hosts of *batch* say of their enrollments), each fault once."""
+    wrong: dict[str, list[str]] = {}
+    for host, variables in batch.items():
+        said = {name: value for name, value in variables.items() if name.startswith(WHOLE)}
+        # What is templated is known when the enrollment is made.
+        if said and "{{" not in str(said):
+            for words in _faults(said):
+                wrong.setdefault(words, []).append(host)
+    told = []
+    for words, hosts in wrong.items():
+        whom = "" if len(hosts) == len(batch) > 1 else f" (for {several(hosts)})"
+        told.append((WHOLE, f"{words}{whom}."))
+    return told
+
+
+def _faults(said: Mapping[str, Any]) -> list[str]:
+    try:
+        settings = settings_of(said)
+    except ValueError as error:
+        return [str(error)]
+    # The registration ID is the device's own matter.
+    _wanted, problems = wanted_of({**settings, "registration_id": "unit"})
+    return [f"{WHOLE}: {visible(field, most=60)} {reason}" for field, reason in problems]
