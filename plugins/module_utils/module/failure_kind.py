@@ -9,6 +9,7 @@ The closing summary (the callback line_summary) reads it. It reads nothing of th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 # The unit is to be pulled; the inventory or the station is to be mended; nothing is wrong, so run again.
@@ -22,3 +23,18 @@ def failure(kind: str, option: str | None = None, variable: str | None = None) -
     *option* is the module's option that is to be mended, *variable* the inventory's variable, where that is known.
     """
     return {"failure": {"kind": kind, "option": option, "variable": variable}}
+
+
+def option_named_in(message: str, params: Mapping[str, Any]) -> str | None:
+    """The option of *params* whose path *message* is about; None where it names none, or nobody can say which."""
+    named = {
+        option: max(map(len, paths))
+        for option, value in params.items()
+        if (paths := [one for one in _texts(value) if "/" in one and one in message])
+    }
+    longest = [option for option, length in named.items() if length == max(named.values())]
+    return longest[0] if len(longest) == 1 else None
+
+
+def _texts(value: Any) -> list[str]:
+    return [one for one in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(one, str)]

@@ -14,7 +14,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ..dps.errors import DpsError
 from ..ledger.database import SQLALCHEMY_IMPORT_ERROR, Access, LedgerError, is_new, opened, password_in
 from ..trust.findings import TrustError
-from .failure_kind import AGAIN, SETUP, failure
+from .failure_kind import AGAIN, SETUP, failure, option_named_in
 
 
 def ledger_option() -> dict[str, dict[str, Any]]:
@@ -62,7 +62,7 @@ def run(
     except LedgerError as error:
         result = {"failed": True, "msg": str(error), **failure(AGAIN if error.passing else SETUP, error.option)}
     except (DpsError, TrustError) as error:
-        result = {"failed": True, "msg": str(error), **failure(SETUP)}
+        result = {"failed": True, "msg": str(error), **failure(SETUP, option_named_in(str(error), module.params))}
     if new:
         module.warn(
             "The ledger is new: no device and no list is known to it. If this line had one before, stop here and bring "
