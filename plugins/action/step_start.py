@@ -24,8 +24,11 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import 
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rights import is_without_root, of_play, takes_root
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.service_settings import (
+    CA_FILES,
     CONNECTION_STRINGS,
     calls_the_service,
+    missing_files,
+    one_name_for_all,
     wrong_connection_strings,
     wrong_enrollment_settings,
 )
@@ -48,8 +51,10 @@ class ActionModule(ActionBase):
             role = Path(self._task._role._role_path)
             roles = {one.name for one in composed(role)}
             batch = self._batch(task_vars or {})
+            wrong += one_name_for_all(batch)
             if calls_the_service(roles):
                 wrong += wrong_connection_strings(self._known(CONNECTION_STRINGS, task_vars or {}))
+                wrong += missing_files(self._known(CA_FILES, task_vars or {}))
                 wrong += wrong_enrollment_settings(batch)
             if not wrong:
                 # Arguments are made of these settings, and cannot be where one is wrong.

@@ -2,12 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the inventory says of the service and of enrollments: a slip is told before a device is touched, and not when a
-rack is done and the service is called.
+"""What the inventory says of the service, of enrollments and of who is who: a slip is told before a device is touched,
+and not when a rack is done and the service is called.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.errors impo
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import several
 
+CA_FILES = ("tpmfleet_dps_ca_file", "tpmfleet_previous_dps_ca_file")
+_IDENTITIES = ("tpmfleet_serial_number", "tpmfleet_device_id", "tpmfleet_registration_id")
 CONNECTION_STRINGS = ("tpmfleet_dps_connection_string", "tpmfleet_previous_dps_connection_string")
 
 
@@ -38,6 +41,29 @@ def wrong_connection_strings(values: Mapping[str, Any]) -> list[tuple[str, str]]
                 parse_connection_string(value)
             except DpsError as error:
                 told.append((name, f"{name}: {error}"))
+    return told
+
+
+def missing_files(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(a variable, that its file is not there); *values* are by variable."""
+    return [
+        (name, f"{name}: there is no file {visible(value, most=300)} on the controller.")
+        for name, value in values.items()
+        if isinstance(value, str) and value and not os.path.isfile(os.path.expanduser(value))
+    ]
+
+
+def one_name_for_all(batch: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """(a variable, that it calls all devices of *batch* alike), which a group says and no unit.
+
+    Two of many that are called alike are for the ledger, which stops these two.
+    """
+    told = []
+    for name in _IDENTITIES:
+        values = {str(variables.get(name) or "") for variables in batch.values()}
+        if len(batch) > 1 and len(values) == 1 and (value := values.pop()) and "{{" not in value:
+            words = f"{name} is {visible(value, most=80)} for all {len(batch)} devices, and each has one of its own."
+            told.append((name, f"{words} Set it for each host, not for a group."))
     return told
 
 

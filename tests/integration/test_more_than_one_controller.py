@@ -62,7 +62,9 @@ class Controller:
 
     def __init__(self, line, directory: Path, ledger: str) -> None:
         self._line, self._directory, self._ledger = line, directory, ledger
-        self._inventory = yaml.safe_load((line.directory / "inventory.yml").read_text())["devices"]
+        inventory = yaml.safe_load((line.directory / "inventory.yml").read_text())
+        devices = inventory["devices"]
+        self._inventory = {"hosts": devices["hosts"], "vars": {**inventory["all"]["vars"], **devices["vars"]}}
         self.results = directory / "results"
         self.results.mkdir()
         self.master_key = (line.directory / "master-key").read_text().strip()
