@@ -23,6 +23,7 @@ ELSEWHERE = {
     "quick-start.md": "test_what_is_shipped.py",
     "control-plane.md": "test_maker_access.py",
     "lab.md": "test_what_is_shipped.py",
+    "work-orders.md": "test_work_order.py",
 }
 # Beside a rack: a program that no registry here has.
 UNTRIED = {"--vault-password-file": "asks a person for the vault's new password"}
@@ -66,6 +67,7 @@ def the_one(life: str, found: dict[str, str]) -> str:
 def test_the_next_command_of_a_guide_is_run_too():
     found = commands()
     assert {the_one(life, found) for life in LIFE} == set(found)
+    assert all(list((COLLECTION / "tests").rglob(test)) for test in ELSEWHERE.values())
 
 
 @pytest.fixture(scope="module")
