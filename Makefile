@@ -18,7 +18,7 @@ export PYTHONPATH := $(COLLECTIONS):$(COLLECTION)/roles/lab/files
 export ANSIBLE_CONFIG := $(COLLECTION)/ansible.cfg
 
 .PHONY: help setup place demo test lab lab-vm lab-down test-vm test-devices bench-enrollments bench-herd bench-line \
-	bench-scale clean docs
+	bench-scale bench-ledger clean docs
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand --tabs=20
@@ -73,6 +73,10 @@ bench-line: place  ## one line of JSON and a plot: steps 2 and 3 beside a naive 
 
 bench-scale: place  ## one line of JSON: made-up devices, 10 to 1,000 in a play, and how the controller's share grows
 	@cd $(COLLECTION) && $(BIN)/python tests/bench/bench_scale.py
+
+bench-ledger: place  ## a line of JSON a database: look-ups, a batch and counts in a ledger of a million devices
+	@cd $(COLLECTION) && $(BIN)/python tests/bench/bench_ledger.py \
+		--devices $(if $(filter file,$(origin DEVICES)),1000000,$(DEVICES))
 
 docs: place  ## the documentation site, in .build/docs
 	@cd $(COLLECTION) && $(BIN)/python scripts/build_site.py $(CURDIR)/.build/docs

@@ -75,7 +75,8 @@ class PostgreSql:
     def url(self, who: str = "line") -> str:
         return f"postgresql+psycopg://{who}@/postgres?host={self.directory}"
 
-    def tell(self, command: str) -> None:
-        """Runs a command of SQL."""
-        with psycopg.connect(host=str(self.directory), user="line", dbname="postgres") as connection:
+    def tell(self, command: str, *, autocommit: bool = False) -> None:
+        """Runs a command of SQL; such as VACUUM with *autocommit*."""
+        where = {"host": str(self.directory), "user": "line", "dbname": "postgres"}
+        with psycopg.connect(**where, autocommit=autocommit) as connection:
             connection.execute(command)

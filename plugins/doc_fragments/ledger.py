@@ -16,9 +16,11 @@ options:
         where it is not there yet, readable by its owner only; so are tables.
       - Several stations share one in PostgreSQL, C(postgresql+psycopg://HOST/DATABASE). Who writes waits until another
         one is done, for a minute at most. A password belongs in the driver's own file (C(~/.pgpass)), not in the URL.
+      - A ledger of an older schema is upgraded by who writes it first, and read as it is.
     type: str
     required: true
 requirements:
   - SQLAlchemy 2.0 or later where the task runs, which is the controller
   - psycopg 3 there as well, for PostgreSQL
+  - alembic 1.13 or later there as well, for a ledger of an older schema
 """

@@ -139,9 +139,10 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database
     opened,
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.reading import Failures, each_record, failures
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.selection import Selection, last_step
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.selection import Selection
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.fields import ASKED_FOR
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.model import last_step
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.harmless_hosts import HarmlessHosts
 
 _OWN = ("last_step", "failure")
@@ -199,13 +200,9 @@ class InventoryModule(HarmlessHosts, BaseInventoryPlugin, Constructable, Cacheab
             if is_new(connection):
                 raise LedgerError("The ledger is not there, or is an empty one. Is its name right?")
             if selection.of_failures:
-                failed = failures(
-                    connection, selection.failed_step, after=selection.failed_after, before=selection.failed_before
-                )
-            for row, record in each_record(connection, damaged):
-                if selection.of_failures and row not in failed.of_row:
-                    continue
-                if selection.takes(record):
+                failed = failures(connection, selection)
+            for row, record in each_record(connection, damaged, selection):
+                if not selection.of_failures or row in failed.of_row:
                     own = {"last_step": last_step(record), "failure": failed.of_row.get(row)}
                     units.append({name: value for name, value in _fields({**record, **own}) if value is not None})
         if damaged:

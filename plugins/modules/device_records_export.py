@@ -110,17 +110,13 @@ def write_lines(connection, given, file):
     if is_new(connection):
         raise LedgerError("The ledger is not there, or is an empty one. Is its name right?")
     selection = Selection(given, now=datetime.now(timezone.utc))
-    failed = Failures()
-    if selection.of_failures:
-        failed = failures(
-            connection, selection.failed_step, after=selection.failed_after, before=selection.failed_before
-        )
+    failed = failures(connection, selection) if selection.of_failures else Failures()
     damaged = []
     total = 0
-    for row, record in each_record(connection, damaged):
+    for row, record in each_record(connection, damaged, selection):
         if damaged:
             break
-        if selection.takes(record) and (not selection.of_failures or row in failed.of_row):
+        if not selection.of_failures or row in failed.of_row:
             file.write(line_of(record))
             total += 1
     if damaged:

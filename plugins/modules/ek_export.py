@@ -121,28 +121,29 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.handover.ek_list import comma_separated, json_lines, rows_of
 from ..module_utils.handover.signature import fingerprint, is_signed_by, sign
-from ..module_utils.ledger.devices import Devices
-from ..module_utils.ledger.stored import DamagedRecord
+from ..module_utils.ledger.reading import each_record
 from ..module_utils.module.ledger import run
 from ..module_utils.outside.durable import replace_file
 from ..module_utils.outside.files import FileError, read_file
 from ..module_utils.trust.findings import TrustError
 
 _FORMS = {"jsonl": json_lines, "csv": comma_separated}
-# More than a ledger has.
-_ALL = (1 << 31) - 1
 _MOST_LIST = 1 << 30
 _MOST_SHOWN = 1 << 20
 
 
 def of_ledger(connection):
     """The records of its devices that have a TPM and are in use."""
-    devices = Devices(connection)
-    try:
-        records = [devices.record(row) for row in devices.rows(_ALL)]
-    except DamagedRecord as error:
-        raise TrustError(f"Nothing was written: {error}.") from None
-    return [one for one in records if one.get("endorsement_key") and not one.get("decommission")]
+    damaged = []
+    records = []
+    for _row, record in each_record(connection, damaged):
+        if damaged:
+            break
+        if record.get("endorsement_key") and not record.get("decommission"):
+            records.append(record)
+    if damaged:
+        raise TrustError(f"Nothing was written: {damaged[0]}.")
+    return records
 
 
 def present(path):

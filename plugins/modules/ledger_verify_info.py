@@ -14,7 +14,7 @@ description:
     changed, taken out or put in, the first one first. It changes nothing, and does not fail for what it finds.
   - A chain proves nothing against somebody who may write the whole database, for he can make every hash anew. A head
     that was kept elsewhere does, see O(anchors).
-  - Events of releases before 1.1.0 carry no hash. They are covered from the next event of their device on.
+  - Events of releases before 1.1.0 carry no hash. They are covered from the upgrade of the ledger on.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
   - tpmfleet.azure_dps.attributes.info_module

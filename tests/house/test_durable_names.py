@@ -24,6 +24,7 @@ OTHERWISE = {
     "plugins/module_utils/client/placement.py": "shreds what it removes, and has durable note that it is gone",
     "plugins/module_utils/client/software_tpm.py": "has all synced at the end, also what swtpm_setup made",
     "plugins/module_utils/ledger/database.py": "links, which leaves another station's ledger alone, and syncs",
+    "plugins/module_utils/ledger/upgrade.py": "a copy that the database writes by itself; synced, and its name",
     "plugins/module_utils/outside/progress.py": "is for who watches, and says nothing that lasts",
     "plugins/module_utils/lists/text_file.py": "a copy for the time of a read",
     "plugins/module_utils/trust/archives.py": "unpacks for the time of a read",

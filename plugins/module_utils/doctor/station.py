@@ -25,7 +25,15 @@ from ansible.module_utils.compat.version import LooseVersion
 from ..dps.connection import open_service
 from ..dps.errors import DpsError
 from ..dps.service import AZURE_CORE_IMPORT_ERROR, Service
-from ..ledger.database import LEDGER, SQLALCHEMY_IMPORT_ERROR, Access, LedgerError, is_new, opened
+from ..ledger.database import (
+    SQLALCHEMY_IMPORT_ERROR,
+    Access,
+    LedgerError,
+    is_new,
+    is_old,
+    opened,
+    schema_version,
+)
 from ..outside.visible import visible
 from .finding import ATTENTION, FAULT, OK, UNKNOWN, Finding, finding
 
@@ -104,12 +112,15 @@ def ledger(place: str | None) -> Finding:
     try:
         with opened(place, Access.READ) as connection:
             new = is_new(connection)
-            version = connection.execute(LEDGER.select()).scalar()
+            version, old = schema_version(connection), is_old(connection)
     except LedgerError as error:
         return finding("ledger", FAULT, "the ledger cannot be used", "Do what the detail says.", detail=str(error))
     if new:
         return finding("ledger", OK, "there is no ledger yet, the first step makes it")
-    return finding("ledger", OK, "the ledger can be read", detail=f"schema version {visible(version, most=40)}")
+    if old:
+        words = "the ledger has an older schema, and the next step that writes it brings it to the present one"
+        return finding("ledger", OK, words, detail=f"schema version {version}")
+    return finding("ledger", OK, "the ledger can be read", detail=f"schema version {version}")
 
 
 def master_key(key: str | None, check: Callable[[str], object]) -> Finding:

@@ -12,6 +12,9 @@ cut: an SQLite file is made whole, under its own name only once it is on the dis
 are there all or not at all; and each writer notes in the ledger how far it has come, which the next one has to find.
 What this cannot see: a file, or all tables of a PostgreSQL schema, that went altogether. Then the ledger is new, which
 is said (:func:`is_new`).
+
+A ledger of an older schema is read as it is (:func:`is_old`), and brought to this one by who writes it next, see
+upgrade.py.
 """
 
 from __future__ import annotations
@@ -32,14 +35,14 @@ from ..outside.visible import visible
 SQLALCHEMY_IMPORT_ERROR: str | None
 try:
     import sqlalchemy
-    from sqlalchemy import Column, ForeignKey, Integer, MetaData, String, Table, Text
+    from sqlalchemy import Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 except ImportError:
     SQLALCHEMY_IMPORT_ERROR = traceback.format_exc()
     sqlalchemy = None  # type: ignore[assignment]
 else:
     SQLALCHEMY_IMPORT_ERROR = None
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # A station that waits for another one's batch to be written.
 LOCK_TIMEOUT_SECONDS = 60
 # What a writer holds in PostgreSQL until its transaction ends: any number, as long as no other program takes it.
@@ -53,6 +56,10 @@ RETIRED_KEYS: Any = None
 EVENTS: Any = None
 MARKS: Any = None
 HEADS: Any = None
+STANDINGS: Any = None
+STEP_TIMES: Any = None
+FAILURES: Any = None
+REVISION: Any = None
 
 if SQLALCHEMY_IMPORT_ERROR is None:
     METADATA = MetaData()
@@ -75,7 +82,7 @@ if SQLALCHEMY_IMPORT_ERROR is None:
         Column("maker", String(255), nullable=False),
         Column("batch", String(255), nullable=False, index=True),
         Column("entry", Text, nullable=False),
-        Column("taken_in", String(32), nullable=False),
+        Column("taken_in", String(32), nullable=False, index=True),
     )
     RETIRED_KEYS = Table(
         "retired_keys",
@@ -110,8 +117,61 @@ if SQLALCHEMY_IMPORT_ERROR is None:
         Column("events", Integer, nullable=False),
         Column("head", String(64), nullable=False),
     )
+    # What devices are selected and counted by, see indexed.py: where each stands, and what its last event says.
+    STANDINGS = Table(
+        "standings",
+        METADATA,
+        Column("device", Integer, primary_key=True, autoincrement=False),
+        Column("last_step", String(32)),
+        Column("decommissioned", Integer),
+        Column("key_version", Integer),
+        Column("dps_id_scope", String(255)),
+        Column("maker", String(255)),
+        Column("batch", String(255)),
+        Column("tpm_type", String(255)),
+        Column("certificate_expires", String(32)),
+        Column("at", String(32)),
+        Column("step", String(32)),
+        Column("station", String(255)),
+        Column("state", String(32)),
+        Column("cause", String(255)),
+        Index("ix_standings_last_step", "last_step", "decommissioned"),
+        Index("ix_standings_key_version", "key_version", "decommissioned"),
+        Index("ix_standings_dps_id_scope", "dps_id_scope", "decommissioned"),
+        Index("ix_standings_shipment", "maker", "batch"),
+        Index("ix_standings_batch", "batch"),
+        Index("ix_standings_certificate_expires", "certificate_expires", "decommissioned"),
+        Index("ix_standings_state", "state", "decommissioned"),
+    )
+    # When and where each step was last done on a device.
+    STEP_TIMES = Table(
+        "step_times",
+        METADATA,
+        Column("device", Integer, primary_key=True, autoincrement=False),
+        Column("step", String(32), primary_key=True),
+        Column("at", String(32), nullable=False),
+        Column("station", String(255), nullable=False),
+        Index("ix_step_times_step", "step", "at"),
+        Index("ix_step_times_station", "station", "step"),
+    )
+    # The events that are failures, by chain and number.
+    FAILURES = Table(
+        "failures",
+        METADATA,
+        Column("chain", Integer, primary_key=True, autoincrement=False),
+        Column("number", Integer, primary_key=True, autoincrement=False),
+        Column("at", String(32), nullable=False),
+        Column("step", String(32), nullable=False),
+        Column("station", String(255), nullable=False),
+        Column("cause", String(255), nullable=False),
+        Index("ix_failures_step", "step", "at"),
+        Index("ix_failures_at", "at"),
+        Index("ix_failures_cause", "cause", "step", "station"),
+    )
+    # Which revision of Alembic the schema is, as Alembic notes it.
+    REVISION = Table("alembic_version", METADATA, Column("version_num", String(32), primary_key=True))
 
-# The tables that every ledger has had from its beginning. Others are made in older ones where they are missing.
+# The tables that every ledger has had from its beginning. Of an older schema others may be missing.
 _FROM_THE_BEGINNING = ("ledger", "devices", "listed_keys", "retired_keys", "events")
 # The tables whose highest number only goes up.
 _UPWARDS = ("devices", "events", "heads")
@@ -121,6 +181,8 @@ _LEAST_PAGE = 512
 _CHUNK = 10_000
 _NEW = "tpmfleet new ledger"
 _HAS_HEADS = "tpmfleet ledger has heads"
+_SCHEMA = "tpmfleet ledger schema"
+_UPGRADED = "tpmfleet ledger upgraded"
 _MARKS = "tpmfleet ledger marks"
 _RESTORE = (
     "Restore it from its backup. Until then no twin of a device that it knew is found, so nothing is done. To begin a "
@@ -194,6 +256,21 @@ def is_new(connection: Any) -> bool:
 def has_heads(connection: Any) -> bool:
     """Whether an open ledger has heads of chains; one of an earlier release has none until it is written."""
     return bool(connection.info.get(_HAS_HEADS))
+
+
+def schema_version(connection: Any) -> int:
+    """The number of the schema that an open ledger has."""
+    return int(connection.info.get(_SCHEMA, SCHEMA_VERSION))
+
+
+def is_old(connection: Any) -> bool:
+    """Whether an open ledger has an older schema, so that it is only read or nothing of what is written is kept."""
+    return schema_version(connection) < SCHEMA_VERSION
+
+
+def upgraded(connection: Any) -> str | None:
+    """That an open ledger was brought to this schema, and where its copy of before is, for people; None if not."""
+    return connection.info.get(_UPGRADED)
 
 
 def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -352,31 +429,52 @@ def _prepare(connection: Any, access: Access, url: Any, cut: bool) -> bool:
         _keep_writers_out(connection)
         # Another station may have made them meanwhile.
         there = _tables(connection)
-    missing = [name for name in _FROM_THE_BEGINNING if name not in there]
     if not there and (connection.dialect.name != "sqlite" or url.database == ":memory:"):
         _make_tables(connection)
         connection.info[_HAS_HEADS] = True
         return True
+    _check_tables(connection, _FROM_THE_BEGINNING, there, url)
+    version = _checked_version(connection, url)
+    if version == SCHEMA_VERSION and not cut:
+        _check_tables(connection, sorted(METADATA.tables), there, url)
+    if "marks" in there and not cut:
+        connection.info[_HAS_HEADS] = "heads" in there
+        _check_marks(connection, url)
+    if version < SCHEMA_VERSION and access is Access.WRITE:
+        # Alembic takes as long to load as a batch to be judged, and a ledger is upgraded once.
+        from .upgrade import upgrade
+
+        connection.info[_UPGRADED] = upgrade(connection, version, url.database)
+        version = _checked_version(connection, url)
+        there = _tables(connection)
+        connection.info.pop(_MARKS, None)
+    connection.info[_SCHEMA] = version
+    connection.info[_HAS_HEADS] = "heads" in there
+    return False
+
+
+def _check_tables(connection: Any, wanted: Sequence[str], there: set[str], url: Any) -> None:
+    """LedgerError where one of *wanted* is not *there*."""
+    missing = [name for name in wanted if name not in there]
     if missing:
         begin = "remove the file." if connection.dialect.name == "sqlite" else "drop all of its tables."
         raise LedgerError(
             f"The ledger {_called(url)} has no table {', '.join(missing)}: it is none, or was cut. "
             + _RESTORE.format(begin=begin)
         )
-    if access is not Access.READ and set(METADATA.tables) - there:
-        METADATA.create_all(connection)
+
+
+def _checked_version(connection: Any, url: Any) -> int:
+    """The number of its schema. LedgerError where it says none that is known here."""
     version = connection.execute(sqlalchemy.select(LEDGER.c.schema_version)).scalar()
     if version is None:
         raise LedgerError(f"The ledger {_called(url)} says no schema version: it was cut. Restore it from its backup.")
-    if version != SCHEMA_VERSION:
+    if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
         raise LedgerError(
             f"The ledger has schema version {visible(version, most=40)}, and this version of the collection knows "
-            f"{SCHEMA_VERSION}. Use the version of the collection that wrote it."
+            f"{SCHEMA_VERSION}. Use the version of the collection that wrote it. Nothing was changed."
         )
-    connection.info[_HAS_HEADS] = access is not Access.READ or "heads" in there
-    if "marks" in there and not cut:
-        _check_marks(connection, url)
-    return False
+    return version
 
 
 def _tables(connection: Any) -> set[str]:
@@ -387,6 +485,7 @@ def _tables(connection: Any) -> set[str]:
 def _make_tables(connection: Any) -> None:
     METADATA.create_all(connection)
     connection.execute(LEDGER.insert().values(schema_version=SCHEMA_VERSION))
+    connection.execute(REVISION.insert().values(version_num=str(SCHEMA_VERSION)))
 
 
 def _reached(connection: Any) -> dict[str, int]:

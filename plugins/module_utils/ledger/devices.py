@@ -15,7 +15,20 @@ from typing import Any
 from ..outside.visible import visible
 from ..record.model import called
 from .chain import NO_DEVICE, NOTHING, WHOLE_LEDGER, hash_of, link, whole_head, without_chain
-from .database import DEVICES, EVENTS, HEADS, RETIRED_KEYS, chunks, sqlalchemy
+from .database import (
+    DEVICES,
+    EVENTS,
+    FAILURES,
+    HEADS,
+    RETIRED_KEYS,
+    STANDINGS,
+    STEP_TIMES,
+    chunks,
+    has_heads,
+    is_old,
+    sqlalchemy,
+)
+from .indexed import last_event_of, standing_of, step_times_of
 from .stored import RESTORE, DamagedRecord, stored, stored_record
 
 # The columns that identify a device, the surest first. A slot of a rack sees another unit every hour, so the host name
@@ -42,6 +55,8 @@ class Devices:
         self._having: dict[tuple[str, str], set[int]] = {}
         # The same as the database has them, of rows that are to be written.
         self._before: dict[int, dict[str, Any] | None] = {}
+        # The records that are to be written.
+        self._saved: dict[int, Mapping[str, Any]] = {}
         self._reserved: list[int] = []
         self._expected = 0
         self._retired: dict[str, tuple[int, str] | None] = {}
@@ -160,6 +175,7 @@ class Devices:
         row = self._new_row() if row is None else row
         self._before.setdefault(row, before)
         self._rows[row] = columns
+        self._saved[row] = record
         for name in _COLUMNS:
             was = before[name] if before else None
             if was != columns[name]:
@@ -230,28 +246,65 @@ class Devices:
             RETIRED_KEYS.insert(),
             [{_KEY: key, "device": what[0], "at": what[1]} for key, what in retired.items() if what is not None],
         )
-        self._write_events()
-        self._before, self._retired_before, self._events = {}, {}, []
+        standings = {row: standing_of(record) for row, record in self._saved.items()}
+        for row, last in self._write_events().items():
+            standings[row] = {**standings.get(row, {}), **last}
+        self._write_standings(standings)
+        self._before, self._saved, self._retired_before, self._events = {}, {}, {}, []
 
-    def _write_events(self) -> None:
-        """Appends what was noted, each event to the chain of its device and to that of the ledger."""
-        if not self._events:
+    def _write_standings(self, standings: Mapping[int, Mapping[str, Any]]) -> None:
+        """Brings what devices are selected and counted by up to date, where the ledger has it."""
+        if is_old(self._connection):
             return
+        # Of some there is news of the record only, of others of the last event only.
+        by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for row, news in sorted(standings.items()):
+            by_columns.setdefault(tuple(news), []).append({"device": row, **news})
+        for rows in by_columns.values():
+            self._upsert(STANDINGS, ("device",), rows)
+        steps = [{"device": row, **one} for row, record in self._saved.items() for one in step_times_of(record)]
+        self._upsert(STEP_TIMES, ("device", "step"), steps)
+
+    def _upsert(self, table: Any, key: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
+        """Writes *rows* in the place of those of *table* with the same *key*; one that says the same stays as it is."""
+        if not rows:
+            return
+        insert = importlib.import_module(f"sqlalchemy.dialects.{self._connection.dialect.name}").insert(table)
+        news = {name: insert.excluded[name] for name in rows[0] if name not in key}
+        differs = sqlalchemy.or_(*(table.c[name].is_distinct_from(one) for name, one in news.items()))
+        statement = insert.on_conflict_do_update(index_elements=[table.c[one] for one in key], set_=news, where=differs)
+        self._all(statement, rows)
+
+    def _write_events(self) -> dict[int, dict[str, Any]]:
+        """Appends what was noted, each event to the chain of its device and to that of the ledger.
+
+        Returns what the last event of each device says.
+        """
+        last: dict[int, dict[str, Any]] = {}
+        if not self._events:
+            return last
         # That of the devices that nobody knows from the first time on, so that it is never searched for later.
         self._know_heads({NO_DEVICE, *(event["device"] or NO_DEVICE for event, _what in self._events)})
-        rows = []
+        rows, failures = [], []
         for event, what in self._events:
             chain = event["device"] or NO_DEVICE
             text, self._heads[chain] = link(event, what, self._heads[chain])
             self._heads[WHOLE_LEDGER] = whole_head(self._heads[WHOLE_LEDGER], self._heads[chain][1])
             rows.append({**event, "what": text})
+            said = last_event_of(event, what)
+            if said["cause"] is not None:
+                named = {name: said[name] for name in ("at", "step", "station", "cause")}
+                failures.append({"chain": chain, "number": self._heads[chain][0], **named})
+            if chain != NO_DEVICE:
+                last[chain] = said
         self._all(EVENTS.insert(), rows)
         ended = {WHOLE_LEDGER, NO_DEVICE, *(event["device"] or NO_DEVICE for event, _what in self._events)}
-        dialect = self._connection.dialect.name
-        insert = importlib.import_module(f"sqlalchemy.dialects.{dialect}").insert(HEADS)
-        news = {name: insert.excluded[name] for name in ("events", "head")}
         heads = [{"device": one, "events": self._heads[one][0], "head": self._heads[one][1]} for one in sorted(ended)]
-        self._all(insert.on_conflict_do_update(index_elements=[HEADS.c.device], set_=news), heads)
+        if has_heads(self._connection):
+            self._upsert(HEADS, ("device",), heads)
+        if not is_old(self._connection):
+            self._upsert(FAILURES, ("chain", "number"), failures)
+        return last
 
     def whole_head(self) -> tuple[int, str]:
         """How many events of the ledger are in chains, and the hash over all of them."""
@@ -261,7 +314,7 @@ class Devices:
     def _know_heads(self, chains: Iterable[int]) -> None:
         """Looks up where *chains* end; what was written before there were any is their beginning."""
         wanted = sorted({WHOLE_LEDGER, *chains} - set(self._heads))
-        for some in chunks(wanted):
+        for some in chunks(wanted) if has_heads(self._connection) else ():
             found = self._connection.execute(sqlalchemy.select(HEADS).where(HEADS.c.device.in_(some)))
             self._heads.update({head.device: (head.events, head.head) for head in found})
         made = {row for row, before in self._before.items() if before is None}

@@ -6,30 +6,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
-from .database import DEVICES, EVENTS, sqlalchemy
+from .database import DEVICES, EVENTS, FAILURES, is_old, sqlalchemy
 from .devices import record_of
+from .indexed import cause_of
+from .selection import Selection
 from .stored import DamagedRecord, stored
 
 # Rows that are in memory at a time.
 _AT_A_TIME = 1000
 
 
-def each_record(connection: Any, damaged: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(Row, record) of each device, in the order in which they became known.
+def each_record(
+    connection: Any, damaged: list[str], selection: Selection | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(Row, record) of each device, or of those that *selection* takes, in the order in which they became known.
 
     What is no record any more is left out, and told in *damaged*.
     """
-    found = sqlalchemy.select(DEVICES).order_by(DEVICES.c.id).execution_options(yield_per=_AT_A_TIME)
-    for columns in connection.execute(found).mappings():
+    for columns in _devices(connection, selection):
         try:
-            yield columns["id"], record_of(columns["id"], columns)
+            record = record_of(columns["id"], columns)
         except DamagedRecord as error:
             damaged.append(str(error))
+            continue
+        if selection is None or selection.takes(record):
+            yield columns["id"], record
+
+
+def _devices(connection: Any, selection: Selection | None) -> Iterator[Mapping[str, Any]]:
+    """The rows of the devices that may be meant."""
+    narrowed = None if selection is None or is_old(connection) else selection.narrowed()
+    whole = sqlalchemy.select(DEVICES).order_by(DEVICES.c.id)
+    if narrowed is None:
+        yield from connection.execute(whole.execution_options(yield_per=_AT_A_TIME)).mappings()
+        return
+    # Two statements, since one would have a database go through all the records to have them in order.
+    rows = connection.execute(narrowed.execution_options(yield_per=_AT_A_TIME)).scalars()
+    for some in rows.partitions():
+        yield from connection.execute(whole.where(DEVICES.c.id.in_(some))).mappings()
 
 
 @dataclass
@@ -40,25 +58,15 @@ class Failures:
     of_strangers: set[str] = field(default_factory=set)
 
 
-def failures(
-    connection: Any, steps: Collection[str], *, after: datetime | None = None, before: datetime | None = None
-) -> Failures:
-    """Which devices were stopped at one of *steps* (at any where there are none), from *after* until *before*."""
-    found = sqlalchemy.select(EVENTS).where(EVENTS.c.what.like("%stopped%")).order_by(EVENTS.c.id)
-    if steps:
-        found = found.where(EVENTS.c.step.in_(sorted(steps)))
-    # Times are text that is sorted as they are.
-    if after is not None:
-        found = found.where(EVENTS.c.at >= _text(after))
-    if before is not None:
-        found = found.where(EVENTS.c.at < _text(before))
+def failures(connection: Any, selection: Selection) -> Failures:
+    """Which devices failed as *selection* means it, the last time each."""
     failed = Failures()
-    for event in connection.execute(found.execution_options(yield_per=_AT_A_TIME)):
+    for event in _failures(connection, selection):
         try:
             what = stored(event.what, "the event")
         except DamagedRecord:
             continue
-        if what.get("state") != "stopped":
+        if cause_of(what) is None:
             continue
         if event.device is None:
             failed.of_strangers.add(str(event.host))
@@ -73,6 +81,15 @@ def failures(
     return failed
 
 
-def _text(moment: datetime) -> str:
-    """As the ledger has *moment*, which is in UTC."""
-    return f"{moment.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+def _failures(connection: Any, selection: Selection) -> Iterator[Any]:
+    """The events that may be such failures, those of each device in their order."""
+    events = sqlalchemy.select(EVENTS).where(*selection.failed(EVENTS.c)).order_by(EVENTS.c.id)
+    if is_old(connection):
+        found = events.where(EVENTS.c.what.like("%stopped%"))
+        yield from connection.execute(found.execution_options(yield_per=_AT_A_TIME))
+        return
+    yield from connection.execute(events.where(EVENTS.c.device.is_(None)).execution_options(yield_per=_AT_A_TIME))
+    chains = sqlalchemy.select(FAILURES.c.chain).where(*selection.failed(FAILURES.c)).distinct()
+    rows = connection.execute(chains.execution_options(yield_per=_AT_A_TIME)).scalars()
+    for some in rows.partitions():
+        yield from connection.execute(events.where(EVENTS.c.device.in_(some)))

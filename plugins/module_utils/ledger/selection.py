@@ -6,14 +6,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from ..outside.moments import FORMS, moment_of, moment_or_age
 from ..outside.visible import visible
-from ..record.model import STEPS
-from .database import LedgerError
+from ..record.model import STEPS, last_step
+from .database import FAILURES, STANDINGS, STEP_TIMES, LedgerError, sqlalchemy
+from .indexed import LARGEST_INTEGER, moment_in_text, short
 
 _STEPS = ("step", "last_step", "failed_step")
 _MOMENTS = ("before", "after", "failed_before", "failed_after")
@@ -59,6 +60,44 @@ class Selection:
             return False
         return all(_is_one(record.get(name), values) for name, values in self._fields.items())
 
+    def narrowed(self) -> Any | None:
+        """A statement for the rows of the devices that may be meant, in their order, by what is indexed; None where
+        all may be. :meth:`takes` has the last word.
+        """
+        columns = STANDINGS.c
+        wanted = [_among(columns[name], map(short, values)) for name, values in self._fields.items()]
+        if self.last_step:
+            wanted.append(_among(columns.last_step, self.last_step))
+        if self._key_versions:
+            wanted.append(_among(columns.key_version, [one for one in self._key_versions if _is_indexed(one)]))
+        if self._decommissioned is not None:
+            wanted.append(columns.decommissioned == int(self._decommissioned))
+        wanted += [
+            columns.device.in_(of_another)
+            for of_another in (self._of_steps(), self._of_failures())
+            if of_another is not None
+        ]
+        return sqlalchemy.select(columns.device).where(*wanted).order_by(columns.device) if wanted else None
+
+    def _of_steps(self) -> Any | None:
+        columns = STEP_TIMES.c
+        wanted = _within(columns.at, self.after, self.before)
+        if self._stations:
+            wanted.append(_among(columns.station, map(short, self._stations)))
+        if not wanted and not self.step:
+            return None
+        steps = self.step or self.last_step
+        wanted += [_among(columns.step, steps)] if steps else []
+        return sqlalchemy.select(columns.device).where(*wanted)
+
+    def _of_failures(self) -> Any | None:
+        return sqlalchemy.select(FAILURES.c.chain).where(*self.failed(FAILURES.c)) if self.of_failures else None
+
+    def failed(self, columns: Any) -> list[Any]:
+        """The conditions for a failure that is meant, whose step and time are among *columns*."""
+        wanted = _within(columns.at, self.failed_after, self.failed_before)
+        return [*wanted, _among(columns.step, self.failed_step)] if self.failed_step else wanted
+
     def _takes_step(self, step: Mapping[str, Any] | None) -> bool:
         if step is None:
             return not (self.step or self._stations or self.before or self.after)
@@ -70,12 +109,18 @@ class Selection:
         return (self.before is None or at < self.before) and (self.after is None or at >= self.after)
 
 
-def last_step(record: Mapping[str, Any]) -> str | None:
-    """The name of the step of which a part was done last, None where there is none."""
-    steps = record.get("steps") or {}
-    known = [name for name in STEPS if name in steps]
-    # Of steps of one second the later one in the life of a device.
-    return max(known, key=lambda name: (str(steps[name].get("at")), STEPS.index(name)), default=None)
+def _among(column: Any, values: Iterable[Any]) -> Any:
+    return column.in_(sorted(values))
+
+
+def _within(column: Any, after: datetime | None, before: datetime | None) -> list[Any]:
+    """Times are text that is sorted as they are."""
+    wanted = [] if after is None else [column >= moment_in_text(after)]
+    return wanted if before is None else [*wanted, column < moment_in_text(before)]
+
+
+def _is_indexed(number: int) -> bool:
+    return -LARGEST_INTEGER <= number <= LARGEST_INTEGER
 
 
 def _is_one(value: Any, values: frozenset[Any]) -> bool:

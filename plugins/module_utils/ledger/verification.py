@@ -180,7 +180,6 @@ class Proof:
     def __init__(self, connection: Any, anchors: Iterable[Mapping[str, Any]] = ()) -> None:
         self._connection = connection
         self._anchors = [(int(one["events"]), str(one["head"]).lower()) for one in anchors]
-        self._heads = self._all_heads()
         # How many events there are, how many of them are from before there was a chain, and the head of all.
         self.events, self.unchained = 0, 0
         self.head: tuple[int, str] = (0, NOTHING)
@@ -190,12 +189,19 @@ class Proof:
 
     def run(self) -> list[dict[str, Any]]:
         """What is wrong, the first event first."""
+        ended = self._heads()
+        head = next(ended, None)
         for chain, links in self._chains():
             self.devices += chain != NO_DEVICE
-            self._note(faults_of(chain, links, self._heads.pop(chain, None)))
-        for chain, (events, _head) in sorted(self._heads.items()):
-            if chain != WHOLE_LEDGER and events:
-                self._note([_taken_out(chain, 1, events, float("inf"), at_the_end=True)])
+            while head is not None and head.device < chain:
+                self._note_gone(head)
+                head = next(ended, None)
+            known = head if head is not None and head.device == chain else None
+            self._note(faults_of(chain, links, None if known is None else (known.events, known.head)))
+            head = head if known is None else next(ended, None)
+        while head is not None:
+            self._note_gone(head)
+            head = next(ended, None)
         self._walk_the_ledger()
         return self._told()
 
@@ -206,25 +212,39 @@ class Proof:
         if len(self._found) > 2 * MOST_FINDINGS:
             self._found = sorted(self._found, key=lambda one: one.place)[:MOST_FINDINGS]
 
-    def _all_heads(self) -> dict[int, tuple[int, str]]:
-        if not has_heads(self._connection):
-            return {}
-        return {one.device: (one.events, one.head) for one in self._connection.execute(sqlalchemy.select(HEADS))}
+    def _note_gone(self, head: Any) -> None:
+        """Of a chain of which there is its *head* alone."""
+        if head.events:
+            self._note([_taken_out(head.device, 1, head.events, float("inf"), at_the_end=True)])
 
-    def _rows(self, *order: Any) -> Iterable[Any]:
+    def _heads(self) -> Iterator[Any]:
+        """The ends of the chains of devices, in the order of these."""
+        if has_heads(self._connection):
+            found = sqlalchemy.select(HEADS).where(HEADS.c.device >= NO_DEVICE).order_by(HEADS.c.device)
+            yield from self._streamed(found)
+
+    def _streamed(self, statement: Any) -> Iterator[Any]:
         options = {"stream_results": True, "yield_per": _AT_A_TIME}
-        return self._connection.execution_options(**options).execute(sqlalchemy.select(EVENTS).order_by(*order))
+        yield from self._connection.execute(statement.execution_options(**options))
 
     def _chains(self) -> Iterator[tuple[int, list[Link]]]:
-        rows = self._rows(sqlalchemy.func.coalesce(EVENTS.c.device, NO_DEVICE), EVENTS.c.id)
-        for chain, events in itertools.groupby(rows, lambda row: row.device or NO_DEVICE):
-            yield chain, [link_of(row) for row in events]
+        # By the index, where a database would else sort all events.
+        events, device = sqlalchemy.select(EVENTS), EVENTS.c.device
+        for found in (
+            events.where(device.is_(None)).order_by(EVENTS.c.id),
+            events.where(device.is_not(None)).order_by(device, EVENTS.c.id),
+        ):
+            for chain, rows in itertools.groupby(self._streamed(found), lambda row: row.device or NO_DEVICE):
+                yield chain, [link_of(row) for row in rows]
 
     def _walk_the_ledger(self) -> None:
         """The head of all events, in the order in which they were written."""
         wanted = dict(self._anchors)
-        kept = self._heads.get(WHOLE_LEDGER)
-        for row in self._rows(EVENTS.c.id):
+        kept = None
+        if has_heads(self._connection):
+            whole = sqlalchemy.select(HEADS.c.events, HEADS.c.head).where(HEADS.c.device == WHOLE_LEDGER)
+            kept = self._connection.execute(whole).first()
+        for row in self._streamed(sqlalchemy.select(EVENTS).order_by(EVENTS.c.id)):
             self.events += 1
             own = _own_hash(row.what)
             if own is None:
@@ -233,7 +253,7 @@ class Proof:
             self.head = whole_head(self.head, own)
             if wanted.get(self.head[0]) == self.head[1]:
                 del wanted[self.head[0]]
-        if kept is not None and kept != self.head:
+        if kept is not None and tuple(kept) != self.head:
             words = (
                 f"the ledger says that it has {kept[0]} events with the head {kept[1]}, and it has {self.head[0]} with "
                 f"{self.head[1]}"

@@ -12,7 +12,7 @@ from typing import Any, Callable
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ..dps.errors import DpsError
-from ..ledger.database import SQLALCHEMY_IMPORT_ERROR, Access, LedgerError, is_new, opened, password_in
+from ..ledger.database import SQLALCHEMY_IMPORT_ERROR, Access, LedgerError, is_new, opened, password_in, upgraded
 from ..trust.findings import TrustError
 from .failure_kind import AGAIN, SETUP, failure, option_named_in
 
@@ -51,23 +51,28 @@ def run(
         module.no_log_values.add(password)
     access = Access.READ if reads_only else Access.PREDICT if module.check_mode else Access.WRITE
     result: dict[str, Any]
-    new = False
+    new, news = False, None
     try:
         prepared = [] if prepare is None else [prepare()]
         with opened(module.params["ledger"], access, cut=cut) as connection:
             result = function(connection, *prepared)
-            new = is_new(connection)
+            new, news = is_new(connection), upgraded(connection)
             if result.get("failed"):
                 connection.rollback()
+                news = None
     except LedgerError as error:
+        news = None
         result = {"failed": True, "msg": str(error), **failure(AGAIN if error.passing else SETUP, error.option)}
     except (DpsError, TrustError) as error:
+        news = None
         result = {"failed": True, "msg": str(error), **failure(SETUP, option_named_in(str(error), module.params))}
     if new:
         module.warn(
             "The ledger is new: no device and no list is known to it. If this line had one before, stop here and bring "
             "it back, or no twin of its devices is found."
         )
+    if news:
+        module.warn(news)
     # Outside of the handler: inside, Ansible would take it for a crash and show a traceback.
     if result.get("failed"):
         module.fail_json(**result)

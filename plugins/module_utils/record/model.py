@@ -139,6 +139,14 @@ def with_step(
     return {**record, "steps": steps}
 
 
+def last_step(record: Mapping[str, Any]) -> str | None:
+    """The name of the step of which a part was done last, None where there is none."""
+    steps = record.get("steps") or {}
+    known = [name for name in STEPS if name in steps]
+    # Of steps of one second the later one in the life of a device.
+    return max(known, key=lambda name: (str(steps[name].get("at")), STEPS.index(name)), default=None)
+
+
 def outcome_state(outcome: Mapping[str, Any]) -> str:
     """``done`` if anything was, else ``verified``."""
     return VERIFIED if all(said in (VERIFIED, NOT_FOUND) for said in outcome.values()) else DONE

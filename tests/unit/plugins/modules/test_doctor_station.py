@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import email.utils
 import json
 import shutil
+import sqlite3
 import time
 from pathlib import Path
 
@@ -62,6 +64,15 @@ def test_a_station_that_is_well_has_nothing_and_leaves_no_trace(dps, look, tmp_p
     assert look() == {} and "can be read" in look.all["ledger"]["cause"]
     assert look.all["ledger"]["detail"] == f"schema version {SCHEMA_VERSION}"
     assert (tmp_path / "ledger.sqlite").read_bytes() == before
+
+
+def test_a_ledger_of_an_older_schema_is_told_and_not_upgraded(dps, look, tmp_path):
+    dump = Path(__file__).parents[1] / "module_utils" / "ledger" / "of_earlier_releases" / "sqlite.sql"
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as connection:
+        connection.executescript(dump.read_text())
+    assert look() == {}
+    assert "the next step that writes it brings it to the present one" in look.all["ledger"]["cause"]
+    assert look.all["ledger"]["detail"] == "schema version 1"
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_a_file_that_was_cut_anywhere_is_never_a_new_ledger(take, key, sqlite, a
 
 
 @pytest.mark.parametrize("access", list(Access))
-@pytest.mark.parametrize("table", ["ledger", "devices", "listed_keys", "retired_keys", "events"])
+@pytest.mark.parametrize("table", sorted(database.METADATA.tables))
 def test_a_table_that_is_gone_is_told_and_not_made_anew(line, postgresql, table, access):
     cascade = "" if "sqlite" in line else " CASCADE"
     change(line, f"DROP TABLE {table}{cascade}")
@@ -118,16 +118,6 @@ def test_rows_that_are_gone_are_told(line, commands, words, access):
     change(line, *commands)
     with pytest.raises(LedgerError, match=words), opened(line, access):
         pass
-
-
-def test_the_ledger_of_an_earlier_release_gets_its_marks(line, take, key):
-    change(line, "DROP TABLE marks")
-    with opened(line, Access.READ) as connection:
-        assert len(Devices(connection).rows(10)) == 2 and not is_new(connection)
-    assert take(unit(1, key), ledger=line)["slot1"].reasons == []
-    change(line, "DELETE FROM events")
-    with pytest.raises(LedgerError, match="its table events once went up to"):
-        take(unit(1, key), ledger=line)
 
 
 def test_a_new_ledger_says_that_it_is_one(ledger):

@@ -6,26 +6,31 @@
 
 Counted from the opening of the ledger to its end. A change that adds one has to say here why. The heads of the chains
 of events are read and written, a statement each for a batch. The first batch of all looks for events from before them.
+Where devices stand is written in one statement, when their steps were done in one, and what failed in one.
 """
 
 from __future__ import annotations
+
+from datetime import datetime, timezone
 
 import pytest
 import sqlalchemy
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database import Access, opened
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.ek_list import ListedKeys
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.reading import each_record, failures
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.selection import Selection
 
 STATEMENTS = """
 what is found               sqlite  postgresql
 ----------------------------------------------
-new devices                 18      19
-the same again              15      16
-with an outcome             16      17
-other TPMs                  17      18
-keys of other devices       15      16
-the same keys, proven       19      20
-retired keys                15      16
-other units in the slots    17      18
+new devices                 19      20
+the same again              16      17
+with an outcome             18      19
+other TPMs                  19      20
+keys of other devices       16      17
+the same keys, proven       21      22
+retired keys                16      17
+other units in the slots    18      19
 """
 
 
@@ -105,3 +110,24 @@ def test_what_is_known_of_a_batch_is_read_in_as_many_statements_as_of_one(
         assert all(len(one["history"]) == 1 for one in found)
         counted.append(len(statements))
     assert counted[0] == counted[1] < 12
+
+
+@pytest.mark.parametrize("filters", [{"last_step": "warehouse"}, {"failed_step": "tpm_install"}, {"key_version": 1}])
+def test_what_is_selected_of_many_is_read_in_as_many_statements_as_of_few(take, key, statements, sqlite, filters):
+    counted = []
+    for first, count in ((0, 2), (2, 40)):
+        units = [
+            {"host": f"slot{n}", "serial_number": f"TF-{n}", **key(n), "ownership": {"key_version": 1}}
+            for n in range(first, first + count)
+        ]
+        take(*units, step="warehouse")
+        take(*[{**one, "outcome": {"ownership": "done"}} for one in units], step="warehouse")
+        take(*[{**one, **key(1000 + n)} for n, one in enumerate(units, first)])
+        statements.clear()
+        with opened(sqlite, Access.READ) as connection:
+            selection = Selection(filters, now=datetime(2026, 11, 27, tzinfo=timezone.utc))
+            rows = [row for row, _record in each_record(connection, [], selection)]
+            found = failures(connection, selection)
+        assert len(rows) == first + count and len(found.of_row) == first + count
+        counted.append(len(statements))
+    assert counted[0] == counted[1] < 14

@@ -1,0 +1,92 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What devices are selected and counted by, so that nobody has to read a million records for that.
+
+It follows from the records and the events, which alone count, and goes into tables of short rows with indexes: where
+a device stands, when each step was done, which events are failures.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from ..fleet_report.sentences import causes
+from ..outside.moments import moment_of
+from ..record.model import STEPS, last_step
+from ..trust.certificate import CertificateError, read_certificate
+
+# What a column of numbers has room for, in PostgreSQL.
+LARGEST_INTEGER = (1 << 31) - 1
+# What one of texts has, in characters.
+_MOST = 255
+_TEXTS = ("dps_id_scope", "maker", "batch", "tpm_type")
+
+
+def standing_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns of the standing of the device with *record*; None for what nobody can be found by."""
+    ownership = record.get("ownership")
+    version = ownership.get("key_version") if isinstance(ownership, Mapping) else None
+    certificate = record.get("endorsement_key_certificate")
+    return {
+        "last_step": last_step(record),
+        "decommissioned": int(bool(record.get("decommission"))),
+        "key_version": version if isinstance(version, int) and abs(version) <= LARGEST_INTEGER else None,
+        **{name: short(record[name]) if isinstance(record.get(name), str) else None for name in _TEXTS},
+        "certificate_expires": _expiry(certificate) if isinstance(certificate, str) else None,
+    }
+
+
+def last_event_of(event: Mapping[str, Any], what: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns of the standing of a device whose last *event* says *what*."""
+    return {
+        **{name: event[name] for name in ("at", "step", "station")},
+        "state": str(what["state"])[:32] if what.get("state") else None,
+        "cause": cause_of(what),
+    }
+
+
+def step_times_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the steps of a device, without which device it is. One without a time has an empty one."""
+    steps = record.get("steps") or {}
+    return [
+        {"step": name, "at": _time(steps[name].get("at")), "station": short(str(steps[name].get("station") or ""))}
+        for name in STEPS
+        if isinstance(steps.get(name), Mapping)
+    ]
+
+
+def cause_of(what: Mapping[str, Any]) -> str | None:
+    """Why the event that says *what* is a failure, in words that many devices share; None where it is none."""
+    found = causes(what)
+    return short(found[0]) if found else None
+
+
+def short(text: str) -> str:
+    """*text* as it is looked for."""
+    return text[:_MOST]
+
+
+def moment_in_text(moment: datetime) -> str:
+    """As the ledger has *moment*, which is in UTC."""
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+
+
+def _time(said: object) -> str:
+    moment = moment_of(str(said))
+    return "" if moment is None else moment_in_text(moment)
+
+
+@lru_cache(maxsize=1024)
+def _expiry(certificate: str) -> str | None:
+    """Until when the *certificate*, DER in base64, is valid; None for what is none."""
+    try:
+        return moment_in_text(read_certificate(base64.b64decode(certificate, validate=True)).not_after)
+    except (binascii.Error, CertificateError, ValueError):
+        return None

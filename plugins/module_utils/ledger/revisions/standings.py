@@ -1,0 +1,161 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From schema 1, that of release 1.0.0, to schema 2: short rows to select and count devices by, and a head for each.
+
+Nothing that was there is changed. The tables marks and heads came before schemas had revisions: they may be there.
+What follows from a record is as indexed.py has it; a revision that changes that has to make the rows anew.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+from ..chain import NO_DEVICE, NOTHING, NUMBER, hash_of
+from ..database import DEVICES, EVENTS, FAILURES, HEADS, STANDINGS, STEP_TIMES
+from ..indexed import LARGEST_INTEGER, last_event_of, standing_of, step_times_of
+from ..stored import DamagedRecord, stored, stored_record
+
+try:
+    import sqlalchemy
+    from alembic import op
+    from sqlalchemy import Column, Integer, String
+except ImportError:
+    sqlalchemy = None  # type: ignore[assignment]
+
+revision = "2"
+down_revision = None
+
+# Devices that are in memory at a time.
+_AT_A_TIME = 1000
+
+
+def upgrade() -> None:
+    """Makes the tables, and fills them from what the ledger has."""
+    connection = op.get_bind()
+    there = set(sqlalchemy.inspect(connection).get_table_names())
+    _make_tables(there)
+    _fill(connection, [(NO_DEVICE, None)], EVENTS.c.device.is_(None))
+    last = 0
+    while True:
+        found = sqlalchemy.select(DEVICES.c.id, DEVICES.c.record).where(DEVICES.c.id > last)
+        devices = [tuple(one) for one in connection.execute(found.order_by(DEVICES.c.id).limit(_AT_A_TIME))]
+        if not devices:
+            break
+        first, last = devices[0][0], devices[-1][0]
+        _fill(connection, devices, EVENTS.c.device.between(first, last))
+    connection.execute(sqlalchemy.text("UPDATE ledger SET schema_version = 2"))
+
+
+def _make_tables(there: set[str]) -> None:
+    if "marks" not in there:
+        op.create_table("marks", Column("name", String(32), primary_key=True), Column("value", Integer, nullable=False))
+    if "heads" not in there:
+        op.create_table(
+            "heads",
+            Column("device", Integer, primary_key=True, autoincrement=False),
+            Column("events", Integer, nullable=False),
+            Column("head", String(64), nullable=False),
+        )
+    op.create_table(
+        "standings",
+        Column("device", Integer, primary_key=True, autoincrement=False),
+        Column("last_step", String(32)),
+        Column("decommissioned", Integer),
+        Column("key_version", Integer),
+        *(Column(name, String(255)) for name in ("dps_id_scope", "maker", "batch", "tpm_type")),
+        *(Column(name, String(32)) for name in ("certificate_expires", "at", "step")),
+        Column("station", String(255)),
+        Column("state", String(32)),
+        Column("cause", String(255)),
+    )
+    for name in ("last_step", "key_version", "dps_id_scope", "certificate_expires", "state"):
+        op.create_index(f"ix_standings_{name}", "standings", [name, "decommissioned"])
+    op.create_index("ix_standings_shipment", "standings", ["maker", "batch"])
+    op.create_index("ix_standings_batch", "standings", ["batch"])
+    op.create_table(
+        "step_times",
+        Column("device", Integer, primary_key=True, autoincrement=False),
+        Column("step", String(32), primary_key=True),
+        Column("at", String(32), nullable=False),
+        Column("station", String(255), nullable=False),
+    )
+    op.create_index("ix_step_times_step", "step_times", ["step", "at"])
+    op.create_index("ix_step_times_station", "step_times", ["station", "step"])
+    op.create_table(
+        "failures",
+        *(Column(name, Integer, primary_key=True, autoincrement=False) for name in ("chain", "number")),
+        *(Column(name, String(32), nullable=False) for name in ("at", "step")),
+        *(Column(name, String(255), nullable=False) for name in ("station", "cause")),
+    )
+    op.create_index("ix_failures_step", "failures", ["step", "at"])
+    op.create_index("ix_failures_at", "failures", ["at"])
+    op.create_index("ix_failures_cause", "failures", ["cause", "step", "station"])
+    op.create_index("ix_listed_keys_taken_in", "listed_keys", ["taken_in"])
+
+
+def _fill(connection: Any, devices: list[Any], of_these: Any) -> None:
+    """The rows of *devices*, pairs of row and record, whose events are *of_these*, and the heads that are missing."""
+    ended = sqlalchemy.select(HEADS.c.device).where(HEADS.c.device.between(devices[0][0], devices[-1][0]))
+    chained = set(connection.execute(ended).scalars())
+    standings: dict[int, dict[str, Any]] = {}
+    step_times: list[dict[str, Any]] = []
+    for row, text in devices:
+        if row != NO_DEVICE:
+            record = _record(text)
+            standings[row] = {**standing_of(record), **dict.fromkeys(("at", "step", "station", "state", "cause"))}
+            step_times += [{"device": row, **one} for one in step_times_of(record)]
+    failures, heads = [], []
+    for chain, events in _chains(connection, of_these):
+        count, head = 0, NOTHING
+        for event in events:
+            count += 1
+            if chain not in chained:
+                head = hash_of(event, event["what"], head)
+            what = _what(event["what"])
+            last = last_event_of(event, what)
+            if chain in standings:
+                standings[chain].update(last)
+            if last["cause"] is not None:
+                number = what[NUMBER] if _is_number(what.get(NUMBER)) else count
+                named = {name: last[name] for name in ("at", "step", "station", "cause")}
+                failures.append({"chain": chain, "number": number, **named})
+        if chain not in chained:
+            heads.append({"device": chain, "events": count, "head": head})
+    for table, rows in (
+        (STANDINGS, [{"device": row, **one} for row, one in standings.items()]),
+        (STEP_TIMES, step_times),
+        # Of a ledger that was edited two may claim one number.
+        (FAILURES, list({(one["chain"], one["number"]): one for one in failures}.values())),
+        (HEADS, heads),
+    ):
+        if rows:
+            connection.execute(table.insert(), rows)
+
+
+def _chains(connection: Any, of_these: Any) -> Iterator[tuple[int, Iterator[Any]]]:
+    found = sqlalchemy.select(EVENTS).where(of_these).order_by(EVENTS.c.device, EVENTS.c.id)
+    rows = connection.execute(found.execution_options(yield_per=_AT_A_TIME)).mappings()
+    return itertools.groupby(rows, lambda row: row["device"] or NO_DEVICE)
+
+
+def _record(text: Any) -> dict[str, Any]:
+    """A record, and nothing of one that is damaged: it is told by who reads it."""
+    try:
+        return stored_record(text, "the record")
+    except DamagedRecord:
+        return {}
+
+
+def _is_number(said: Any) -> bool:
+    return isinstance(said, int) and 0 < said <= LARGEST_INTEGER
+
+
+def _what(text: Any) -> dict[str, Any]:
+    try:
+        return stored(text, "the event")
+    except DamagedRecord:
+        return {"damaged": True}
