@@ -6,6 +6,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
+import re
+import secrets
+
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.tpmfleet.azure_dps.plugins.action.tpm_endorsement_key_info import (
@@ -13,16 +19,35 @@ from ansible_collections.tpmfleet.azure_dps.plugins.action.tpm_endorsement_key_i
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_record import record_of
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import of_the_record
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rack_times import Patience
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.runtime_action import RuntimeAction
+
+# A device that says each time that it is still at work is asked no more often.
+MOST_CALLS = 4
+SLOW_AFTER = 60.0
+# Nobody but this run can tell what its devices were asked for, which a name on a device is made of. Made once: Ansible
+# loads an action before it forks.
+_KEY = secrets.token_bytes(32)
+_MARK = re.compile(r"[0-9a-f]{32}")
 
 
 class ActionModule(EndorsementKeyAction, RuntimeAction):
     """The endorsement key, and the device record that begins with it."""
 
+    _mark = ""
+    _patience: Patience | None = None
+
     def work(self, task_vars):
         """The result of the task."""
         arguments = dict(self._task.args)
         runtime = arguments.pop("runtime", None)
+        group = arguments.pop("slow_group", None)
+        after = _seconds(arguments.pop("slow_after", None))
+        earlier = (task_vars.get(arguments.pop("earlier", None)) or {}).get("later")
+        if group and after and len(task_vars.get("ansible_play_batch") or ()) > 1:
+            self._mark, self._patience = secrets.token_hex(16), Patience(str(self._task._uuid), after)
+        elif isinstance(earlier, str) and _MARK.fullmatch(earlier):
+            self._mark = earlier
         said = self.read(arguments, task_vars)
         changed = False
         if said.get("libraries_missing") and runtime is not None:
@@ -31,11 +56,17 @@ class ActionModule(EndorsementKeyAction, RuntimeAction):
                 return provided
             if provided["state"] == "planned":
                 words = f"{self._host}: {provided['how']}; then would read. What comes of that, no check can tell."
-                return {"changed": True, "warnings": [words]}
+                return {"changed": True, "installed": True, "warnings": [words]}
             changed = provided["changed"]
             said = self.read(arguments, task_vars)
         if said.get("failed"):
             return said
+        if said.get("still_at_work"):
+            words = f"{self._host}: its TPM takes its time, and goes on. It is asked again when the others are done."
+            grouped = {"add_group": group, "parent_groups": ["all"]}
+            return {"changed": changed, "installed": changed, "later": self._mark, "msg": words, **grouped}
+        if self._patience is not None:
+            self._patience.ended()
         host = task_vars["inventory_hostname"]
         # A storage root key that was read is a claim until it is proven.
         read = {name: value for name, value in said.items() if name != "storage_root_key"}
@@ -43,7 +74,31 @@ class ActionModule(EndorsementKeyAction, RuntimeAction):
             record = record_of(host, of_the_record(task_vars, self._loader), [read])
         except ValueError as error:
             raise AnsibleActionFail(f"{host}: {error}") from None
-        return {**said, "changed": changed, "record": record}
+        return {**said, "changed": changed, "installed": changed, "record": record}
+
+    def ask(self, arguments, task_vars):
+        """As of any reading; or that the device is still at work, where the others would wait for it."""
+        if not self._mark:
+            return super().ask(arguments, task_vars)
+        goes_on = {
+            "name": self._name(arguments),
+            "ends": self._patience is not None,
+            "seconds": self.patience(arguments, task_vars),
+        }
+        leaving, said = None, {}
+        for _call in range(MOST_CALLS):
+            said = self.run_module(self.MODULE, arguments, task_vars, goes_on=goes_on, leaving=leaving)
+            if not said.get("still_at_work") or self._patience.is_over():
+                break
+            # From now on the work goes on there, whoever waits.
+            leaving = self._patience.is_over
+        return said
+
+    def _name(self, arguments):
+        """What is asked for, as nobody else can name it: another answer than to that is not taken."""
+        asked = [self._mark, self._host, bool(self._task.check_mode), arguments]
+        told = json.dumps(asked, sort_keys=True, default=str).encode()
+        return hmac.new(_KEY, told, hashlib.sha256).hexdigest()[:32]
 
     def _provided(self, runtime, task_vars):
         """The result of ``tpm_runtime`` with the options *runtime*."""
@@ -53,3 +108,11 @@ class ActionModule(EndorsementKeyAction, RuntimeAction):
         options = validated.validated_parameters
         # A virtual environment that is to hold the library cannot be what runs its own installation.
         return self.provide(options, {**task_vars, "ansible_python_interpreter": options["python"]})
+
+
+def _seconds(given):
+    """The option ``slow_after``."""
+    try:
+        return SLOW_AFTER if given is None else max(float(given), 0.0)
+    except (TypeError, ValueError):
+        raise AnsibleActionFail(f"slow_after is '{given}', not a number of seconds.") from None

@@ -36,14 +36,20 @@ class ActionModule(DeviceAction):
         """The result of the task."""
         return self.read(self._task.args, task_vars)
 
+    def ask(self, arguments, task_vars):
+        """What the module returned on the device for *arguments*."""
+        return self.run_module(self.MODULE, arguments, task_vars)
+
     def read(self, arguments, task_vars):
-        """The result of the module for *arguments*."""
+        """The result of the module for *arguments*, or that it is ``still_at_work``."""
         without = {name: value for name, value in arguments.items() if name != SECRET}
-        result = self.run_module(self.MODULE, without, task_vars)
+        result = self.ask(without, task_vars)
         if result.get("needs") == SECRET and arguments.get(SECRET) is not None:
             if not boolean(arguments.get("endorsement_auth_before_proof") or False):
                 return self.failure(NOT_SENT)
-            result = self.run_module(self.MODULE, arguments, task_vars)
+            result = self.ask(arguments, task_vars)
+        if result.get("still_at_work"):
+            return result
         if result.get("failed"):
             # A virtual environment that is to hold the libraries comes with them.
             missing = "tpm2-pytss" in result["msg"] or bool(result.get("no_interpreter"))

@@ -65,6 +65,27 @@ options:
     description:
       - The options of M(tpmfleet.azure_dps.tpm_runtime). Without them nothing is installed.
     type: dict
+  slow_group:
+    description:
+      - The name of a group that a device is added to whose TPM is still at work when those of the others are done. The
+        task ends for it with RV(later) and without RV(record), and what was begun goes on there. A later play over that
+        group reads it with O(earlier), so that no key is made twice.
+      - It takes root on the device, and pipelining. Else each device is waited for.
+    type: str
+    version_added: 1.0.0
+  slow_after:
+    description:
+      - Seconds after which a device is added to O(slow_group) where none of the others is done. With V(0) each is waited
+        for.
+    type: float
+    default: 60
+    version_added: 1.0.0
+  earlier:
+    description:
+      - The name of the variable in which an earlier task of this run with the same options was registered. Where that
+        one left a device at work, its answer is waited for and taken.
+    type: str
+    version_added: 1.0.0
 notes:
   - All of it is done by the action plugin of this name.
 seealso:
@@ -81,6 +102,16 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+later:
+  description: A mark by which O(earlier) finds what the device goes on with.
+  returned: where the device was added to O(slow_group)
+  type: str
+  sample: 9f86d081884c7d659a2feaa0c55ad015
+installed:
+  description: Whether the TPM libraries were installed, which is all that can change.
+  returned: success
+  type: bool
+  sample: false
 record:
   description: The device record so far, which M(tpmfleet.azure_dps.device_records) judges.
   returned: success

@@ -23,6 +23,8 @@ from typing import Any
 # An answer needs 1 MB, and comes in through a few copies of itself. Measured over ssh: a process of Ansible's that is
 # answered as it should be has 57 MB, and one that is sent zeros without an end 66 MB before it is ended.
 MOST_MEMORY = 16 << 20
+# Seconds between two looks whether to leave.
+_ASKED_AGAIN = 0.25
 
 
 class TooLateError(Exception):
@@ -33,13 +35,28 @@ class TooMuchError(Exception):
     """What came did not fit into the memory."""
 
 
+class LeftError(Exception):
+    """The call is waited for no longer, since there is something else to do."""
+
+
 class _ExpiredError(BaseException):
     """Not an Exception: connection plugins take those for faults of the connection, and try again."""
 
 
-def bounded(function: Callable[[], Any], *, seconds: float, memory: int | None = MOST_MEMORY) -> Any:
+class _LeavingError(BaseException):
+    """As that."""
+
+
+def bounded(
+    function: Callable[[], Any],
+    *,
+    seconds: float,
+    memory: int | None = MOST_MEMORY,
+    leaving: Callable[[], bool] | None = None,
+) -> Any:
     """What *function* returns. TooLateError after *seconds*, TooMuchError where it takes more than *memory* bytes.
 
+    LeftError once *leaving* is true, which is asked again and again meanwhile, in a handler of signals.
     Processes that it started and that still run are ended then, as they are where anything else is raised. They begin
     with the same limit to their memory, which is plenty for ssh, and may be too little for who does work of his own:
     None sets no limit.
@@ -47,12 +64,14 @@ def bounded(function: Callable[[], Any], *, seconds: float, memory: int | None =
     before = _children()
     failure: Exception
     try:
-        with _memory(memory), _deadline(seconds):
+        with _memory(memory), _deadline(seconds, leaving):
             return function()
     except MemoryError:
         failure = TooMuchError()
     except _ExpiredError:
         failure = TooLateError()
+    except _LeavingError:
+        failure = LeftError()
     except BaseException:
         _end(_children() - before)
         raise
@@ -62,21 +81,29 @@ def bounded(function: Callable[[], Any], *, seconds: float, memory: int | None =
 
 
 @contextlib.contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
-    """Raises :class:`_ExpiredError` after *seconds*, unless an earlier alarm is set: the task's own timeout."""
+def _deadline(seconds: float, leaving: Callable[[], bool] | None) -> Iterator[None]:
+    """Raises :class:`_ExpiredError` after *seconds*, unless an earlier alarm is set: the task's own timeout.
+
+    Raises :class:`_LeavingError` as soon as *leaving* is true.
+    """
     left = signal.getitimer(signal.ITIMER_REAL)[0]
     if 0 < left <= seconds or threading.current_thread() is not threading.main_thread():
         yield
         return
     armed = True
+    started = time.monotonic()
 
     def expired(_number: int, _frame: Any) -> None:
-        if armed:
+        if not armed:
+            return
+        if leaving is None or time.monotonic() - started >= seconds:
             raise _ExpiredError
+        if leaving():
+            raise _LeavingError
 
-    started = time.monotonic()
     handler = signal.signal(signal.SIGALRM, expired)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
+    first = seconds if leaving is None else min(seconds, _ASKED_AGAIN)
+    signal.setitimer(signal.ITIMER_REAL, max(first, 0.001), 0 if leaving is None else _ASKED_AGAIN)
     try:
         yield
     finally:

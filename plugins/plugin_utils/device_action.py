@@ -23,12 +23,13 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import SETUP, failure
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.files import told_size
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible, visible_lines
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.runtime.going_on import STILL_AT_WORK_CODE
 
 from . import before_fork
 from .answer import MOST_BYTES, NoAnswerError, last_words, read_answer, shown_output
-from .bounded_call import MOST_MEMORY, TooLateError, TooMuchError, bounded
+from .bounded_call import MOST_MEMORY, LeftError, TooLateError, TooMuchError, bounded
 from .payload import OptionsError, payload_of
-from .returned import BUILTIN, DIFFERENCES, RETURNED
+from .returned import BUILTIN, DIFFERENCES, RETURNED, STILL_AT_WORK
 from .shape import Fields, Shape, ShapeError
 from .start_checks import facts_stay_facts
 
@@ -47,6 +48,10 @@ _PATH = re.compile(r"/[\w./+@:, -]{1,500}")
 
 class _GivenUpError(AnsibleActionFail):
     """The device took too long, or sent too much. Ansible's own helpers pass on what is an AnsibleError."""
+
+
+class _LeftAloneError(_GivenUpError):
+    """The device works on, and nobody waits."""
 
 
 class DeviceAction(ActionBase):
@@ -68,6 +73,8 @@ class DeviceAction(ActionBase):
     _seconds: float = MARGIN
     _spent: float = 0
     _gave_up: _GivenUpError | None = None
+    _goes_on: dict[str, Any] | None = None
+    _leaving: Callable[[], bool] | None = None
 
     def __init_subclass__(cls) -> None:
         # Ansible loads an action before it forks a process for each host, and those get what was built.
@@ -98,6 +105,8 @@ class DeviceAction(ActionBase):
         *,
         seconds: float | None = None,
         looks: bool = False,
+        goes_on: dict[str, Any] | None = None,
+        leaving: Callable[[], bool] | None = None,
     ) -> dict[str, Any]:
         """What the *module* returned on the device, as far as it is of its *shape*, or a failed result.
 
@@ -106,8 +115,12 @@ class DeviceAction(ActionBase):
         failed one has ``failed``, ``msg`` and what tells of the cause. The device is given up after *seconds*, by
         default when all that the task has asked of it without them took :meth:`patience`. What only *looks* does so in
         check mode too. AnsibleConnectionFailure where it cannot be reached.
+
+        With *goes_on*, the arguments of :func:`module_utils.runtime.going_on.run`, and a module that may go on, the
+        result can be that it is ``still_at_work``, as also where *leaving* came to be true before there was one.
         """
         own = "." not in module
+        self._goes_on, self._leaving = goes_on, leaving
         self._shape = RETURNED[module] if own else BUILTIN[module]
         self._difference = DIFFERENCES.get(module) if self._task.diff else None
         check_mode = self._task.check_mode
@@ -118,10 +131,13 @@ class DeviceAction(ActionBase):
                 said = self._execute(module, arguments, task_vars)
         except OptionsError as error:
             said = {"failed": True, "changed": False, "msg": str(error)}
+        except _LeftAloneError:
+            return {"changed": False, "still_at_work": True}
         except _GivenUpError as error:
             return {"failed": True, "changed": False, "msg": error.message}
         finally:
             self._task.check_mode = check_mode
+            self._goes_on = self._leaving = None
         # Ansible may have added what it came upon while it looked for a Python there, in the device's words too.
         for name, told in (("warnings", said.get("warnings")), ("deprecations", said.get("deprecations"))):
             if told:
@@ -196,8 +212,9 @@ class DeviceAction(ActionBase):
 
     def _parse_returned_data(self, res, *_profile):
         """What a module printed, in place of Ansible's own reader."""
+        ended = (self._goes_on or {}).get("ends") and res.get("rc") == STILL_AT_WORK_CODE
         try:
-            said = read_answer(res.get("stdout") or "", self._shape, self._difference)
+            said = read_answer(res.get("stdout") or "", STILL_AT_WORK if ended else self._shape, self._difference)
         except ShapeError as error:
             return self.failure(
                 f"what it returned for {self._task.action} is not what that returns: {error}. {PULL_IT}"
@@ -228,6 +245,7 @@ class DeviceAction(ActionBase):
             )
         program = payload_of(module).program(
             arguments,
+            **({} if self._goes_on is None else {"goes_on": self._goes_on}),
             check_mode=self._task.check_mode,
             diff=self._task.diff,
             no_log=bool(self._task.no_log or _setting("DEFAULT_NO_TARGET_SYSLOG", task_vars)),
@@ -298,7 +316,10 @@ class DeviceAction(ActionBase):
         try:
             # What runs on this very machine is no stranger, and works, as apt does, as a child of this process.
             here = self._connection.transport == "local"
-            return bounded(function, seconds=seconds, memory=None if here else MOST_MEMORY)
+            memory = None if here else MOST_MEMORY
+            return bounded(function, seconds=seconds, memory=memory, leaving=self._leaving)
+        except LeftError:
+            raise _LeftAloneError("") from None
         except TooLateError:
             words = (
                 f"gave no answer within {self._seconds:g} s. Look whether it hangs, and power-cycle it; a TPM that is "

@@ -28,6 +28,8 @@ PLUGINS = Path(__file__).resolve().parents[1]
 PACKAGE = "ansible_collections.tpmfleet.azure_dps.plugins"
 _RUNTIME = PLUGINS / "module_utils" / "runtime"
 _REPLACED = "ansible.module_utils.basic"
+# What makes keys and nothing else, and may go on when its call has ended.
+_GOES_ON = {"tpm_endorsement_key_info": "module_utils.runtime.going_on"}
 
 
 class OptionsError(Exception):
@@ -48,8 +50,9 @@ class Payload:
     def program(self, arguments: Mapping[str, Any], **given: Any) -> bytes:
         """The program for a device's Python that runs the module with a task's *arguments*.
 
-        *given* is what else :class:`module_utils.runtime.basic.Given` has. :class:`OptionsError` for options that the
-        module does not have, or not so.
+        *given* is what else :class:`module_utils.runtime.basic.Given` has, and as ``goes_on`` what
+        :func:`module_utils.runtime.going_on.run` is given. :class:`OptionsError` for options that the module does not
+        have, or not so.
         """
         name = f"tpmfleet.azure_dps.{self._name}"
         found = self._validator.validate(dict(arguments))
@@ -105,7 +108,7 @@ def _validator(module: str) -> ArgumentSpecValidator:
 def _sources(module: str) -> dict[str, str]:
     """The text of *module*, and of all of this collection's that it imports, by the names that it imports them by."""
     found: dict[str, str] = {}
-    wanted = [f"modules.{module}"]
+    wanted = [f"modules.{module}", *([_GOES_ON[module]] if module in _GOES_ON else [])]
     while wanted:
         name = wanted.pop()
         if f"{PACKAGE}.{name}" not in found:

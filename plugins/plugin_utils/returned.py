@@ -263,6 +263,9 @@ RETURNED["device_work"] = Fields(
     },
 )
 
+# What a call returns whose module goes on.
+STILL_AT_WORK = Fields({"still_at_work": flag})
+
 # Of Ansible's own modules, what the actions here look at.
 BUILTIN = {
     "ansible.builtin.apt": Fields({}),

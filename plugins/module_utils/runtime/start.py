@@ -58,16 +58,28 @@ def start(packed: str, module: str, given: str) -> None:
         os.chdir("/")
     sys.meta_path.insert(0, Sources(json.loads(zlib.decompress(base64.b64decode(packed)))))
     basic = importlib.import_module("ansible.module_utils.basic")
-    for name, value in json.loads(given).items():
+    values = json.loads(given)
+    goes_on = values.pop("goes_on", None)
+    for name, value in values.items():
         setattr(basic.Given, name, value)
-    try:
-        importlib.import_module(module).main()
-        code = basic.crashed(RuntimeError("it returned without a result"))
-    except SystemExit as end:
-        code = end.code
-    except Exception as error:
-        code = basic.crashed(error)
+
+    def run() -> int:
+        try:
+            importlib.import_module(module).main()
+            code = basic.crashed(RuntimeError("it returned without a result"))
+        except SystemExit as end:
+            code = end.code
+        except Exception as error:
+            code = basic.crashed(error)
+        return code if isinstance(code, int) else 1
+
+    if goes_on is None:
+        code = run()
+    else:
+        utils = f"{module.rpartition('.modules.')[0]}.module_utils"
+        when_slow = importlib.import_module(f"{utils}.tpm.connection").tell_when_slow
+        code = importlib.import_module(f"{utils}.runtime.going_on").run(run, when_slow, **goes_on)
     sys.stdout.flush()
     sys.stderr.flush()
     # All is closed; to take the interpreter apart would be work for nothing.
-    os._exit(code if isinstance(code, int) else 1)
+    os._exit(code)

@@ -169,6 +169,9 @@ _TAKES_AWAY = frozenset(("event_sequence_complete", "flush_context", "sequence_c
 # Connections whose TPM never answered. Their thread still waits in the C library, so they must not be freed.
 _abandoned: list[Any] = []
 
+# (seconds, what is called), of whoever has something else to do while a command is under way for longer than that.
+_impatient: list[tuple[float, Callable[[], None]]] = []
+
 
 class TpmError(Exception):
     """The TPM did not do it: a sentence, the response code where there was one, and what to do next.
@@ -208,6 +211,23 @@ def told(rc: int, doing: str) -> TpmError:
             "Look whether the TPM is still there, then run again.",
         )
     return TpmError(f"The TPM software stack could not {doing} (code 0x{rc:x}).", rc)
+
+
+def tell_when_slow(seconds: float, function: Callable[[], None]) -> None:
+    """Has *function* called, once, when a command has been under way for so many *seconds*."""
+    _impatient.append((seconds, function))
+
+
+def _get(answers: queue.Queue[Any], timeout: float) -> Any:
+    """What comes into *answers* within *timeout* seconds; queue.Empty where nothing does."""
+    while _impatient and _impatient[0][0] < timeout:
+        seconds, function = _impatient[0]
+        with contextlib.suppress(queue.Empty):
+            return answers.get(timeout=seconds)
+        del _impatient[0]
+        timeout -= seconds
+        function()
+    return answers.get(timeout=timeout)
 
 
 @contextlib.contextmanager
@@ -293,7 +313,7 @@ class Esys:
         answer: queue.Queue[tuple[bool, Any]] = queue.Queue()
         self._calls.put((function, answer))
         try:
-            succeeded, result = answer.get(timeout=self._timeout if timeout is None else max(timeout, 0.001))
+            succeeded, result = _get(answer, self._timeout if timeout is None else max(timeout, 0.001))
         except queue.Empty:
             self._silent = True
             _abandoned.append(self)
