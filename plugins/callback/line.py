@@ -14,7 +14,9 @@ version_added: 0.1.0
 author: tpmfleet contributors (@tpmfleet)
 description:
   - In a terminal, a picture of the rack that is redrawn while the run is under way. It has each unit in each part of
-    the step (waiting, running with seconds, done, verified, failed), how far the part is, and the time that is left.
+    the step (waiting, running with seconds, done, verified, later, failed), how far the part is, and the time that is
+    left.
+  - A unit whose TPM takes its time is C(later). The step goes on for the others, and takes it in a play of its own.
   - Units that need somebody stand on top with the reason, and so do those that have been at work for long. Where the
     terminal is too small for a line a unit, the others are folded into a line a rack.
   - Without a terminal, in a pipeline (E(CI)), with E(NO_COLOR) or C(TERM=dumb), or where the Python library rich is
@@ -57,7 +59,7 @@ import time
 
 from ansible import constants as C
 from ansible.plugins.callback.default import CallbackModule as Default
-from ansible_collections.tpmfleet.azure_dps.plugins.callback.line_summary import STATION
+from ansible_collections.tpmfleet.azure_dps.plugins.callback.line_summary import STATION, is_left_for_later
 from ansible_collections.tpmfleet.azure_dps.plugins.callback.line_summary import CallbackModule as LineSummary
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import UNIT
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
@@ -67,12 +69,13 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.failure import 
     is_of_station,
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rack.screen import screen_of
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rack.state import DONE, FAILED, VERIFIED, Rack
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rack.state import DONE, FAILED, LATER, VERIFIED, Rack
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.run_events import data_of, host_of, hosts_of, task_of
 
 # No unit has passed, and Ansible calls that a success.
 NOTHING_PASSED = 3
 _DEBUG = "ansible.builtin.debug"
+_LEFT = "its TPM takes its time, and goes on; it is asked again after the others"
 
 
 class CallbackModule(LineSummary, Default):
@@ -87,6 +90,7 @@ class CallbackModule(LineSummary, Default):
         self._rack = Rack(time.monotonic)
         self._screen = None if self._display.verbosity else screen_of(self._rack, self._write_line)
         self._warned: dict[str, None] = {}
+        self._none_wanted = False
 
     # What a run tells
 
@@ -97,6 +101,7 @@ class CallbackModule(LineSummary, Default):
             Default.v2_playbook_on_play_start(self, play)
             return
         self._end_batch()
+        self._none_wanted = not play.hosts
         names = sorted(hosts_of(play) - {STATION})
         self._rack.begin(visible(play.get_name().strip()), names, len(hosts_of(play, whole=True) - {STATION}))
         if names:
@@ -129,6 +134,10 @@ class CallbackModule(LineSummary, Default):
             Default.v2_runner_on_ok(self, result)
             return
         data, task = data_of(result), task_of(result)
+        if is_left_for_later(_action(task), data):
+            self._end_unit(result, LATER)
+            self._screen.left(visible(host_of(result)), _LEFT)
+            return
         self._end_unit(result, DONE if data.get("changed") else VERIFIED)
         if _action(task) == _DEBUG and not _is_ours(task) and not task.no_log:
             said = data.get("msg", "")
@@ -188,6 +197,11 @@ class CallbackModule(LineSummary, Default):
         LineSummary.v2_playbook_on_include(self, included_file)
         if self._screen is None:
             Default.v2_playbook_on_include(self, included_file)
+
+    def v2_playbook_on_no_hosts_matched(self):
+        """A play for units of which there are none today is not worth a line."""
+        if self._screen is None or not self._none_wanted:
+            Default.v2_playbook_on_no_hosts_matched(self)
 
     def v2_playbook_on_no_hosts_remaining(self):
         """The summary says who stopped."""

@@ -24,6 +24,7 @@ description:
   - The kind of a failure comes from the controller's side alone. What a device says of itself is shown as a reason,
     and never
     moves another unit, nor the kind.
+  - A unit whose TPM took its time is told once, with what became of it in the play that took it after the others.
   - A unit that did nothing wrong, but was stopped with its batch, is counted as held up. It stays in the rack.
   - C(localhost) is the station and not a unit. It is named where it failed and is in no count. A run over nothing else
     that went well has no summary.
@@ -92,12 +93,13 @@ NEXT = "NEXT: "
 
 @dataclass
 class Batch:
-    """The hosts that a play takes together, and how far each of them came."""
+    """The hosts that a play takes together, and how far each of them came; those for *later* are another play's."""
 
     play: str
     hosts: set[str]
     ends: set[str]
     reached: set[str] = field(default_factory=set)
+    later: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,10 @@ class CallbackModule(CallbackBase):
         task = task_of(result)
         self._came_to(task, host_of(result))
         self._note_news(task, data_of(result))
+        if is_left_for_later(_action_of(task), data_of(result)):
+            batch = self._batches[-1]
+            batch.hosts.discard(host_of(result))
+            batch.later.add(host_of(result))
         if _is_only_planned(_action_of(task), data_of(result)):
             # A check that says what it would install has said all that it can of this unit.
             self._batches[-1].reached.add(host_of(result))
@@ -174,7 +180,7 @@ class CallbackModule(CallbackBase):
         else:
             self._stopped[host_of(result)] = stop
         if task.run_once or task.any_errors_fatal:
-            self._held_up |= batch.hosts
+            self._held_up |= batch.hosts | batch.later
 
     def v2_runner_on_unreachable(self, result):
         """The statistics count it also where it is to be ignored."""
@@ -316,10 +322,15 @@ def _named(units: list[str]) -> str:
     return ", ".join(units[:NAMED]) + more
 
 
+def is_left_for_later(action: str, data: dict) -> bool:
+    """Whether a result is that of a device whose TPM takes its time, which a later play takes."""
+    return action == "tpmfleet.azure_dps.device_read" and "later" in data
+
+
 def _is_only_planned(action: str, data: dict) -> bool:
     """Whether a result is that of a check which found a device without what it is read with."""
     if action == "tpmfleet.azure_dps.device_read":
-        return "record" not in data
+        return "record" not in data and not is_left_for_later(action, data)
     return action == "tpmfleet.azure_dps.tpm_runtime" and data.get("state") == "planned"
 
 

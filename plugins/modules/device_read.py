@@ -75,8 +75,8 @@ options:
     version_added: 1.0.0
   slow_after:
     description:
-      - Seconds after which a device is added to O(slow_group) where none of the others is done. With V(0) each is waited
-        for.
+      - Seconds after which a device is added to O(slow_group) where none of the others is done. With V(0) each is
+        waited for.
     type: float
     default: 60
     version_added: 1.0.0

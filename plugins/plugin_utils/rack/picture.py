@@ -16,10 +16,10 @@ except ImportError:
 else:
     HAS_RICH = True
 
-from .state import DONE, FAILED, RUNNING, VERIFIED, WAITING, Rack, Unit, clock
+from .state import DONE, FAILED, LATER, RUNNING, VERIFIED, WAITING, Rack, Unit, clock
 
-SIGNS = {WAITING: "·", RUNNING: "▶", DONE: "✔", VERIFIED: "=", FAILED: "✘"}
-STYLES = {WAITING: "dim", RUNNING: "cyan", DONE: "green", VERIFIED: "blue", FAILED: "bold red"}
+SIGNS = {WAITING: "·", RUNNING: "▶", DONE: "✔", VERIFIED: "=", LATER: "»", FAILED: "✘"}
+STYLES = {WAITING: "dim", RUNNING: "cyan", DONE: "green", VERIFIED: "blue", LATER: "yellow", FAILED: "bold red"}
 _BAR = 20
 _PART_WIDTH = 14
 # Those that have been at work for longest, and so many seconds at least, are shown by themselves.

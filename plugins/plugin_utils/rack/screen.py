@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from ansible.utils.display import Display
 
-from .state import DONE, VERIFIED, Rack, clock
+from .state import DONE, LATER, VERIFIED, Rack, clock
 
 _SECONDS_BETWEEN_PICTURES = 0.25
 
@@ -40,7 +40,9 @@ class PlainLines:
         cells = [unit.cells[rack.part] for unit in rack.units.values() if rack.part in unit.cells]
         if rack.part and cells:
             states = [cell.state for cell in cells]
-            told = ", ".join(f"{states.count(state)} {state}" for state in (DONE, VERIFIED) if states.count(state))
+            told = ", ".join(
+                f"{states.count(state)} {state}" for state in (DONE, VERIFIED, LATER) if states.count(state)
+            )
             self._write(f"  {rack.part}: {told or 'none'}, of {len(cells)}, in {clock(rack.elapsed_in_part())}")
 
     def batch_ended(self) -> None:
@@ -49,6 +51,10 @@ class PlainLines:
     def failed(self, name: str, word: str, trouble: str) -> None:
         """A unit needs somebody."""
         self._write(f"  {word} {name}: {trouble}")
+
+    def left(self, name: str, why: str) -> None:
+        """A unit is taken after the others."""
+        self._write(f"  LATER {name}: {why}")
 
     def stop(self) -> None:
         """Nothing is to be cleaned up."""
@@ -88,6 +94,9 @@ class LivePicture:
 
     def failed(self, name: str, word: str, trouble: str) -> None:
         """A failure shows itself, and stays on top."""
+
+    def left(self, name: str, why: str) -> None:
+        """A unit that is left shows itself."""
 
     def stop(self) -> None:
         """Takes the picture away."""

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-WAITING, RUNNING, DONE, VERIFIED, FAILED = "waiting", "running", "done", "verified", "failed"
+WAITING, RUNNING, DONE, VERIFIED, LATER, FAILED = "waiting", "running", "done", "verified", "later", "failed"
 _NUMBER_IN_NAME = re.compile(r"[-_.]?[^-_.]*\d[^-_.]*$")
 
 
@@ -49,6 +49,9 @@ class Unit:
                 return one
         if not states:
             return WAITING
+        # The step goes on without it.
+        if LATER in states:
+            return LATER
         return DONE if DONE in states else VERIFIED
 
 
@@ -128,7 +131,7 @@ class Rack:
     def counts(self) -> dict[str, int]:
         """Units by state, all of them."""
         states = [unit.state for unit in self.units.values()]
-        return {state: states.count(state) for state in (DONE, VERIFIED, RUNNING, WAITING, FAILED)}
+        return {state: states.count(state) for state in (DONE, VERIFIED, LATER, RUNNING, WAITING, FAILED)}
 
     def outcome(self) -> str:
         """The counts in words, without those of nobody."""
