@@ -1,0 +1,149 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One unit whose TPM takes its time for each key: the others do not wait for it, and it makes each key once.
+
+The tests stand in their order and share a rack.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from tpm_rack.answers import COMMANDS
+
+TOOLS = Path(sys.executable).parent
+COLLECTION = Path(__file__).resolve().parents[2]
+UNITS = ("rack1-slot01", "rack1-slot02", "rack1-slot03")
+# The one that stands for the batch where a task is done once.
+SLOW, *OTHERS = UNITS
+SECONDS = 8
+LEFT = "/run/tpmfleet-going-on"
+LINE = {"ANSIBLE_STDOUT_CALLBACK": "tpmfleet.azure_dps.line"}
+
+
+@pytest.fixture(scope="module")
+def line(start_line):
+    line = start_line(len(UNITS))
+    line.rack.break_(SLOW, "tpm-slow", str(SECONDS))
+    assert line.play("ek_intake").code == 0
+    return line
+
+
+def keys_made(line):
+    """How many keys the slow TPM was asked to make so far."""
+    return line.rack.device(SLOW).tpm.commands.count(COMMANDS["CreatePrimary"])
+
+
+def left_on(line):
+    """What a reading has left on the slow device."""
+    return line.rack.device(SLOW).execute(["sh", "-c", f"ls {LEFT} 2>&- || true"]).stdout.split()
+
+
+def told(run):
+    """The beginnings of the lines that say how far a step is."""
+    found = re.findall(r"^(STEP [^:,]*(?:, for TPMs)?|  LATER \S+|LINE SUMMARY.*)", run.printed, re.MULTILINE)
+    return [one.strip(": ") for one in found]
+
+
+def times(line, step):
+    """When each unit came through *step*."""
+    return {record["host"]: record["steps"][step] for record in line.records()}
+
+
+def holders():
+    """The processes that are at work where nobody waits for them."""
+    found = set()
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if LEFT in os.readlink(descriptor):
+                found.add(int(descriptor.parts[2]))
+    return found
+
+
+def test_a_check_leaves_it_too_and_writes_nothing(line):
+    check = line.play("tpm_install", "--check", **LINE)
+    assert check.code == 0, check.printed
+    assert told(check) == ["STEP Step 2", f"LATER {SLOW}", "STEP Step 2, for TPMs", "LINE SUMMARY: 3 passed, 0 to pull"]
+    assert keys_made(line) == 1 and left_on(line) == []
+    assert line.records() == []
+
+
+def test_the_others_are_told_before_it_and_it_makes_its_key_once(line):
+    before = keys_made(line)
+    run = line.play("tpm_install", **LINE)
+    assert run.code == 0, run.printed
+    assert told(run) == ["STEP Step 2", f"LATER {SLOW}", "STEP Step 2, for TPMs", "LINE SUMMARY: 3 passed, 0 to pull"]
+    assert keys_made(line) - before == 1 and left_on(line) == []
+    when = times(line, "tpm_install")
+    assert all(when[unit] < when[SLOW] for unit in OTHERS)
+
+
+def test_one_whose_work_is_lost_is_read_anew(line):
+    """As where its power fails meanwhile."""
+    before = keys_made(line)
+    arguments = [str(TOOLS / "ansible-playbook"), *line._over_the_rack("tpm_install")]
+    process = subprocess.Popen(arguments, cwd=COLLECTION, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 60
+    while not holders():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.1)
+    for pid in holders():
+        os.kill(pid, signal.SIGKILL)
+    printed, _ = process.communicate()
+    assert process.returncode == 0, printed
+    assert keys_made(line) - before == 2 and left_on(line) == []
+
+
+def test_another_unit_that_fails_meanwhile_is_told_and_counts(line):
+    line.rack.device(OTHERS[0]).power_off()
+    try:
+        run = line.play("tpm_install", **LINE)
+    finally:
+        line.rack.device(OTHERS[0]).power_on()
+    assert run.code != 0 and "LINE SUMMARY: 2 passed, 1 to pull" in run.printed, run.printed
+    assert f"PULL {OTHERS[0]}: unreachable" in run.printed
+
+
+def test_a_batch_that_ends_before_its_turn_holds_it_up(line):
+    nowhere = "HostName=localhost:1;SharedAccessKeyName=a;SharedAccessKey=YQ=="
+    run = line.play(
+        "tpm_install", "-e", f"tpmfleet_dps_connection_string='{nowhere}'", "-e", "tpmfleet_dps_retry_budget=1", **LINE
+    )
+    assert run.code != 0 and "LINE SUMMARY: 0 passed, 0 to pull, 3 held up" in run.printed, run.printed
+
+
+def test_the_whole_line_is_done_for_the_others_first(line):
+    before = keys_made(line)
+    run = line.play("site", **LINE)
+    assert run.code == 0, run.printed
+    assert told(run) == [
+        *("STEP Step 1", "STEP Step 2", f"LATER {SLOW}", "STEP Step 3", "STEP Step 4", "STEP Step 5"),
+        *("STEP Step 2, for TPMs", "STEP Step 3, for TPMs", "STEP Step 4, for TPMs", "STEP Step 5"),
+        "LINE SUMMARY: 3 passed, 0 to pull",
+    ]
+    # Its endorsement key for step 2, and both of its keys for step 3, which persists them.
+    assert keys_made(line) - before == 3 and left_on(line) == []
+    seen = line.seen()
+    assert all(one.listed and one.enrolled and one.owned and one.assigned for one in seen.values())
+
+
+def test_step_3_alone_leaves_it_with_both_keys_once(line):
+    """Its TPM is cleared, as one that never was claimed."""
+    assert line.tool(SLOW, "tpm2_clear", "-c", "p").returncode == 0
+    before = keys_made(line)
+    run = line.play("software_install", "-e", "tpmfleet_new_storage_root_key_allowed=true", **LINE)
+    assert run.code == 0, run.printed
+    assert f"LATER {SLOW}" in told(run) and "LINE SUMMARY: 3 passed, 0 to pull" in run.printed
+    assert keys_made(line) - before == 2
+    when = times(line, "software_install")
+    assert all(when[unit] < when[SLOW] for unit in OTHERS)
