@@ -57,7 +57,7 @@ def told(run):
 
 def times(line, step):
     """When each unit came through *step*."""
-    return {record["host"]: record["steps"][step] for record in line.records()}
+    return {record["host"]: record["steps"][step]["at"] for record in line.records()}
 
 
 def holders():

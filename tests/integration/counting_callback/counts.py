@@ -45,8 +45,10 @@ class CallbackModule(CallbackBase):
         self._before: dict = {}
 
     def v2_playbook_on_play_start(self, play):
-        """The end of the one before, too."""
+        """The end of the one before, too. A play for units that took their time, of which there are none, is none."""
         self._end()
+        if not play.hosts:
+            return
         self._play = play.get_name()
         self._tasks.clear()
         self._before = self._seen()
