@@ -17,6 +17,8 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.tpmfleet.azure_dps.plugins.action.tpm_endorsement_key_info import (
     ActionModule as EndorsementKeyAction,
 )
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import SETUP, failure
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_record import record_of
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import of_the_record
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rack_times import Patience
@@ -115,4 +117,5 @@ def _seconds(given):
     try:
         return SLOW_AFTER if given is None else max(float(given), 0.0)
     except (TypeError, ValueError):
-        raise AnsibleActionFail(f"slow_after is '{given}', not a number of seconds.") from None
+        words = f"slow_after, on the line tpmfleet_slow_after, is '{visible(given, most=40)}', not a number of seconds."
+        raise AnsibleActionFail(words, result=failure(SETUP, variable="tpmfleet_slow_after")) from None

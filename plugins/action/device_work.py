@@ -91,9 +91,9 @@ class ActionModule(ProvingAction):
         if client is not None and not aziot:
             for_client = {name: str(client.pop(name)) for name in CLIENTS if client.get(name)}
         public = decode_public(record["endorsement_key"], "endorsement_key")
-        storage_root_key = _storage_root_key(read) if possession is not None else None
+        storage_root_key = _storage_root_key(read)
         proof = Proof(endorsement_key=public, storage_root_key=storage_root_key, message=as_message(auths, for_client))
-        if storage_root_key is not None and possession.get("recorded_storage_root_key_name"):
+        if storage_root_key is not None and (possession or {}).get("recorded_storage_root_key_name"):
             proof.check_recorded(str(possession["recorded_storage_root_key_name"]))
         unlocking = _unlocking(ownership or {}, possession or {}, auths, record)
         arguments = self._arguments(ownership, possession, None if aziot else client)

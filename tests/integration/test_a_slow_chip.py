@@ -28,6 +28,10 @@ UNITS = ("rack1-slot01", "rack1-slot02", "rack1-slot03")
 SLOW, *OTHERS = UNITS
 SECONDS = 8
 LEFT = "/run/tpmfleet-going-on"
+STEP_2 = [
+    *("STEP Step 2", f"LATER {SLOW}", "FINISHED: 2 of 3", "STEP Step 2, for TPMs"),
+    "LINE SUMMARY: 3 passed, 0 to pull",
+]
 LINE = {"ANSIBLE_STDOUT_CALLBACK": "tpmfleet.azure_dps.line"}
 
 
@@ -51,7 +55,9 @@ def left_on(line):
 
 def told(run):
     """The beginnings of the lines that say how far a step is."""
-    found = re.findall(r"^(STEP [^:,]*(?:, for TPMs)?|  LATER \S+|LINE SUMMARY.*)", run.printed, re.MULTILINE)
+    found = re.findall(
+        r"^(STEP [^:,]*(?:, for TPMs)?|  LATER \S+|  FINISHED: \d of \d|LINE SUMMARY.*)", run.printed, re.MULTILINE
+    )
     return [one.strip(": ") for one in found]
 
 
@@ -73,7 +79,7 @@ def holders():
 def test_a_check_leaves_it_too_and_writes_nothing(line):
     check = line.play("tpm_install", "--check", **LINE)
     assert check.code == 0, check.printed
-    assert told(check) == ["STEP Step 2", f"LATER {SLOW}", "STEP Step 2, for TPMs", "LINE SUMMARY: 3 passed, 0 to pull"]
+    assert told(check) == STEP_2
     assert keys_made(line) == 1 and left_on(line) == []
     assert line.records() == []
 
@@ -82,7 +88,7 @@ def test_the_others_are_told_before_it_and_it_makes_its_key_once(line):
     before = keys_made(line)
     run = line.play("tpm_install", **LINE)
     assert run.code == 0, run.printed
-    assert told(run) == ["STEP Step 2", f"LATER {SLOW}", "STEP Step 2, for TPMs", "LINE SUMMARY: 3 passed, 0 to pull"]
+    assert told(run) == STEP_2
     assert keys_made(line) - before == 1 and left_on(line) == []
     when = times(line, "tpm_install")
     assert all(when[unit] < when[SLOW] for unit in OTHERS)
@@ -127,7 +133,15 @@ def test_the_whole_line_is_done_for_the_others_first(line):
     run = line.play("site", **LINE)
     assert run.code == 0, run.printed
     assert told(run) == [
-        *("STEP Step 1", "STEP Step 2", f"LATER {SLOW}", "STEP Step 3", "STEP Step 4", "STEP Step 5"),
+        *(
+            "STEP Step 1",
+            "STEP Step 2",
+            f"LATER {SLOW}",
+            "FINISHED: 2 of 3",
+            "STEP Step 3",
+            "STEP Step 4",
+            "STEP Step 5",
+        ),
         *("STEP Step 2, for TPMs", "STEP Step 3, for TPMs", "STEP Step 4, for TPMs", "STEP Step 5"),
         "LINE SUMMARY: 3 passed, 0 to pull",
     ]

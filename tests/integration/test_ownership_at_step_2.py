@@ -10,6 +10,7 @@ The tests stand in the order of the day and share its rack.
 from __future__ import annotations
 
 import pytest
+from tpm_rack.answers import COMMANDS
 
 UNIT = "rack1-slot01"
 AT_STEP_2 = ["-e", "tpmfleet_claim_ownership_at=tpm_install"]
@@ -18,6 +19,9 @@ AT_STEP_2 = ["-e", "tpmfleet_claim_ownership_at=tpm_install"]
 @pytest.fixture(scope="module")
 def line(start_line):
     line = start_line(1)
+    as_swtpm_does = line.directory.parent / "plain.json"
+    as_swtpm_does.write_text("{}")
+    line.rack.break_(UNIT, "tpm-answers", str(as_swtpm_does))
     assert line.play("ek_intake").code == 0
     return line
 
@@ -38,8 +42,12 @@ def test_a_check_claims_nothing_and_says_that_it_would(line):
 
 
 def test_ownership_is_claimed_and_written_down(line, run_module):
+    tpm = line.rack.device(UNIT).tpm
+    before = len(tpm.commands)
     run = line.play("tpm_install", *AT_STEP_2)
     assert (run.code, run.bad) == (0, set()), run.printed
+    # A chip can take a minute for each.
+    assert tpm.commands[before:].count(COMMANDS["CreatePrimary"]) == 2
     assert line.seen()[UNIT].owned
     assert outcome(line, run_module, "tpm_install")["ownership"] == "done"
 

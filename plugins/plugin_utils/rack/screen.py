@@ -46,7 +46,12 @@ class PlainLines:
             self._write(f"  {rack.part}: {told or 'none'}, of {len(cells)}, in {clock(rack.elapsed_in_part())}")
 
     def batch_ended(self) -> None:
-        """Its parts have said it."""
+        """Its parts have said it, unless some units are left for later, where the others need not wait for the end."""
+        rack = self._rack
+        counts = rack.counts()
+        if counts[LATER]:
+            done, of_all = counts[DONE] + counts[VERIFIED], len(rack.units)
+            self._write(f"  FINISHED: {done} of {of_all} units, {counts[LATER]} later, in {clock(rack.elapsed())}")
 
     def failed(self, name: str, word: str, trouble: str) -> None:
         """A unit needs somebody."""

@@ -131,6 +131,7 @@ def test_the_line_tells_it_as_what_it_is_and_once(read, tmp_path):
         "  LATER slow: its TPM takes its time, and goes on; it is asked again after the others",
         "  Read: 2 verified, 1 later, of 3",
         "  ansible.builtin.copy: 3 verified, of 3",
+        "  FINISHED: 2 of 3 units, 1 later",
         "STEP Play 2: 1 units",
         "  Read: 1 verified, of 1",
         "  ansible.builtin.copy: 1 verified, of 1",
