@@ -103,6 +103,29 @@ def test_a_process_ends_although_its_tpm_never_answers(chip):
     chip.resume()
 
 
+def test_whoever_has_something_else_to_do_is_told_once_that_a_command_takes_long(chip, answers):
+    answers(chip, delays=[{"command": "GetRandom", "seconds": 0.6}])
+    told = []
+    connection.tell_when_slow(0.2, lambda: told.append(time.monotonic()))
+    begin = time.monotonic()
+    with connect(chip.tcti, 5) as esys:
+        assert told == [], "nothing took long yet"
+        for _command in range(2):
+            assert len(esys.get_random(4)) == 4
+    assert len(told) == 1 and told[0] - begin < time.monotonic() - begin - 0.6
+
+
+def test_a_command_that_takes_long_has_no_more_time_for_that(chip):
+    told = []
+    connection.tell_when_slow(0.5, lambda: told.append(None))
+    chip.pause()
+    before = time.monotonic()
+    with pytest.raises(TpmError, match="did not answer within 1 s"):
+        look(chip.tcti, timeout=1)
+    assert told == [None] and time.monotonic() - before < 3
+    chip.resume()
+
+
 def test_a_busy_tpm_is_waited_for(chip):
     holder = socket.create_connection(("127.0.0.1", chip.port))
     threading.Timer(0.5, holder.close).start()
