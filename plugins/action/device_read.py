@@ -65,8 +65,8 @@ class ActionModule(EndorsementKeyAction, RuntimeAction):
             return said
         if said.get("still_at_work"):
             words = f"{self._host}: its TPM takes its time, and goes on. It is asked again when the others are done."
-            grouped = {"add_group": group, "parent_groups": ["all"]}
-            return {"changed": changed, "installed": changed, "later": self._mark, "msg": words, **grouped}
+            joined = self._join(group, task_vars)
+            return {**joined, "changed": changed, "installed": changed, "later": self._mark, "msg": words}
         if self._patience is not None:
             self._patience.ended()
         host = task_vars["inventory_hostname"]
@@ -95,6 +95,20 @@ class ActionModule(EndorsementKeyAction, RuntimeAction):
             # From now on the work goes on there, whoever waits.
             leaving = self._patience.is_over
         return said
+
+    def _join(self, group, task_vars):
+        """What Ansible's own action returns that adds the host to a *group*; each release has a way of its own."""
+        task = self._task.copy()
+        task.args = {"key": group}
+        return self._shared_loader_obj.action_loader.get(
+            "ansible.builtin.group_by",
+            task=task,
+            connection=self._connection,
+            play_context=self._play_context,
+            loader=self._loader,
+            templar=self._templar,
+            shared_loader_obj=self._shared_loader_obj,
+        ).run(task_vars=task_vars)
 
     def _name(self, arguments):
         """What is asked for, as nobody else can name it: another answer than to that is not taken."""
