@@ -15,6 +15,7 @@ from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import SETUP, failure
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import explain
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import (
     composed,
     several,
@@ -63,7 +64,7 @@ class ActionModule(ActionBase):
             wrong += self._without_root(role.name, roles, batch)
         if wrong:
             told = " ".join([*(sentence for _name, sentence in wrong), "Nothing was changed."])
-            return {**result, "failed": True, "msg": told, **failure(SETUP, variable=wrong[0][0])}
+            return explain({**result, "failed": True, "msg": told, **failure(SETUP, variable=wrong[0][0])})
         return {**result, "changed": False}
 
     def _batch(self, task_vars: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -63,6 +63,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.callback.line_summary import
 from ansible_collections.tpmfleet.azure_dps.plugins.callback.line_summary import CallbackModule as LineSummary
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import UNIT
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import end_of, parted
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.failure import (
     COLLECTION,
     CONTROLLER_ACTIONS,
@@ -248,7 +249,8 @@ class CallbackModule(LineSummary, Default):
         stop = self._batch_stopped[-1][0] if task.run_once and self._batch_stopped else self._stopped.get(host)
         if stop is None or self._screen is None:
             return
-        reason = visible(f"{stop.failure.reason} ({_called(task)})")
+        words, entry = parted(stop.failure.reason)
+        reason = visible(f"{words} ({_called(task)}){end_of(entry)}")
         self._end_unit(result, FAILED)
         word = "PULL" if stop.failure.kind == UNIT and host != STATION else stop.failure.kind.upper()
         if not task.run_once:

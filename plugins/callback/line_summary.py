@@ -31,6 +31,7 @@ description:
   - Only what is wrong is listed, so that a run over hundreds of units still ends in one look. A long reason loses of
     its
     middle, never its first and its last clause, which say the cause and the remedy.
+  - A reason ends with the entry of C(docs/errors.md) that explains it, and the end says how to read that at once.
   - Each file that the run wrote is named with its whole path.
   - Results of tasks with C(no_log) are not shown.
 options:
@@ -39,10 +40,11 @@ options:
       - A file for the summary as JSON, for a program. A relative path begins where the command was given.
       - The object has C(passed), C(held_up) and C(not_run) (names of units), C(pull) (C(unit), C(task), C(play),
         C(how),
-        C(reason)), C(mend) (C(variable), C(units), C(task), C(play), C(reason)), C(again) (C(units), C(task), C(play),
-        C(reason)), C(files), C(next), C(changed), the number of
+        C(reason), C(error)), C(mend) (C(variable), C(units), C(task), C(play), C(reason), C(error)), C(again)
+        (C(units), C(task), C(play), C(reason), C(error)), C(files), C(next), C(changed), the number of
         tasks that changed something, each counted for each unit, and what the ledger was told last, C(run_id) and
         C(ledger_head), see M(tpmfleet.azure_dps.device_records). They are null where the run wrote nothing into it.
+      - C(error) is the entry of C(docs/errors.md) that explains the reason, empty where none does.
     type: str
     env:
       - name: TPMFLEET_SUMMARY_FILE
@@ -89,6 +91,7 @@ STATION = "localhost"
 # So many units are named in a line for people; the JSON names all.
 NAMED = 5
 NEXT = "NEXT: "
+EXPLAIN = "ansible-playbook tpmfleet.azure_dps.explain -e error="
 
 
 @dataclass
@@ -113,7 +116,8 @@ class Stop:
 
     def described(self) -> dict[str, str]:
         """For a program."""
-        return {"task": self.task, "play": self.play, "how": self.how, "reason": self.failure.reason}
+        failure = self.failure
+        return {"task": self.task, "play": self.play, "how": self.how, "reason": failure.reason, "error": failure.entry}
 
 
 class CallbackModule(CallbackBase):
@@ -298,6 +302,9 @@ def _lines(summary: dict) -> list[tuple[str, str]]:
         lines += [f"AGAIN: {_place(one)}{_of_units(one['units'])}", f"     {one['reason']}"]
     if counts["not_run"] and not wrong:
         lines.append(f"NOT RUN {_named(summary['not_run'])}: is it --tags, --skip-tags or --start-at-task?")
+    entries = dict.fromkeys(one["error"] for kind in ("pull", "mend", "again") for one in summary[kind] if one["error"])
+    if entries:
+        lines.append(f"EXPLAINED by {EXPLAIN}{','.join(list(entries)[:NAMED])}")
     told += [(line, C.COLOR_ERROR) for line in lines]
     told += [(f"WRITTEN {path}", C.COLOR_OK) for path in summary["files"]]
     return told + [(f"NEXT {one}", C.COLOR_OK) for one in summary["next"]]

@@ -17,6 +17,13 @@ attributes:
     description: Returns details on what has changed (or would in C(check_mode)), when in diff mode. Never a secret.
   idempotent:
     description: When run twice in a row outside check mode, with the same arguments, the second run reports no change.
+notes:
+  - The message of a failure ends with the entry of C(docs/errors.md) that explains it, such as
+    C(errors.md#tpm-lockout). C(ansible-playbook tpmfleet.azure_dps.explain -e error=tpm-lockout) prints that entry.
+seealso:
+  - name: Errors, by message
+    description: What each message means, what to do, and which units to pull.
+    link: https://github.com/tpmfleet/azure_dps/blob/main/docs/errors.md
 """
 
     INFO_MODULE = r"""

@@ -122,6 +122,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_record i
 from ..module_utils.outside.visible import visible
 from ..module_utils.record.model import DONE, NOT_FOUND, VERIFIED
 from ..module_utils.record.places import PLACE
+from ..plugin_utils.catalogue import explained
 
 MOST_OF_A_REASON = 400
 
@@ -177,7 +178,7 @@ def _record(host: str, variables: dict, results: list[dict]) -> dict:
     try:
         return record_of(host, variables, results)
     except ValueError as error:
-        raise AnsibleFilterError(f"{host}: {error}") from None
+        raise AnsibleFilterError(explained(f"{host}: {error}")) from None
 
 
 def device_records(

@@ -45,6 +45,7 @@ _value:
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils.dps.enrollment_settings import settings_of
+from ..plugin_utils.catalogue import explained
 
 
 def enrollment_settings(variables) -> dict:
@@ -52,7 +53,7 @@ def enrollment_settings(variables) -> dict:
     try:
         return settings_of(variables)
     except ValueError as error:
-        raise AnsibleFilterError(str(error)) from None
+        raise AnsibleFilterError(explained(str(error))) from None
 
 
 class FilterModule:

@@ -63,6 +63,7 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils.tpm.templates import decode_public, name_of
 from ..module_utils.trust.hierarchy_auth import derive
+from ..plugin_utils.catalogue import explained
 
 
 def hierarchy_auth(
@@ -75,14 +76,15 @@ def hierarchy_auth(
 ) -> str:
     """The authorization; see DOCUMENTATION."""
     if not isinstance(master_key, str):
-        raise AnsibleFilterError(f"hierarchy_auth: the master key is no text but a {type(master_key).__name__}")
+        kind = type(master_key).__name__
+        raise AnsibleFilterError(explained(f"hierarchy_auth: the master key is no text but a {kind}"))
     if (ek_name is None) == (endorsement_key is None):
-        raise AnsibleFilterError("hierarchy_auth: give either endorsement_key or ek_name")
+        raise AnsibleFilterError(explained("hierarchy_auth: give either endorsement_key or ek_name"))
     try:
         name = ek_name if endorsement_key is None else name_of(decode_public(endorsement_key, "endorsement_key")).hex()
         return derive(master_key, name, hierarchy, version)
     except ValueError as error:
-        raise AnsibleFilterError(f"hierarchy_auth: {error}") from None
+        raise AnsibleFilterError(explained(f"hierarchy_auth: {error}")) from None
 
 
 class FilterModule:

@@ -41,6 +41,7 @@ _value:
 import os
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import explained
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_path import from_here
 
 
@@ -49,7 +50,7 @@ def station_path(path: str) -> str:
     try:
         return from_here(os.path.expanduser(path) if isinstance(path, str) else path, "a file's path")
     except ValueError as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(explained(str(error))) from None
 
 
 class FilterModule:

@@ -164,6 +164,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.fleet impor
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.service import AZURE_CORE_IMPORT_ERROR
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.progress import Progress
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import explained
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.following import following
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.harmless_hosts import HarmlessHosts
 
@@ -191,7 +192,8 @@ class InventoryModule(HarmlessHosts, BaseInventoryPlugin, Constructable, Cacheab
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
         if AZURE_CORE_IMPORT_ERROR is not None:
-            raise AnsibleParserError(missing_required_lib("azure-core and requests", reason="to read the service"))
+            told = missing_required_lib("azure-core and requests", reason="to read the service")
+            raise AnsibleParserError(explained(told))
         try:
             self._check_options()
             now = datetime.now(timezone.utc)
@@ -203,7 +205,7 @@ class InventoryModule(HarmlessHosts, BaseInventoryPlugin, Constructable, Cacheab
             finally:
                 service.close()
         except DpsError as error:
-            raise AnsibleParserError(f"{path}: {error}") from error
+            raise AnsibleParserError(f"{path}: {explained(str(error))}") from None
         self._add_hosts(units, registrations)
 
     @contextlib.contextmanager

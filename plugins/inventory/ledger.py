@@ -143,6 +143,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.selectio
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.fields import ASKED_FOR
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.model import last_step
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import explained
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.harmless_hosts import HarmlessHosts
 
 _OWN = ("last_step", "failure")
@@ -163,7 +164,8 @@ class InventoryModule(HarmlessHosts, BaseInventoryPlugin, Constructable, Cacheab
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
         if SQLALCHEMY_IMPORT_ERROR is not None:
-            raise AnsibleParserError(missing_required_lib("SQLAlchemy", reason="to read the line's ledger"))
+            told = missing_required_lib("SQLAlchemy", reason="to read the line's ledger")
+            raise AnsibleParserError(explained(told))
         try:
             if not _PREFIX.fullmatch(self.get_option("variable_prefix")):
                 raise LedgerError(
@@ -172,7 +174,7 @@ class InventoryModule(HarmlessHosts, BaseInventoryPlugin, Constructable, Cacheab
                 )
             units = self._units(self.get_cache_key(path), cache)
         except LedgerError as error:
-            raise AnsibleParserError(f"{path}: {error}") from error
+            raise AnsibleParserError(f"{path}: {explained(str(error))}") from None
         self._add_hosts(units)
 
     def _units(self, cache_key, use_cache):

@@ -28,6 +28,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.runtime.going_o
 from . import before_fork
 from .answer import MOST_BYTES, NoAnswerError, last_words, read_answer, shown_output
 from .bounded_call import MOST_MEMORY, LeftError, TooLateError, TooMuchError, bounded
+from .catalogue import explain, explained
 from .payload import OptionsError, payload_of
 from .returned import BUILTIN, DIFFERENCES, RETURNED, STILL_AT_WORK
 from .shape import Fields, Shape, ShapeError
@@ -176,7 +177,13 @@ class DeviceAction(ActionBase):
     # What Ansible calls
 
     def run(self, tmp=None, task_vars=None):
-        """Runs the task."""
+        """Runs the task. The message of a failed one ends with the entry that explains it."""
+        try:
+            return explain(self._run(tmp, task_vars))
+        except AnsibleActionFail as error:
+            raise AnsibleActionFail(explained(error.message), result=error.result) from None
+
+    def _run(self, tmp, task_vars):
         result = super().run(tmp, task_vars)
         self._host = self._named(task_vars or {})
         if self._task._role is not None and self._task._role._role_collection == "tpmfleet.azure_dps":

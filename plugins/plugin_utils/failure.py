@@ -13,10 +13,11 @@ could not make a task's arguments, or from the last line of this machine's own s
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import AGAIN, KINDS, SETUP, UNIT
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import end_of, entry_of, parted
 
 COLLECTION = "tpmfleet.azure_dps."
 # The modules that run on a device; all others of the collection run on the station.
@@ -94,15 +95,31 @@ _SLOW = re.compile(r"Timeout \(\d+s\) waiting for privilege escalation prompt")
 
 @dataclass(frozen=True)
 class Failure:
-    """*variable* is what is to be mended in the inventory; empty where none can be named."""
+    """*variable* is what is to be mended in the inventory, and *entry* what explains it; empty where there is none.
+
+    The entry is named at the end of the *reason* too.
+    """
 
     kind: str
     reason: str
     variable: str = ""
+    entry: str = ""
 
 
 def failure_of(result: dict[str, Any], task: Any, host_name: str, *, unreachable: bool = False) -> Failure:
     """What the failed *result* of *task* comes to. A loop's is that of its first item that failed."""
+    found = _found(result, task, host_name, unreachable)
+    if found.entry:
+        return found
+    whole, entry = parted(_in_one_line(result, host_name))
+    # What somebody else's task says is explained by no page of ours, whatever its words.
+    undefined = _undefined_in(result)
+    if not entry and (unreachable or _is_ours(task) or (undefined and found.reason == undefined[0])):
+        entry = entry_of(found.reason) or entry_of(whole) or ""
+    return replace(found, reason=found.reason + end_of(entry), entry=entry)
+
+
+def _found(result: dict[str, Any], task: Any, host_name: str, unreachable: bool) -> Failure:
     if "censored" in result or result.get("_ansible_no_log"):
         return Failure(_kind_of_task(task) or UNIT, "the reason is not shown, because the task has no_log")
     for item in result.get("results") or []:
@@ -127,7 +144,14 @@ def failure_of(result: dict[str, Any], task: Any, host_name: str, *, unreachable
 
 
 def reason_in_one_line(result: dict[str, Any], host_name: str) -> str:
-    """What *result* says went wrong, whole in its first and its last clause, in :data:`REASON_LENGTH` characters."""
+    """What *result* says went wrong, whole in its first and its last clause, in :data:`REASON_LENGTH` characters.
+
+    Without the end that names what explains it, which is not to be cut.
+    """
+    return shortened(parted(_in_one_line(result, host_name))[0], REASON_LENGTH)
+
+
+def _in_one_line(result: dict[str, Any], host_name: str) -> str:
     text = result.get("msg") or result.get("module_stderr") or result.get("stderr") or "no reason was given"
     if str(text).startswith("MODULE FAILURE") and result.get("module_stderr"):
         # The last line of a traceback is the one that says what it is.
@@ -136,8 +160,7 @@ def reason_in_one_line(result: dict[str, Any], host_name: str) -> str:
         text = "; ".join(str(one) for one in text)
     text = _PREAMBLE.sub("", " ".join(str(text).split()))
     # The line is headed by the name already.
-    text = text[len(host_name) + 2 :] if text.startswith(f"{host_name}: ") else text
-    return shortened(text, REASON_LENGTH)
+    return text[len(host_name) + 2 :] if text.startswith(f"{host_name}: ") else text
 
 
 def variable_in(reason: str) -> str:
@@ -167,6 +190,12 @@ def shortened(text: str, length: int) -> str:
 def is_of_station(action: str) -> bool:
     """Whether the results of *action* come from a module of ours that runs on the controller."""
     return action.startswith(COLLECTION) and action not in DEVICE_MODULES
+
+
+def _is_ours(task: Any) -> bool:
+    """Whether *task* is of a role of this collection, or runs something of it."""
+    role = getattr(task, "_role", None)
+    return _action_of(task).startswith(COLLECTION) or (role is not None and role.get_name().startswith(COLLECTION))
 
 
 def _action_of(task: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import SETUP, failure
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import explain
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.in_worker import PROFILE, run_here
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_path import from_here, ledger_from_here
 
@@ -55,10 +56,12 @@ class StationAction(NormalAction):
             self._task.args = _placed(self._task.args, here, self._task.action.rpartition(".")[2])
         except ValueError as error:
             # Its first word is the option.
-            return {"failed": True, "changed": False, "msg": str(error), **failure(SETUP, str(error).split()[0])}
+            return explain(
+                {"failed": True, "changed": False, "msg": str(error), **failure(SETUP, str(error).split()[0])}
+            )
         named = sorted(_files_in(self._task.args)) if here else []
         before = {path: _trace(path) for path in named}
-        result = self.work(tmp, task_vars)
+        result = explain(self.work(tmp, task_vars))
         result["files_written"] = [path for path in named if _trace(path) not in (None, before[path])]
         if not result["files_written"]:
             del result["files_written"]

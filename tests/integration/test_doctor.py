@@ -52,6 +52,7 @@ def test_a_healthy_rack_is_well_and_a_sick_one_is_told_by_cause(line, tmp_path):
     assert names[3] not in done.bad
     for name in broken:
         assert name in done.printed
+    assert "the TPM is in dictionary attack lockout (errors.md#tpm-lockout)" in done.printed
 
 
 def test_a_station_with_a_fault_fails_and_the_devices_are_looked_at_all_the_same(line, dps_at, tmp_path):

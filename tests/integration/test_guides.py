@@ -22,6 +22,7 @@ COMMAND = re.compile(r"^\$ (ansible-playbook (?:.*\\\n)*.*)$", re.MULTILINE)
 ELSEWHERE = {
     "quick-start.md": "test_what_is_shipped.py",
     "control-plane.md": "test_maker_access.py",
+    "errors.md": "test_explain.py",
     "lab.md": "test_what_is_shipped.py",
     "work-orders.md": "test_work_order.py",
 }

@@ -16,6 +16,7 @@ except ImportError:
 else:
     HAS_RICH = True
 
+from ..catalogue import end_of, parted
 from .state import DONE, FAILED, LATER, RUNNING, VERIFIED, WAITING, Rack, Unit, clock
 
 SIGNS = {WAITING: "·", RUNNING: "▶", DONE: "✔", VERIFIED: "=", LATER: "»", FAILED: "✘"}
@@ -29,7 +30,7 @@ SLOW_SECONDS, _MOST_SLOW = 10, 3
 def picture(rack: Rack, width: int, height: int) -> Text:
     """*rack* in at most *height* lines of at most *width* characters."""
     head = [_title(rack), _counts(rack), _progress(rack)]
-    attention = list(_attention(rack))
+    attention = list(_attention(rack, width))
     room = max(height - len(head), 1)
     table = list(_table(rack, width))
     if len(table) + len(attention) > room:
@@ -67,15 +68,23 @@ def _progress(rack: Rack) -> Text:
     return line
 
 
-def _attention(rack: Rack) -> Iterator[Text]:
+def _attention(rack: Rack, width: int) -> Iterator[Text]:
     for unit in rack.units.values():
         if unit.trouble:
-            yield Text.assemble((f"{SIGNS[FAILED]} {unit.name}", STYLES[FAILED]), f"  {unit.trouble}")
+            name = f"{SIGNS[FAILED]} {unit.name}"
+            yield Text.assemble((name, STYLES[FAILED]), f"  {_fitted(unit.trouble, width - len(name) - 2)}")
     at_work = [(rack.seconds_of(cell), unit) for unit in rack.units.values() if (cell := unit.running())]
     slow = sorted((one for one in at_work if one[0] >= SLOW_SECONDS), key=lambda one: -one[0])
     for seconds, unit in slow[:_MOST_SLOW]:
         part = next((part for part, cell in unit.cells.items() if cell.state == RUNNING), "")
         yield Text.assemble((f"{SIGNS[RUNNING]} {unit.name}", STYLES[RUNNING]), f"  {int(seconds)} s  {part}")
+
+
+def _fitted(trouble: str, room: int) -> str:
+    """*trouble* with its end, that names what explains it, whole where half of the *room* is left for the cause."""
+    words, entry = parted(trouble)
+    left = room - len(end_of(entry))
+    return trouble if len(trouble) <= room or left < room // 2 else f"{words[: left - 1]}…{end_of(entry)}"
 
 
 def _table(rack: Rack, width: int) -> Iterator[Text]:

@@ -155,6 +155,31 @@ def test_a_long_reason_keeps_its_first_and_its_last_clause(summary, middle):
     assert len(printed.strip()) <= 400 and "[…]" in printed
 
 
+def test_what_explains_a_reason_stands_at_its_end_whatever_is_cut_and_once_in_the_end(summary, tmp_path):
+    said = (
+        f"'The key is wrong. {'It came about in another way. ' * 40}Set tpmfleet_key_version. (errors.md#key-version)'"
+    )
+    tasks = FAIL.format(msg=said) + FAIL.format(msg=said).replace("unit-002", "unit-003")
+    lines = summary(tasks).splitlines()
+    assert lines[2].startswith("     The key is wrong. ") and "[…]" in lines[2]
+    assert lines[2].endswith("Set tpmfleet_key_version. (errors.md#key-version)") and lines[4] == lines[2]
+    assert lines[5:] == ["EXPLAINED by ansible-playbook tpmfleet.azure_dps.explain -e error=key-version"]
+    read = json.loads((tmp_path / "summary.json").read_text())
+    assert [one["error"] for one in read["pull"]] == ["key-version"] * 2
+
+
+def test_what_others_say_is_explained_by_no_page_of_ours(summary):
+    """Nor is an entry believed that there is not."""
+    printed = summary(FAIL.format(msg="'There is no TPM at all, and the master key is odd (errors.md#no-such-entry)'"))
+    assert printed.endswith("(errors.md#no-such-entry)") and "EXPLAINED" not in printed
+
+
+def test_a_unit_that_cannot_be_reached_is_explained(summary):
+    tasks = "- name: Ask\n  ansible.builtin.ping:\n  vars:\n    ansible_connection: ssh\n    ansible_host: 127.0.0.1\n"
+    printed = summary(tasks + "    ansible_port: 1\n", units=1).splitlines()
+    assert printed[2].endswith("Is it switched on and on the network? (errors.md#device-unreachable)")
+
+
 def test_the_station_is_no_unit(summary):
     tasks = "- name: Read the list\n  ansible.builtin.fail:\n    msg: no such file\n"
     assert summary(tasks, hosts="localhost").splitlines()[:2] == [
@@ -206,7 +231,9 @@ def test_the_inventory_to_mend_is_said_once_with_the_variable(summary):
         "LINE SUMMARY: 0 passed, 0 to pull, 3 held up: nothing is wrong with them, mend what is named below, then "
         "repeat the run",
         "MEND tpmfleet_master_key: stopped at Claim (Step 3), for unit-001, unit-002, unit-003",
-        "     tpmfleet_master_key is not defined. Set it in the inventory, for all units of this step.",
+        "     tpmfleet_master_key is not defined. Set it in the inventory, for all units of this step. "
+        "(errors.md#undefined-variable)",
+        "EXPLAINED by ansible-playbook tpmfleet.azure_dps.explain -e error=undefined-variable",
     ]
 
 
@@ -218,7 +245,7 @@ def test_a_module_of_the_station_says_which_option_and_the_summary_which_variabl
     tasks += "  vars:\n    tpmfleet_dps_connection_string: HostName=nonsense\n"
     printed = summary(tasks).splitlines()
     assert printed[1].startswith("MEND tpmfleet_dps_connection_string: stopped at Ask (Step 3)")
-    assert printed[2].endswith("It comes from tpmfleet_dps_connection_string.")
+    assert printed[2].endswith("It comes from tpmfleet_dps_connection_string. (errors.md#dps-connection-string)")
 
 
 def test_a_service_that_does_not_answer_is_nobodys_fault(summary):
@@ -261,6 +288,7 @@ def test_a_program_reads_the_same(summary, tmp_path):
             "play": "Step 3",
             "how": "stopped",
             "reason": "its key is on no list",
+            "error": "",
         }
     ]
     assert read["mend"] == read["again"] == read["next"] == [] and read["version"] == 1

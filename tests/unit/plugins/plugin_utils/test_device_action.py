@@ -148,7 +148,8 @@ def test_what_passes_the_wall(ask):
     reasons = {name: said[name]["said"]["msg"] for name in ("list", "deep", "mute", "large")}
     assert reasons["list"] == (
         "list: what it returned for tpmfleet.azure_dps.tpm_info is not what that returns: tpm.model is a list, not "
-        "text. Take it off the line: what runs on it is not what this collection runs, or was tampered with."
+        "text. Take it off the line: what runs on it is not what this collection runs, or was tampered with. "
+        "(errors.md#device-tampered)"
     )
     assert reasons["deep"].startswith("deep: gave an answer that is nested deeper than 32 levels"), printed
     assert r"(exit code 3, last words: \x1b[2Jdead)" in reasons["mute"], printed

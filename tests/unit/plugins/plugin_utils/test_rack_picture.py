@@ -59,6 +59,18 @@ def lines(rack, width=80, height=24):
     return shown
 
 
+def test_a_trouble_keeps_the_end_that_explains_it_and_room_for_its_cause(rack_of, monkeypatch):
+    end = " (errors.md#tpm-owned)"
+    monkeypatch.setitem(globals(), "TROUBLE", TROUBLE.rstrip() + end)
+    [trouble] = [line for line in lines(rack_of(6)) if line.startswith("✘ rack00")]
+    assert trouble.startswith("✘ rack00-slot02  The owner authorization of this TPM") and trouble.endswith(f"…{end}")
+    # The cause has at least as much as the end.
+    [trouble] = [line for line in lines(rack_of(6), width=50) if line.startswith("✘ rack00")]
+    assert trouble.startswith("✘ rack00-slot02  The owner authorization") and "errors.md" not in trouble
+    monkeypatch.setitem(globals(), "TROUBLE", "It is gone." + end)
+    assert f"✘ rack00-slot02  It is gone.{end}" in lines(rack_of(6), width=50)
+
+
 def test_a_line_a_unit_where_there_is_room(rack_of):
     title, counts, progress, *rest = lines(rack_of(6))
     assert title == "Step 3  6 units  1:06"
