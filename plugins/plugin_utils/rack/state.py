@@ -142,7 +142,9 @@ class Rack:
 
         The time that is left is known once one has ended.
         """
-        cells = [unit.cells.get(self.part) for unit in self.units.values() if not unit.trouble]
+        here = [unit for unit in self.units.values() if not unit.trouble]
+        # One that is left for later does not come to another part.
+        cells = [unit.cells.get(self.part) for unit in here if self.part in unit.cells or unit.state != LATER]
         ended = sum(1 for cell in cells if cell is not None and cell.state != RUNNING)
         left = self.elapsed_in_part() / ended * (len(cells) - ended) if ended else None
         return ended, len(cells), left

@@ -10,6 +10,7 @@ import ast
 import importlib
 import json
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -17,11 +18,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.runtime import basic
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.runtime import basic, going_on
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils import payload as payloads
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.payload import OptionsError, payload_of
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.returned import RETURNED
+from tpm_rack.answers import COMMANDS
 
 ANSIBLE_PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 PLUGINS = Path(payloads.__file__).resolve().parents[1]
@@ -195,6 +197,32 @@ def made_up(tmp_path, monkeypatch):
         return payloads.Payload("made_up").program(arguments, **given)
 
     return make
+
+
+def test_a_slow_chip_makes_each_key_once_and_no_secret_is_left_meanwhile(software_tpm):
+    software_tpm.stop()
+    software_tpm.answer_by({"delays": [{"command": "CreatePrimary", "seconds": going_on.PATIENCE + 1}]})
+    software_tpm.start()
+    options = {"tcti": software_tpm.tcti, "storage_root_key": True, "endorsement_auth": "of-the-endorsement"}
+    name = secrets.token_hex(16)
+    left = Path(going_on.DIRECTORY) / name
+
+    def call(*, ends):
+        goes_on = {"name": name, "ends": ends, "seconds": 60}
+        return run(payload_of("tpm_endorsement_key_info").program(options, goes_on=goes_on))
+
+    code, said, _printed = call(ends=True)
+    assert (code, said) == (going_on.STILL_AT_WORK_CODE, going_on.STILL_AT_WORK)
+    (process,) = [
+        descriptor.parents[1]
+        for descriptor in Path("/proc").glob("[0-9]*/fd/*")
+        if descriptor.is_symlink() and name in os.readlink(descriptor)
+    ]
+    assert b"of-the-endorsement" not in (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+    code, said, printed = call(ends=False)
+    assert code == 0 and said["endorsement_key"] and set(said["kept_keys"]) >= {"endorsement_key", "storage_root_key"}
+    assert "of-the-endorsement" not in printed and not left.exists()
+    assert software_tpm.commands.count(COMMANDS["CreatePrimary"]) == 2
 
 
 def test_what_is_secret_is_in_nothing_that_a_module_says(made_up):

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rack.picture import picture
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rack.state import DONE, FAILED, VERIFIED, Rack, clock
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rack.state import (
+    DONE,
+    FAILED,
+    LATER,
+    VERIFIED,
+    Rack,
+    clock,
+)
 
 READ, WORK = "Read the endorsement key", "Claim and place"
 TROUBLE = "The owner authorization of this TPM was set by someone else. Give it, or have it cleared. " * 3
@@ -69,6 +76,20 @@ def test_a_trouble_keeps_the_end_that_explains_it_and_room_for_its_cause(rack_of
     assert trouble.startswith("✘ rack00-slot02  The owner authorization") and "errors.md" not in trouble
     monkeypatch.setitem(globals(), "TROUBLE", "It is gone." + end)
     assert f"✘ rack00-slot02  It is gone.{end}" in lines(rack_of(6), width=50)
+
+
+def test_one_that_is_left_for_later_is_shown_so_and_not_waited_for():
+    rack = Rack(Clock())
+    rack.begin("Step 3", ["slot1", "slot2"], 2)
+    for task, ends in ((READ, {"slot1": VERIFIED, "slot2": LATER}), (WORK, {"slot1": DONE})):
+        rack.begin_task(task, common=False)
+        for name, state in ends.items():
+            rack.unit_begins(name)
+            rack.unit_ends(name, task, state)
+        assert rack.progress()[:2] == (len(ends), len(ends))
+    _title, counts, _progress, _head, *table = lines(rack)
+    assert counts.split("  ") == ["✔ 1 done", "» 1 later", ""]
+    assert [line.split() for line in table] == [["slot1", "=", "verified", "✔", "done"], ["slot2", "»", "later", "·"]]
 
 
 def test_a_line_a_unit_where_there_is_room(rack_of):
