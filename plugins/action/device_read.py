@@ -21,6 +21,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_record import record_of
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import of_the_record
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.noting_action import NotingAction
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rack_times import Patience
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.runtime_action import RuntimeAction
 
@@ -33,7 +34,7 @@ _KEY = secrets.token_bytes(32)
 _MARK = re.compile(r"[0-9a-f]{32}")
 
 
-class ActionModule(EndorsementKeyAction, RuntimeAction):
+class ActionModule(NotingAction, EndorsementKeyAction, RuntimeAction):
     """The endorsement key, and the device record that begins with it."""
 
     _mark = ""

@@ -40,6 +40,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action i
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_record import record_of
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.failure import variable_in
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import of_the_record, value_of
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.noting_action import NotingAction
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.owning import asked_version, authorizations_in, told
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.proving_action import ProvingAction
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.unlocking import Unlocking, unlocking_among
@@ -47,7 +48,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.unlocking impor
 PROOF = "tpm_possession"
 
 
-class ActionModule(ProvingAction):
+class ActionModule(NotingAction, ProvingAction):
     """All parts of the work are prepared here, and done there in one call."""
 
     MODULE = "device_work"
@@ -61,6 +62,7 @@ class ActionModule(ProvingAction):
         verdict = (task_vars.get(options["batch"]) or {}).get("verdicts", {}).get(task_vars["inventory_hostname"])
         if verdict is None or not read.get("record"):
             return {"changed": False, "skipped": True, "msg": "It was not read, so that there is nothing to be done."}
+        self.judged = verdict
         if not verdict["accepted"]:
             return self.failure("; ".join(verdict["reasons"]))
         variables = {**task_vars, "device_record": verdict["record"]}

@@ -52,7 +52,7 @@ _value:
       endorsement_key: AToAAQALAAMAsgAgg3GXZ0SEs/gakMyNRqXXJP1S124GUgtk8qHaGzMUaaoABgCA...
 """
 
-from ..module_utils.record.places import own_place, places_left
+from ..module_utils.record.places import PLACE, own_place, places_left
 
 
 def enrollment_places(hosts, verdicts, id_scope, own=False) -> list[dict]:
@@ -64,7 +64,7 @@ def enrollment_places(hosts, verdicts, id_scope, own=False) -> list[dict]:
         record = verdicts[host]["record"]
         mine = own_place(record, id_scope) if own else None
         found = [*places_left(record, id_scope), *([mine] if mine else [])]
-        places += [{"host": host, **place} for place in found]
+        places += [{"host": host, **{name: place[name] for name in PLACE}} for place in found]
     return places
 
 

@@ -59,8 +59,8 @@ options:
       - C(key_version) is that of the authorizations of an owned TPM. C(dps_id_scope) is the ID scope of the DPS where
         the device is enrolled. C(maker) and C(batch) are of the EK list. C(tpm_type) is V(hardware) or V(software).
       - C(decommissioned) takes only the devices that are, or begun to be, or with V(false) only the others.
-      - C(failed_step), C(failed_after) and C(failed_before) take the devices that a step has stopped, at any time or
-        between these two, whether or not it let them pass since.
+      - C(failed_step), C(failed_after) and C(failed_before) take the devices that a step has stopped, or that
+        failed in it, at any time or between these two, whether or not it let them pass since.
     type: dict
     default: {}
   variable_prefix:

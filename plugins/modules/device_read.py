@@ -86,6 +86,11 @@ options:
         one left a device at work, its answer is waited for and taken.
     type: str
     version_added: 1.0.0
+  noting:
+    description:
+      - The name of a variable with C(ledger), C(step) and C(station), where a failure on the device is noted, as
+        M(tpmfleet.azure_dps.device_records) has them. Not in check mode.
+    type: str
 notes:
   - All of it is done by the action plugin of this name.
 seealso:

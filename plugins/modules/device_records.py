@@ -64,6 +64,8 @@ options:
         record's C(places), until C(disenrolled) lists that place as gone.
       - C(proven) is the SHA-256 of the endorsement key that the device has just proven to hold; C(not_proven) says why
         it did not when it was asked. The record then has the time as C(endorsement_key_proven).
+      - C(failed) says that the device failed in the step, with C(reason). That is noted, and nothing else of the record
+        is; M(tpmfleet.azure_dps.device_read) and M(tpmfleet.azure_dps.device_work) do it by themselves.
       - The filter P(tpmfleet.azure_dps.device_records#filter) makes them of what the modules returned.
     type: list
     elements: dict
@@ -125,6 +127,16 @@ run_id:
   returned: success
   type: str
   sample: 20261124T120000Z-5f0c2a91
+step:
+  description: The step that was judged.
+  returned: success
+  type: str
+  sample: software_install
+station:
+  description: The station where that was.
+  returned: success
+  type: str
+  sample: line-1
 ledger_head:
   description:
     - The head of the chain of all events after this call. Kept elsewhere, it proves to
@@ -239,6 +251,8 @@ def take(connection, policy, module):
     result = {
         "changed": bool(changed),
         "run_id": params["run_id"],
+        "step": params["step"],
+        "station": params["station"],
         "ledger_head": step.head(),
         "contested": [host for host, verdict in verdicts.items() if verdict.contested],
         "stopped": [host for host, verdict in verdicts.items() if verdict.reasons],

@@ -63,6 +63,15 @@ options:
     type: str
     choices: [builtin, aziot]
     default: builtin
+  noting:
+    description:
+      - The name of a variable with C(ledger), C(step) and C(station), where a failure on the device is noted, as
+        M(tpmfleet.azure_dps.device_records) has them. Not in check mode.
+      - With C(dps), the C(id_scope) and options of M(tpmfleet.azure_dps.dps_enrollments) for a service, the enrollment
+        of a device that does not prove its key is disabled there, where this line has made it for that device on no
+        more than its word. Any other is left, since it may be that of the device whose key it is; then, and where it
+        could not be disabled, that is the first thing that is said.
+    type: str
   endorsement_key:
     description: Filled in by the collection's action plugin, not by you.
     type: str
@@ -186,6 +195,7 @@ def main():
             "ownership": {"type": "str"},
             "possession": {"type": "str"},
             "client": {"type": "str"},
+            "noting": {"type": "str"},
             "flavour": {"type": "str", "choices": ["builtin", "aziot"], "default": "builtin"},
             "ownership_options": {"type": "dict"},
             "client_options": {"type": "dict"},

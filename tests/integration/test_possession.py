@@ -555,6 +555,30 @@ def test_the_step_stops_the_device_that_fails_and_enrolls_the_others(line, run, 
     assert f"{FRESH}: ownership done, possession verified, dps_client done, enrollment done" in run.output
 
 
+def test_an_enrollment_by_word_alone_is_disabled_until_its_key_is_proven(line, run, dps, service, settings):
+    """He names a key that nobody has seen yet, is enrolled by step 2, and fails in step 3, alone in his batch."""
+    line.attack(SECOND, **claiming(line.keys[SECOND], line.keys[FRESH]))
+    hosts = {SECOND: {**line.hosts(SECOND)[SECOND], **settings}}
+    assert run.playbook(hosts, "tpmfleet.azure_dps.tpm_install") == 0, run.output
+    name = registration_id(line.keys[FRESH][0])
+    assert run.playbook(hosts, STEP, "--check") != 0
+    assert service.enrollment(name)["provisioningStatus"] == "enabled"
+    assert run.playbook(hosts, STEP) != 0
+    assert "does not hold the endorsement key that it reports" in run.output, run.output
+    assert f"Its enrollment {name} was disabled." in run.output
+    assert service.enrollment(name)["provisioningStatus"] == "disabled"
+    serial = hosts[SECOND]["tpmfleet_serial_number"]
+    story = ["-e", f"tpmfleet_ledger={settings['tpmfleet_ledger']}", "-e", f"tpmfleet_serial_number={serial}"]
+    assert run.playbook({}, "tpmfleet.azure_dps.story", *story) == 0, run.output
+    assert "FAILED on the device: The TPM could not open the challenge" in run.output
+    assert "Its enrollment: disabled." in run.output
+    # The unit whose key it is comes, and proves it.
+    hosts = {FRESH: {**line.hosts(FRESH)[FRESH], **settings}}
+    assert run.playbook(hosts, STEP) == 0, run.output
+    assert service.enrollment(name)["provisioningStatus"] == "enabled"
+    assert run.playbook(hosts, STEP) == 0 and f"{FRESH}: ownership verified" in run.output, run.output
+
+
 def test_one_who_names_the_key_of_a_unit_beside_him_stops_nobody_but_himself(line, run, dps, service, settings):
     """He gets no authorization, and neither does one with a key of his own and the name of the other's."""
     record = "/root/sent"

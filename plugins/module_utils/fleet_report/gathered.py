@@ -25,7 +25,7 @@ from ..ledger.stored import DamagedRecord, stored, stored_record
 from ..outside.visible import visible
 from ..record.model import called
 from ..trust.certificate import CertificateError, read_certificate
-from .sentences import STOPPED, causes, sentence
+from .sentences import FAILED, STOPPED, causes, sentence
 
 # Of the five, the first is of TPMs on lists, which are no units yet.
 STEPS = ("tpm_install", "software_install", "warehouse", "field_activation")
@@ -158,7 +158,7 @@ class Gathered:
             state = _DAMAGED
         elif (record.get("decommission") or {}).get("done"):
             state = _DECOMMISSIONED
-        elif last.get("state") == STOPPED:
+        elif last.get("state") in (STOPPED, FAILED):
             state = _STOPPED
         not_before, not_after, issuer = _certificate(record.get("endorsement_key_certificate"))
         last_at = last.get("at", 0) or max(reached)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..outside.visible import visible
 
-STOPPED = "stopped"
+STOPPED, FAILED = "stopped", "failed"
 _MOST = 400
 _STEPS = {
     "tpm_install": "Installation of the TPM",
@@ -58,6 +58,8 @@ def sentence(event: Mapping[str, Any]) -> str:
         said = "this event can no longer be read"
     elif state == STOPPED:
         said = "stopped, as " + "; ".join(_listed(event.get("reasons")) or ["no reason was noted"])
+    elif state == FAILED:
+        said = "failed, as " + "; ".join(_listed(event.get("reasons")) or ["no reason was noted"])
     else:
         said = _outcome(event.get("outcome")) or _STATES.get(state) or f"it ended as {state}"
     more = []
@@ -85,7 +87,7 @@ def cause(reason: object) -> str:
 
 def causes(event: Mapping[str, Any]) -> list[str]:
     """The causes of an event that is a failure, each once; the empty list for any other event."""
-    if event.get("damaged") or event.get("state") != STOPPED:
+    if event.get("damaged") or event.get("state") not in (STOPPED, FAILED):
         return []
     return list(dict.fromkeys(map(cause, _listed(event.get("reasons")) or [""])))
 

@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..outside.strict_json import JsonError, parse
@@ -25,7 +26,16 @@ from ..record.model import (
     with_step,
     without_tpm,
 )
-from ..record.places import places_left, with_place, with_places, without_places
+from ..record.places import (
+    DISABLED,
+    is_disabled,
+    places_left,
+    with_disabled,
+    with_place,
+    with_places,
+    without_disabled,
+    without_places,
+)
 from ..tpm.virtual import is_reference_code, is_software
 from ..trust.derived import checked_record_fields
 from ..trust.policy import CertificatePolicy, Judged, without_damaged
@@ -110,8 +120,11 @@ class Step:
 
     def take(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Verdict]:
         """Judges every record, and writes what was accepted and what happened. Verdicts by host."""
+        failed = {record["host"]: record for record in records if record.get("failed")}
         faults = {record["host"]: _not_to_be_kept(record) for record in records}
         spoilt = {host: self._refused(host, fault) for host, fault in faults.items() if fault}
+        self._devices.expect([said for host, said in failed.items() if host not in spoilt])
+        spoilt.update({host: self._failed(said) for host, said in failed.items() if host not in spoilt})
         records = [record for record in records if record["host"] not in spoilt]
         derived = [checked_record_fields(record) for record in records]
         # Whatever a record says of its keys itself is compared with what follows from them, and not used.
@@ -137,6 +150,22 @@ class Step:
         reasons = _shown([f"what is said of it is no record: {fault}"])
         self._note(None, host, {"state": "stopped", "reasons": reasons})
         return Verdict({}, {"host": host}, reasons, changed=False, outcome={})
+
+    def _failed(self, said: Mapping[str, Any]) -> Verdict:
+        """The verdict on a unit that failed on the device: it is noted, and what is known of the unit stays."""
+        found = said["failed"] if isinstance(said["failed"], Mapping) else {"reason": said["failed"]}
+        reasons = _shown([str(found.get("reason") or "no reason was given")])
+        row = self._devices.row_of(said)
+        names = {name: said[name] for name in ("serial_number", "device_id") if said.get(name)}
+        what = {"state": "failed", "reasons": reasons, **({} if row is not None else names)}
+        what.update({name: found[name] for name in ("not_proven", "enrollment") if found.get(name)})
+        self._note(row, said["host"], what)
+        known: dict[str, Any] = {}
+        with contextlib.suppress(DamagedRecord):
+            known = self._devices.record(row) if row is not None else {}
+            if known and found.get("enrollment") == DISABLED:
+                self._devices.save(row, with_disabled(known, str(known.get("dps_id_scope")), self._at))
+        return Verdict(known, known or {"host": said["host"], **names}, reasons, changed=False, outcome={})
 
     def _take_or_stop(
         self,
@@ -214,7 +243,14 @@ class Step:
                 self._devices.reinstate(record[KEY])
         verdict = Verdict(known, record, [], changed=changed, outcome=outcome, remarks=remarks)
         self._note(row, said["host"], self._event(verdict, said))
-        return verdict
+        return replace(verdict, record=self._to_be_enabled(record, said))
+
+    def _to_be_enabled(self, record: dict[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+        """*record* for a step that enrolls only who has proven his key: that ends why an enrollment was disabled."""
+        silent = self._step != "tpm_install" and said.get("enrolling") and not record.get("provisioning_status")
+        if silent and is_disabled(record, str(said["enrolling"])):
+            return {**record, "provisioning_status": "enabled"}
+        return record
 
     def _without_unasked_certificate(
         self, said: Mapping[str, Any], known: Mapping[str, Any]
@@ -251,6 +287,8 @@ class Step:
         record = with_proof(record, said, at=self._at)
         record = without_places(record, said.get("disenrolled") or ())
         outcome = dict(said.get("outcome") or {})
+        if "enrollment" in outcome and self._step != "tpm_install":
+            record = without_disabled(record, str(record.get("dps_id_scope")))
         if outcome and places_left(record, str(record.get("dps_id_scope"))):
             outcome["disenrollment"] = LEFT
         if outcome:

@@ -77,6 +77,10 @@ def _came_of_it(event: Mapping[str, Any]) -> str:
     state = event.get("state")
     if state == "stopped":
         return f"STOPPED, {'; '.join(map(str, _listed(event.get('reasons')))) or 'for no reason that was noted'}."
+    if state == "failed":
+        reasons = "; ".join(map(str, _listed(event.get("reasons")))) or "for no reason that was noted"
+        enrollment = f" Its enrollment: {event['enrollment']}." if event.get("enrollment") else ""
+        return f"FAILED on the device: {reasons.rstrip('.')}.{enrollment}"
     if state == "withdrawn":
         return f"Its claim to its endorsement key was withdrawn: {event.get('proven_by')} has proven to hold it."
     outcome = event.get("outcome")

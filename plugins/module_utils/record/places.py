@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 PLACE = ("dps_id_scope", "registration_id", "endorsement_key")
+# In a place: when its enrollment was disabled, because who was enrolled in this name did not prove its key.
+DISABLED = "disabled"
 
 
 def own_place(record: Mapping[str, Any], id_scope: str) -> dict[str, str] | None:
@@ -35,6 +37,8 @@ def with_places(record: Mapping[str, Any], more: Iterable[Mapping[str, Any]]) ->
     for place in more:
         if _key(place) not in map(_key, noted):
             noted.append(place)
+        elif place.get(DISABLED):
+            noted = [{**one, DISABLED: place[DISABLED]} if _key(one) == _key(place) else one for one in noted]
     return {**record, "places": noted} if noted else dict(record)
 
 
@@ -45,6 +49,29 @@ def without_places(record: Mapping[str, Any], gone: Iterable[Mapping[str, Any]])
     noted = rest.pop("places", None) or []
     left = [place for place in noted if _key(place) not in keys]
     return {**rest, "places": left} if left else rest
+
+
+def with_disabled(record: Mapping[str, Any], id_scope: str, at: str) -> dict[str, Any]:
+    """*record* with the note that its enrollment in the DPS *id_scope* was disabled, until it proves its key."""
+    own = own_place(record, id_scope)
+    return dict(record) if own is None else with_places(with_place(record, id_scope), [{**own, DISABLED: at}])
+
+
+def is_disabled(record: Mapping[str, Any], id_scope: str) -> bool:
+    """Whether that is noted."""
+    return record != without_disabled(record, id_scope)
+
+
+def without_disabled(record: Mapping[str, Any], id_scope: str) -> dict[str, Any]:
+    """*record* without that note."""
+    own = own_place(record, id_scope)
+    if own is None or not record.get("places"):
+        return dict(record)
+    rest = [
+        {name: value for name, value in place.items() if name != DISABLED} if _key(place) == _key(own) else place
+        for place in record["places"]
+    ]
+    return {**record, "places": rest}
 
 
 def places_left(record: Mapping[str, Any], id_scope: str) -> list[dict[str, str]]:

@@ -224,6 +224,15 @@ def test_a_stranger_that_was_stopped_is_told(take, show, make_ek):
     assert "1 hosts were stopped before the ledger knew a device" in told and "rack1-slot9" in told
 
 
+def test_a_unit_that_failed_itself_is_among_the_failures(take, show):
+    named = {"host": "rack1-slot1", "serial_number": "TF-1"}
+    take(named)
+    take({**named, "failed": {"reason": "the claim was refused"}}, step="software_install")
+    status, told, shown = show(filters={"failed_step": "software_install"})
+    assert status == 0, told
+    assert hosts(shown)["TF-1"]["ledger_failure"]["reasons"] == ["the claim was refused"]
+
+
 def test_the_cache_is_for_the_same_question_and_tells_no_url(fleet, take, show, tmp_path, path):
     cache = {
         "cache": True,

@@ -1,0 +1,185 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What becomes of the failures of a batch: one call of the ledger, one of the service; whose enrollment is disabled."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible import constants
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils import noting_action
+
+SCOPE = "0ne00000A0A"
+
+
+@pytest.fixture(autouse=True)
+def of_this_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+
+
+def leave(number, calls, answers):
+    """One process of a run, whose unit fails."""
+
+    def tell(entries):
+        with open(calls, "a") as file:
+            file.write(f"{len(entries)}\n")
+        time.sleep(0.3)
+        return [{"more": f"told {one['number']}"} for one in entries]
+
+    answers.put((number, noting_action._together({"number": number}, ["shared"], tell)))
+
+
+def test_units_that_fail_together_share_a_call_and_each_gets_its_own_answer(tmp_path):
+    context = multiprocessing.get_context("fork")
+    answers, calls = context.Queue(), tmp_path / "calls"
+    processes = [context.Process(target=leave, args=(number, calls, answers)) for number in range(12)]
+    for one in processes:
+        one.start()
+    said = dict(answers.get(timeout=60) for _one in processes)
+    for one in processes:
+        one.join()
+    assert said == {number: {"more": f"told {number}"} for number in range(12)}
+    told = [int(line) for line in calls.read_text().split()]
+    assert sum(told) == 12 and len(told) < 6
+
+
+def test_one_whose_process_died_is_told_by_the_next(tmp_path):
+    def dies(_entries):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        noting_action._together({"number": 1}, ["shared"], dies)
+    told = []
+    noting_action._together({"number": 2}, ["shared"], lambda entries: told.extend(entries) or [{} for _one in entries])
+    assert [one["number"] for one in told] == [1, 2]
+
+
+def test_what_is_shared_is_in_no_file(tmp_path):
+    noting_action._together({"number": 1}, [{"connection_string": "geheim"}], lambda entries: [{}])
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and "geheim" in path.read_text()]
+
+
+@pytest.fixture
+def service(dps):
+    return {"connection_string": dps.where["connection_string"], "ca_file": dps.where["ca_file"]}
+
+
+@pytest.fixture
+def failing(run_module, service, make_ek, tmp_path):
+    """Has units fail their proof; what is said of each, and what the service has then."""
+
+    def run(*records, service=service, enrolled=True, then=lambda: None):
+        shared = {"ledger": str(tmp_path / "ledger.sqlite"), "step": "software_install", "station": "line-1"}
+        entries = []
+        for number, record in enumerate(records):
+            named = {"registration_id": f"unit-{number}", "endorsement_key": make_ek(number)}
+            if enrolled:
+                run_module("dps_enrollments", **service, enrollments=[{**named, "device_id": f"device-{number}"}])
+            entries.append(
+                {
+                    "record": {"host": f"slot{number}", "failed": {"reason": "it does not hold the key."}},
+                    "enrollment": noting_action._enrollment({**named, **record}, SCOPE),
+                }
+            )
+        then()
+        return noting_action._tell(entries, shared, service), entries
+
+    return run
+
+
+def made(hours=0, outcome="done", **record):
+    """What is known of a unit that a step has enrolled."""
+    at = (datetime.now(timezone.utc) - timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    steps = {"tpm_install": {"at": at, "station": "", "outcome": {"enrollment": outcome}}}
+    return {"dps_id_scope": SCOPE, "steps": steps, **record}
+
+
+def status_of(run_module, service):
+    listed = run_module("dps_enrollment_info", **service)["enrollments"]
+    assert all(one["device_id"] == f"device-{one['registration_id'][-1]}" for one in listed)
+    return {one["registration_id"]: one["provisioning_status"] for one in listed}
+
+
+def test_an_enrollment_that_stands_on_the_units_word_alone_is_disabled(failing, run_module, service):
+    said, entries = failing(made(), made())
+    assert [one["more"] for one in said] == [f"Its enrollment unit-{number} was disabled." for number in (0, 1)]
+    assert status_of(run_module, service) == {"unit-0": "disabled", "unit-1": "disabled"}
+    assert [one["record"]["failed"]["enrollment"] for one in entries] == ["disabled"] * 2
+
+
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        (made(endorsement_key_proven="2026-11-01T08:00:00Z"), "its key was proven on 2026-11-01T08:00:00Z"),
+        (made(outcome="verified"), "it was not made for this unit by a step of this line"),
+        (made(hours=72), "it was not made for this unit by a step of this line"),
+        ({**made(), "dps_id_scope": "0neOTHER"}, "it was not made for this unit by a step of this line"),
+        ({}, "it was not made for this unit by a step of this line"),
+    ],
+)
+def test_one_that_may_be_another_units_is_left_and_that_is_said_first(failing, run_module, service, record, why):
+    [said], [entry] = failing(record)
+    assert said["first"].startswith(f"its enrollment unit-0 was left enabled, for {why}")
+    assert entry["record"]["failed"]["enrollment"] == "left enabled"
+    assert status_of(run_module, service) == {"unit-0": "enabled"}
+
+
+def test_where_the_station_may_not_that_is_said_first(failing, service):
+    nobody = {**service, "connection_string": "HostName=x.example;SharedAccessKeyName=a"}
+    [said], [entry] = failing(made(), service=nobody)
+    assert said["first"].startswith("whether its enrollment unit-0 is enabled could not be seen: ")
+    assert said["first"].endswith("Disable it first.")
+
+
+def test_where_the_service_refuses_that_is_said_first_and_noted(failing, run_module, service, dps):
+    def refuse():
+        for method in ("PUT", "POST"):
+            dps.fault(method=method, path="/enrollments", status=403, count=50)
+
+    [said], [entry] = failing(made(), then=refuse)
+    assert said["first"].startswith("its enrollment unit-0 is enabled and could not be disabled: ")
+    assert said["first"].endswith("Disable it first.")
+    assert entry["record"]["failed"]["enrollment"] == "left enabled"
+    dps.control("DELETE", "faults")
+    assert status_of(run_module, service) == {"unit-0": "enabled"}
+
+
+def test_who_has_no_enrollment_is_said_nothing_of(failing):
+    [said], [entry] = failing(made(), enrolled=False)
+    assert said == {} and "enrollment" not in entry["record"]["failed"]
+
+
+def test_a_ledger_that_cannot_be_written_is_told_and_hides_nothing(failing, tmp_path):
+    (tmp_path / "ledger.sqlite").mkdir()
+    [said], _entries = failing(made())
+    assert said["more"] == "Its enrollment unit-0 was disabled."
+    assert "could not be noted in the ledger" in said["warning"] and "is a directory" in said["warning"]
+
+
+def tasks_in(tasks):
+    for task in tasks or ():
+        yield task
+        for part in ("block", "rescue", "always"):
+            yield from tasks_in(task.get(part))
+
+
+def test_each_task_of_a_step_that_speaks_to_a_device_notes_its_failures():
+    roles = Path(__file__).resolve().parents[4] / "roles"
+    found = set()
+    for path in sorted(roles.glob("*/tasks/*.yml")):
+        role = path.parents[1]
+        for task in tasks_in(yaml.safe_load(path.read_text())):
+            for name in ("device_read", "device_work"):
+                options = task.get(f"tpmfleet.azure_dps.{name}")
+                if options is not None and role.name in ("endorsement_key", "device_work"):
+                    named = yaml.safe_load((role / "vars" / "main.yml").read_text())[options["noting"]]
+                    assert {"ledger", "step", "station"} <= set(named), path
+                    found.add(name)
+    assert found == {"device_read", "device_work"}
