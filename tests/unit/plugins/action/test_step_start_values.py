@@ -77,13 +77,19 @@ def test_a_value_that_is_no_choice_is_said_once_for_the_play(play):
         ({"tpmfleet_enrollment": {"allocation_policy": "Hash"}}, "tpmfleet_enrollment", "allocation_policy"),
     ],
 )
-@pytest.mark.parametrize("step", ["software_install", "warehouse", "tpm_install", "reprovision"])
-def test_what_the_service_would_refuse_is_told_before_a_device_is_touched(play, step, variables, variable, words):
-    printed, summary = play(step, "-e", json.dumps(variables))
+def test_what_the_service_would_refuse_is_told_before_a_device_is_touched(play, variables, variable, words):
+    printed, summary = play("software_install", "-e", json.dumps(variables))
     (mend,) = summary["mend"]
     assert mend["variable"] == variable and words in mend["reason"], printed
     assert summary["pull"] == [] and "c2VjcmV0" not in printed
     assert "Read the device" not in printed
+
+
+@pytest.mark.parametrize("step", ["tpm_install", "warehouse", "reprovision"])
+def test_other_steps_tell_it_too(play, step):
+    _printed, summary = play(step, "-e", json.dumps({"tpmfleet_enrollment_50": [1]}))
+    (mend,) = summary["mend"]
+    assert mend["variable"] == "tpmfleet_enrollment" and "tpmfleet_enrollment_50 is no mapping" in mend["reason"]
 
 
 def test_the_setting_of_one_host_is_named_with_it(play):
