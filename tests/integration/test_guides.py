@@ -37,7 +37,6 @@ LIFE = (
     "enrollments.md enrollments_apply --check",
     "enrollments.md enrollments_apply -e",
     "warehouse.md warehouse_audit",
-    "errors.md explain",
     "ledger.md story",
     "ledger.md ledger_verify",
     "ownership.md rotate_ownership",
