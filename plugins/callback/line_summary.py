@@ -66,9 +66,10 @@ EXAMPLES = r"""
 #
 #   LINE SUMMARY: 6 passed, 2 to pull
 #   PULL rack1-slot03: stopped at device_work : Claim the TPM, have it prove its keys, and … (Step 3, firmware …)
-#        The owner authorization of this TPM was set by someone else.
+#        This TPM has an owner: owner authorization is set, and … Nothing was changed, … (errors.md#tpm-owned)
 #   PULL rack1-slot07: unreachable at endorsement_key : Read the device (Step 2, the TPM is integrated)
-#        Failed to connect to the host via ssh: Connection refused. Is it switched on and on the network?
+#        Failed to connect to the host via ssh: … Is it switched on and on the network? (errors.md#device-unreachable)
+#   EXPLAINED by ansible-playbook tpmfleet.azure_dps.explain -e error=tpm-owned,device-unreachable
 #   WRITTEN /var/lib/tpmfleet/ledger.sqlite
 #   NEXT box what has passed
 """
