@@ -24,6 +24,7 @@ from ansible import constants as C
 from ansible.errors import AnsibleError
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.moments import moment_of
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.model import DONE, is_proven
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import end_of, parted
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import of_the_record, value_of
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.in_worker import run_here
@@ -89,7 +90,8 @@ class NotingAction(DeviceAction):
         if not options.get("ledger"):
             return
         head = f"{self._host}: "
-        reason = str(result.get("msg") or "no reason was given").removeprefix(head)
+        # What explains it stands at its end, and is no part of what happened.
+        reason, entry = parted(str(result.get("msg") or "no reason was given").removeprefix(head))
         variables = of_the_record(task_vars, self._loader)
         record = {name: variables[variable] for name, variable in _NAMES.items() if variables.get(variable)}
         record = {"host": task_vars["inventory_hostname"], **record, "failed": {"reason": reason}}
@@ -108,9 +110,9 @@ class NotingAction(DeviceAction):
         entry = {"record": record, "enrollment": _enrollment(unproven, str(service.pop("id_scope", "")))}
         said = _together(entry, [shared, service], lambda entries: _tell(entries, shared, service))
         if said.get("first"):
-            result["msg"] = f"{head}{said['first']} {reason}"
+            result["msg"] = f"{head}{said['first']} {reason}{end_of(entry)}"
         elif said.get("more"):
-            result["msg"] = f"{head}{reason} {said['more']}"
+            result["msg"] = f"{head}{reason} {said['more']}{end_of(entry)}"
         if said.get("warning"):
             result["warnings"] = [*(result.get("warnings") or ()), f"{head}{said['warning']}"]
 
