@@ -1,0 +1,222 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""docs/examples/awx.yml sets up what docs/awx.md says, with arguments that the modules of awx.awx document.
+
+The playbook is run. In the place of each module is one that takes what the module's documentation says, as
+tests/house/awx_modules.json has it, by Ansible's own check of arguments, and notes what it was given.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+COLLECTION = Path(__file__).resolve().parents[2]
+TOOLS = Path(sys.executable).parent
+EXAMPLE = COLLECTION / "docs" / "examples" / "awx.yml"
+TABLE = json.loads(Path(__file__).with_name("awx_modules.json").read_text())
+STEPS = ["ek_intake", "tpm_install", "software_install", "warehouse", "field_activation"]
+STAND_IN = """\
+#!/usr/bin/python
+import json
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = "{{}}"
+SPECIFICATION = json.loads({specification!r})
+
+def main():
+    module = AnsibleModule(SPECIFICATION)
+    given = {{name: value for name, value in module.params.items() if value is not None}}
+    with open({calls!r}, "a") as calls:
+        calls.write(json.dumps([{name!r}, given]) + "\\n")
+    module.exit_json(changed=True, id=1)
+
+if __name__ == "__main__":
+    main()
+"""
+SECRETS = {
+    "awx_device_ssh_key": "the key of the devices",
+    "awx_ledger_url": "postgresql+psycopg://line:pw@db.example/line",
+    "awx_dps_connection_string": "HostName=a.example;SharedAccessKeyName=writer;SharedAccessKey=a",
+    "awx_dps_reading_connection_string": "HostName=a.example;SharedAccessKeyName=reader;SharedAccessKey=b",
+    "awx_master_key": "0123456789abcdefghijklmnopqrstuvwxyzABCD",
+}
+
+
+def arguments(options: dict) -> dict:
+    """Options as an argument specification; no value of a documentation is a secret here."""
+    found = {}
+    for name, option in options.items():
+        found[name] = {**option, "no_log": False}
+        if "options" in option:
+            found[name]["options"] = arguments(option["options"])
+    return found
+
+
+def played(directory: Path, playbook: Path, *extra: str) -> tuple[subprocess.CompletedProcess, list]:
+    """What a run of *playbook* printed, and the calls of modules in their order."""
+    calls = directory / "calls"
+    calls.write_text("")
+    modules = directory / "ansible_collections" / "awx" / "awx" / "plugins" / "modules"
+    modules.mkdir(parents=True, exist_ok=True)
+    for name, options in TABLE["modules"].items():
+        specification = json.dumps(arguments(options))
+        (modules / f"{name}.py").write_text(STAND_IN.format(specification=specification, calls=str(calls), name=name))
+    environment = {"ANSIBLE_COLLECTIONS_PATH": str(directory), "ANSIBLE_LOCALHOST_WARNING": "0"}
+    environment["ANSIBLE_INVENTORY_UNPARSED_WARNING"] = "0"
+    done = subprocess.run(
+        [str(TOOLS / "ansible-playbook"), str(playbook), *extra],
+        cwd=directory,
+        env={name: value for name, value in {**os.environ, **environment}.items() if name != "ANSIBLE_CONFIG"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done, [tuple(json.loads(line)) for line in calls.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("awx")
+    (directory / "secrets.yml").write_text(yaml.safe_dump(SECRETS))
+    done, calls = played(directory, EXAMPLE, "-e", "@secrets.yml")
+    assert done.returncode == 0, done.stdout
+    return done.stdout, calls
+
+
+def of(calls, module):
+    return {given["name"]: given for name, given in calls if name == module}
+
+
+def test_arguments_are_what_the_modules_document(run):
+    """And a wrong one would be refused: another name, another choice, one that is missing."""
+    assert {name for name, _given in run[1]} == set(TABLE["modules"])
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("job_slice_count:", "slices:"),
+        ("scm_type: git", "scm_type: cvs"),
+        ("        credential_type:", "        kind:"),
+        ("- identifier: warehouse", "- named: warehouse"),
+        ("related:", "next:"),
+    ],
+)
+def test_another_argument_is_refused(tmp_path, right, wrong):
+    playbook = tmp_path / "awx.yml"
+    playbook.write_text(EXAMPLE.read_text().replace(right, wrong))
+    done, _calls = played(tmp_path, playbook)
+    assert done.returncode != 0
+    assert any(said in done.stdout for said in ("Unsupported parameters", "value of", "missing required")), done.stdout
+
+
+def test_what_is_named_was_made_before(run):
+    """Each project, inventory, credential, container and job template is there when something names it."""
+    _printed, calls = run
+    made = {"credential_type": {"Machine"}}
+    names = {"project": "project", "inventory": "inventory", "execution_environment": "execution_environment"}
+    names |= {"default_environment": "execution_environment", "source_project": "project"}
+    names |= {"organization": "organization", "credential_type": "credential_type"}
+    seen = 0
+    for module, given in calls:
+        for option, kind in names.items():
+            if isinstance(given.get(option), str) and option != module:
+                assert given[option] in made[kind], (module, given["name"], option)
+                seen += 1
+        assert set(given.get("credentials", [])) <= made.get("credential", set())
+        for node in given.get("workflow_nodes", []):
+            assert node["unified_job_template"]["name"] in made["job_template"]
+        made.setdefault(module, set()).add(given["name"])
+    assert seen > 30
+
+
+def test_a_job_has_the_secrets_of_its_step_and_no_others(run):
+    """Its variables are those that the step takes, and a credential of a kind comes once, as AWX wants it."""
+    calls = run[1]
+    types, credentials = of(calls, "credential_type"), of(calls, "credential")
+    variables = {"Machine": set(), **{name: set(one["injectors"]["extra_vars"]) for name, one in types.items()}}
+    documented = (COLLECTION / "docs" / "variables.md").read_text()
+    assert all(f"`{name}`" in documented for names in variables.values() for name in names)
+    for one in types.values():
+        fields = {field["id"] for field in one["inputs"]["fields"]}
+        assert all(
+            said.strip("{} ") in fields and said.startswith("{{ ") for said in one["injectors"]["extra_vars"].values()
+        )
+    given = {}
+    for name, job in of(calls, "job_template").items():
+        kinds = [credentials[credential]["credential_type"] for credential in job["credentials"]]
+        assert len(set(kinds)) == len(kinds), name
+        given[Path(job["playbook"]).stem] = set().union(*(variables[kind] for kind in kinds))
+        [play] = yaml.safe_load((COLLECTION / "playbooks" / job["playbook"]).read_text())
+        assert ("Machine" in kinds) is bool(play.get("become")), name
+    ledger, service = {"tpmfleet_ledger"}, {"tpmfleet_dps_connection_string"}
+    key = {"tpmfleet_master_key", "tpmfleet_key_version"}
+    assert given == {
+        "ek_intake": ledger,
+        "tpm_install": ledger | service,
+        "software_install": ledger | service | key,
+        "warehouse": ledger | service | key,
+        "field_activation": ledger | service,
+        "ledger_verify": ledger,
+    }
+    # Who only watches cannot write.
+    assert "reads" in " ".join(of(calls, "job_template")["Step 5, watch the first power-up"]["credentials"])
+
+
+def test_what_is_global_is_one_job_and_what_is_of_devices_is_sliced(run):
+    slices = {Path(job["playbook"]).stem: job["job_slice_count"] for job in of(run[1], "job_template").values()}
+    assert slices == {"ek_intake": 1, **dict.fromkeys(STEPS[1:], 4), "ledger_verify": 1}
+
+
+def test_the_workflow_goes_over_the_steps_in_their_order(run):
+    [workflow] = of(run[1], "workflow_job_template").values()
+    jobs = of(run[1], "job_template")
+    nodes = {node["identifier"]: node for node in workflow["workflow_nodes"]}
+    for identifier, node in nodes.items():
+        assert jobs[node["unified_job_template"]["name"]]["playbook"] == f"{identifier}.yml"
+    order, kinds = [workflow["workflow_nodes"][0]["identifier"]], []
+    while related := nodes[order[-1]].get("related"):
+        [(kind, [after])] = [(kind, after) for kind, after in related.items() if after]
+        kinds.append(kind)
+        order.append(after["identifier"])
+    assert order == [*STEPS, "ledger_verify"] and len(nodes) == len(order)
+    assert kinds == ["success_nodes", *["always_nodes"] * 4]
+
+
+def test_no_secret_is_told(run):
+    assert [secret for secret in SECRETS.values() if secret in run[0]] == []
+    [machine] = [one for one in of(run[1], "credential").values() if one["credential_type"] == "Machine"]
+    assert machine["inputs"]["ssh_key_data"] == SECRETS["awx_device_ssh_key"]
+
+
+def test_it_is_linted(tmp_path):
+    """As a playbook, and so that modules that cannot be had here do not matter."""
+    playbook = tmp_path / "playbooks" / "awx.yml"
+    playbook.parent.mkdir()
+    playbook.write_text(EXAMPLE.read_text())
+    settings = {
+        "profile": "production",
+        "offline": True,
+        "mock_modules": [f"awx.awx.{name}" for name in TABLE["modules"]],
+    }
+    (tmp_path / ".ansible-lint").write_text(yaml.safe_dump(settings))
+    done = subprocess.run(
+        [str(TOOLS / "ansible-lint"), "--strict", "playbooks/awx.yml"],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{TOOLS}:{os.environ['PATH']}", "ANSIBLE_COLLECTIONS_PATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
