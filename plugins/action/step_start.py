@@ -20,6 +20,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import 
     composed,
     several,
     specification,
+    switches_of,
     variables_of,
     wrong_values,
 )
@@ -46,6 +47,7 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         """Runs the task."""
         result = super().run(tmp, task_vars)
+        same: list[str] = []
         wrong = [("", sentence) for sentence in wrong_at_start(task_vars or {})]
         wrong += [("", sentence) for sentence in out_of_step(str(self._task.get_play().strategy))]
         if self._task._role is not None:
@@ -62,10 +64,29 @@ class ActionModule(ActionBase):
                 wrong += self._wrong_arguments(role, task_vars or {})
             wrong += wrong_values(role, self._values(variables_of(role), batch, task_vars or {}))
             wrong += self._without_root(role.name, roles, batch)
+            same = self._same(role, batch, task_vars or {})
         if wrong:
             told = " ".join([*(sentence for _name, sentence in wrong), "Nothing was changed."])
             return explain({**result, "failed": True, "msg": told, **failure(SETUP, variable=wrong[0][0])})
-        return {**result, "changed": False}
+        return {**result, "changed": False, "same": same}
+
+    def _same(self, role: Path, batch: dict[str, dict[str, Any]], task_vars: dict[str, Any]) -> list[str]:
+        """The switches of *role* that stand alike on all hosts of the batch, so that one of them can tell for all."""
+        switches = switches_of(role)
+        takes = {name: {name, *variables} for name, (_default, variables) in switches.items()}
+        values = self._values(set().union(*takes.values()), batch, task_vars)
+        alike = {
+            name
+            for name, of_hosts in values.items()
+            if not of_hosts or (len(of_hosts) == len(batch) and len(set(map(repr, of_hosts.values()))) == 1)
+        }
+        # What somebody else has a template for may look at the host.
+        others = {
+            name
+            for name, (default, _variables) in switches.items()
+            if str(task_vars.get(name)) != default and "{{" in str(task_vars.get(name))
+        }
+        return sorted(name for name, names in takes.items() if names <= alike and name not in others)
 
     def _batch(self, task_vars: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """The variables of each host, nothing in them templated."""

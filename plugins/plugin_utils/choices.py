@@ -22,6 +22,8 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible
 _COMPOSED = re.compile(r"^\s+name: tpmfleet\.azure_dps\.(\w+)$", re.MULTILINE)
 # A default that hands the variable on as it is, or a default of its own.
 _HANDED_ON = re.compile(r"\{\{\s*(tpmfleet_\w+)\s*(\|\s*default\(.*\)\s*)?\}\}", re.DOTALL)
+_VARIABLE = re.compile(r"\btpmfleet_\w+")
+_OF_THE_HOST = re.compile(r"\b(ansible_\w+|inventory_hostname\w*|group_names|hostvars|lookup|query)\b")
 # Of these zero is no time and no version.
 _FROM_ONE = re.compile(r"_(timeout|budget|key_version)$")
 _STEPS_TO_CHOOSE = {"type": "str", "choices": ["tpm_install", "software_install"]}
@@ -54,6 +56,20 @@ def variables_of(role: Path) -> dict[str, list[dict[str, Any]]]:
                 found.setdefault(handed_on[1], []).append(option)
     for name in _FORMS:
         found.setdefault(name, [])
+    return found
+
+
+def switches_of(role: Path) -> dict[str, tuple[str, set[str]]]:
+    """The options of *role*, a directory, that are yes or no: the default, and the inventory's variables in it.
+
+    One whose default looks at anything else is not among them.
+    """
+    found = {}
+    defaults = _read(role / "defaults" / "main.yml")
+    for name, option in specification(role).items():
+        default = str(defaults.get(name, ""))
+        if option.get("type") == "bool" and not _OF_THE_HOST.search(default):
+            found[name] = (default, set(_VARIABLE.findall(default)))
     return found
 
 

@@ -44,12 +44,12 @@ step              run    executions  tasks   tasks    TPM commands  keys made  s
 --------------------------------------------------------------------------------------
 ek_intake         first  0           0       2        0             0          0
 ek_intake         again  0           0       2        0             0          0
-tpm_install       first  1           4       5        20            1          3
-tpm_install       again  1           4       5        20            0          2
-software_install  first  2           5       5        78            2          2
-software_install  again  2           5       5        76            0          2
-warehouse         first  4           10      10       76            0          2
-warehouse         again  4           10      10       90            0          2
+tpm_install       first  1           1       8        20            1          3
+tpm_install       again  1           1       8        20            0          2
+software_install  first  2           2       8        78            2          2
+software_install  again  2           2       8        76            0          2
+warehouse         first  4           9       11       76            0          2
+warehouse         again  4           9       11       90            0          2
 field_activation  first  0           2       7        -             0          -
 field_activation  again  0           2       7        0             0          4
 """

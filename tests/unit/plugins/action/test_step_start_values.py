@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -198,3 +199,33 @@ def test_only_what_is_certain_is_refused(variables, become, without):
 def test_which_steps_take_root():
     assert takes_root("software_install", {"dps_client"}) and takes_root("decommission", set())
     assert not takes_root("tpm_install", {"ownership"}) and not takes_root("ownership_rotation", {"dps_client"})
+
+
+# What only some devices need is asked of all of them, and of one where all are alike.
+
+BY_NAME = '{"software_install_software_tpm": "{{ inventory_hostname == \'unit2\' }}"}'
+OF_THE_GROUP = '{"tpmfleet_software_tpm": "{{ inventory_hostname == \'unit2\' }}"}'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "of_unit2", "needs", "skipped"),
+    [
+        ([], {}, [], ["unit1"]),
+        (["-e", "tpmfleet_software_tpm=false"], {}, [], ["unit1"]),
+        ([], {"tpmfleet_software_tpm": False}, [], ["unit1", "unit2", "unit3"]),
+        ([], {"tpmfleet_software_tpm": True}, ["unit2"], ["unit1", "unit3"]),
+        ([], {"software_install_software_tpm": True}, ["unit2"], ["unit1", "unit3"]),
+        (["-e", BY_NAME], {}, ["unit2"], ["unit1", "unit3"]),
+        (["-e", OF_THE_GROUP], {}, ["unit2"], ["unit1", "unit3"]),
+        (["-e", "tpmfleet_software_tpm=true"], {}, ["unit1", "unit2", "unit3"], []),
+    ],
+)
+def test_a_part_that_no_device_needs_is_skipped_once_and_one_that_some_need_reaches_them(
+    play, arguments, of_unit2, needs, skipped
+):
+    printed, _summary = play("software_install", "-e", "tpmfleet_production=false", *arguments, **of_unit2)
+    part = printed.split("TASK [Install a software TPM on a prototype]", 1)[1].split("\nTASK ", 1)[0]
+    assert re.findall(r"^skipping: \[(\w+)\]", part, re.MULTILINE) == skipped, printed
+    assert [
+        host for told in re.findall(r"^included: .* for (.*)$", part, re.MULTILINE) for host in told.split(", ")
+    ] == needs
