@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ import yaml
 
 COLLECTION = Path(__file__).resolve().parents[2]
 TOOLS = Path(sys.executable).parent
+GUIDE = COLLECTION / "docs" / "awx.md"
 EXAMPLE = COLLECTION / "docs" / "examples" / "awx.yml"
 TABLE = json.loads(Path(__file__).with_name("awx_modules.json").read_text())
 STEPS = ["ek_intake", "tpm_install", "software_install", "warehouse", "field_activation"]
@@ -61,8 +63,8 @@ def arguments(options: dict) -> dict:
     return found
 
 
-def played(directory: Path, playbook: Path, *extra: str) -> tuple[subprocess.CompletedProcess, list]:
-    """What a run of *playbook* printed, and the calls of modules in their order."""
+def played(directory: Path, *command: str) -> tuple[subprocess.CompletedProcess, list]:
+    """What ``ansible-playbook`` with *command* printed, and the calls of modules in their order."""
     calls = directory / "calls"
     calls.write_text("")
     modules = directory / "ansible_collections" / "awx" / "awx" / "plugins" / "modules"
@@ -73,7 +75,7 @@ def played(directory: Path, playbook: Path, *extra: str) -> tuple[subprocess.Com
     environment = {"ANSIBLE_COLLECTIONS_PATH": str(directory), "ANSIBLE_LOCALHOST_WARNING": "0"}
     environment["ANSIBLE_INVENTORY_UNPARSED_WARNING"] = "0"
     done = subprocess.run(
-        [str(TOOLS / "ansible-playbook"), str(playbook), *extra],
+        [str(TOOLS / "ansible-playbook"), *command],
         cwd=directory,
         env={name: value for name, value in {**os.environ, **environment}.items() if name != "ANSIBLE_CONFIG"},
         stdout=subprocess.PIPE,
@@ -88,7 +90,11 @@ def played(directory: Path, playbook: Path, *extra: str) -> tuple[subprocess.Com
 def run(tmp_path_factory):
     directory = tmp_path_factory.mktemp("awx")
     (directory / "secrets.yml").write_text(yaml.safe_dump(SECRETS))
-    done, calls = played(directory, EXAMPLE, "-e", "@secrets.yml")
+    (directory / "line.yml").write_text(yaml.safe_dump({"awx_repository": "https://git.example.com/mine.git"}))
+    (directory / "awx.yml").write_text(EXAMPLE.read_text())
+    # As the guide has it, but for the password, which is asked for.
+    [command] = re.findall(r"^\$ ansible-playbook (.*) --ask-vault-pass$", GUIDE.read_text(), re.MULTILINE)
+    done, calls = played(directory, *command.split())
     assert done.returncode == 0, done.stdout
     return done.stdout, calls
 
@@ -115,7 +121,7 @@ def test_arguments_are_what_the_modules_document(run):
 def test_another_argument_is_refused(tmp_path, right, wrong):
     playbook = tmp_path / "awx.yml"
     playbook.write_text(EXAMPLE.read_text().replace(right, wrong))
-    done, _calls = played(tmp_path, playbook)
+    done, _calls = played(tmp_path, str(playbook))
     assert done.returncode != 0
     assert any(said in done.stdout for said in ("Unsupported parameters", "value of", "missing required")), done.stdout
 
@@ -171,6 +177,23 @@ def test_a_job_has_the_secrets_of_its_step_and_no_others(run):
     }
     # Who only watches cannot write.
     assert "reads" in " ".join(of(calls, "job_template")["Step 5, watch the first power-up"]["credentials"])
+
+
+def test_the_guide_has_the_same_jobs(run):
+    """With the same credentials and slices, and a repository with a playbook for each."""
+    rows = [line.strip("| ").split(" | ") for line in GUIDE.read_text().splitlines() if line.startswith("| ")][2:]
+    jobs = of(run[1], "job_template")
+    told = {name: (slices.strip("`").replace("awx_slices", "4"), credentials) for name, slices, credentials in rows}
+    assert told == {name: (str(job["job_slice_count"]), ", ".join(job["credentials"])) for name, job in jobs.items()}
+
+
+def test_the_repository_of_the_guide_has_the_playbooks(run, guide, tmp_path):
+    guide("awx.md", "The line's repository", until="The container", cwd=tmp_path)
+    playbooks = sorted(path.name for path in tmp_path.glob("*.yml"))
+    assert {job["playbook"] for job in of(run[1], "job_template").values()} < set(playbooks)
+    command = [str(TOOLS / "ansible-playbook"), "--syntax-check", "-i", "devices,", *playbooks]
+    done = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_what_is_global_is_one_job_and_what_is_of_devices_is_sliced(run):

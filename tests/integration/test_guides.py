@@ -20,6 +20,7 @@ GUIDES = [COLLECTION / "README.md", *sorted((COLLECTION / "docs").glob("*.md"))]
 COMMAND = re.compile(r"^\$ (ansible-playbook (?:.*\\\n)*.*)$", re.MULTILINE)
 # What no rack has, and the test that runs it.
 ELSEWHERE = {
+    "awx.md": "test_awx.py",
     "quick-start.md": "test_what_is_shipped.py",
     "control-plane.md": "test_maker_access.py",
     "errors.md": "test_explain.py",

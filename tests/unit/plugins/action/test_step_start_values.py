@@ -226,6 +226,5 @@ def test_a_part_that_no_device_needs_is_skipped_once_and_one_that_some_need_reac
     printed, _summary = play("software_install", "-e", "tpmfleet_production=false", *arguments, **of_unit2)
     part = printed.split("TASK [Install a software TPM on a prototype]", 1)[1].split("\nTASK ", 1)[0]
     assert re.findall(r"^skipping: \[(\w+)\]", part, re.MULTILINE) == skipped, printed
-    assert [
-        host for told in re.findall(r"^included: .* for (.*)$", part, re.MULTILINE) for host in told.split(", ")
-    ] == needs
+    included = re.findall(r"^included: .* for (.*)$", part, re.MULTILINE)
+    assert [host for hosts in included for host in hosts.split(", ")] == needs
