@@ -45,6 +45,9 @@ else:
 SCHEMA_VERSION = 2
 # A station that waits for another one's batch to be written.
 LOCK_TIMEOUT_SECONDS = 60
+# A writer that says nothing for so long in the middle of its transaction was lost: its machine has no power any more, and
+# PostgreSQL would wait for it for hours, and all stations with it. None thinks for so long about a batch.
+SILENCE_SECONDS = 60
 # What a writer holds in PostgreSQL until its transaction ends: any number, as long as no other program takes it.
 _WRITER = int.from_bytes(b"tpmfleet", "big")
 
@@ -242,7 +245,8 @@ def opened(ledger: str, access: Access, *, cut: bool = False) -> Iterator[Any]:
                 transaction.rollback()
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise LedgerError(
-            f"The ledger {_called(url)} cannot be used: {_reason(error)}. Nothing was written.", passing=_is_held(error)
+            f"The ledger {_called(url)} cannot be used: {_reason(error)}. Nothing was written.",
+            passing=_is_held(error) or _was_silent(error),
         ) from None
     finally:
         engine.dispose()
@@ -318,6 +322,12 @@ def _called(url: Any) -> str:
     return f"{url.database or ''} on {url.host or 'this machine'}".strip()
 
 
+def _was_silent(error: Any) -> bool:
+    """Whether PostgreSQL took this station for lost, by its code idle_in_transaction_session_timeout."""
+    original = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
+    return getattr(original, "sqlstate", None) == "25P03"
+
+
 def _is_held(error: Any) -> bool:
     """Whether another station is in the way, by SQLite's own words and by PostgreSQL's code lock_not_available."""
     original = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
@@ -329,6 +339,8 @@ def _reason(error: Any) -> str:
     text = " ".join(str(original).split()).rstrip(".")
     if _is_held(error):
         return f"another station has been writing it for {LOCK_TIMEOUT_SECONDS} s ({text}); run again when it is done"
+    if _was_silent(error):
+        return f"this station was silent for {SILENCE_SECONDS} s in the middle of a batch and taken for lost; run again"
     return text
 
 
@@ -529,5 +541,7 @@ def _note_marks(connection: Any) -> None:
 def _keep_writers_out(connection: Any) -> None:
     """In PostgreSQL; SQLite's transaction has done so from its beginning."""
     if connection.dialect.name == "postgresql":
-        connection.execute(sqlalchemy.text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'"))
+        limits = {"lock_timeout": LOCK_TIMEOUT_SECONDS, "idle_in_transaction_session_timeout": SILENCE_SECONDS}
+        settings = "; ".join(f"SET LOCAL {name} = '{seconds}s'" for name, seconds in limits.items())
+        connection.execute(sqlalchemy.text(settings))
         connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:writer)"), {"writer": _WRITER})

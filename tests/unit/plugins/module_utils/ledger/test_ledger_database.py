@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,25 @@ def test_a_station_that_never_ends_is_not_waited_for_for_ever(ledger, monkeypatc
 
 
 # What is said when it fails.
+
+
+def test_a_station_that_is_lost_in_the_middle_of_a_batch_holds_the_others_up_for_a_moment(postgresql, monkeypatch):
+    """Its machine has no power any more, and the server is told nothing: here it goes on after that, and is refused."""
+    monkeypatch.setattr(database, "SILENCE_SECONDS", 1)
+    ledger = postgresql.ledger()
+    save(ledger)
+    begun = time.monotonic()
+    with pytest.raises(
+        LedgerError, match=r"silent for 1 s .* taken for lost; run again\. Nothing was written"
+    ) as refused:
+        with opened(ledger, Access.WRITE) as connection:
+            lost = Devices(connection)
+            lost.save(None, {"host": "rack1-slot02", "serial_number": "TF-2"})
+            save(ledger, {"host": "rack1-slot03", "serial_number": "TF-3"})
+            assert time.monotonic() - begun < 20
+            lost.write()
+    assert refused.value.passing
+    assert sorted(one["host"] for one in known(ledger)) == ["rack1-slot01", "rack1-slot03"]
 
 
 def test_the_ledger_of_another_release_is_left_alone(ledger):
