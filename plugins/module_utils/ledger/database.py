@@ -45,8 +45,8 @@ else:
 SCHEMA_VERSION = 2
 # A station that waits for another one's batch to be written.
 LOCK_TIMEOUT_SECONDS = 60
-# A writer that says nothing for so long in the middle of its transaction was lost: its machine has no power any more, and
-# PostgreSQL would wait for it for hours, and all stations with it. None thinks for so long about a batch.
+# A writer that says nothing for so long in the middle of its transaction was lost: its machine has no power any more,
+# and PostgreSQL would wait for it for hours, and all stations with it. None thinks for so long about a batch.
 SILENCE_SECONDS = 60
 # What a writer holds in PostgreSQL until its transaction ends: any number, as long as no other program takes it.
 _WRITER = int.from_bytes(b"tpmfleet", "big")
