@@ -203,15 +203,13 @@ def test_a_station_that_is_lost_in_the_middle_of_a_batch_holds_the_others_up_for
     ledger = postgresql.ledger()
     save(ledger)
     begun = time.monotonic()
-    with pytest.raises(
-        LedgerError, match=r"silent for 1 s .* taken for lost; run again\. Nothing was written"
-    ) as refused:
-        with opened(ledger, Access.WRITE) as connection:
-            lost = Devices(connection)
-            lost.save(None, {"host": "rack1-slot02", "serial_number": "TF-2"})
-            save(ledger, {"host": "rack1-slot03", "serial_number": "TF-3"})
-            assert time.monotonic() - begun < 20
-            lost.write()
+    told = r"silent for 1 s .* taken for lost; run again\. Nothing was written"
+    with pytest.raises(LedgerError, match=told) as refused, opened(ledger, Access.WRITE) as connection:
+        lost = Devices(connection)
+        lost.save(None, {"host": "rack1-slot02", "serial_number": "TF-2"})
+        save(ledger, {"host": "rack1-slot03", "serial_number": "TF-3"})
+        assert time.monotonic() - begun < 20
+        lost.write()
     assert refused.value.passing
     assert sorted(one["host"] for one in known(ledger)) == ["rack1-slot01", "rack1-slot03"]
 
