@@ -139,11 +139,11 @@ def sizing(line: dict, scale: dict) -> str:
         limit = {processor: "controllers", slow: "TPMs", by_device: "quota"}[least]
         told = [rounded(one) for one in (workers * 3600 / slope, processor, slow, by_device)]
         rows.append([str(workers), *told, f"**{rounded(least)}** ({limit})"])
-    head = ["Workers", "Step 2 alone, by CPU", "Steps 2 and 3, by CPU", "by slow TPMs", "Quota", "Steps 2 and 3"]
+    head = ["Workers", "Step 2 without ssh, by CPU", "Steps 2 and 3, by CPU", "by slow TPMs", "Quota", "Steps 2 and 3"]
     by_slope = f"measured, `bench-scale`, from {small} to {large:,}"
     basis = [
         ["Controller CPU of steps 2 and 3, first", f"{seconds:.2f} s a device", "measured, `bench-line`"],
-        ["Controller CPU of step 2, first", f"{slope:.3f} s a device", by_slope],
+        ["Controller CPU of step 2, first, without ssh", f"{slope:.3f} s a device", by_slope],
         ["Executions on a device, steps 2 and 3", f"{trips:.0f}", "measured, `bench-line`"],
         ["Calls of the service a new device", f"{calls:.2f}", f"measured, `bench-scale`, {large:,} devices"],
         ["Operations a minute", f"{QUOTA_A_MINUTE:,}", "documented by the service"],
