@@ -45,7 +45,8 @@ def test_another_figure_makes_another_table():
     module = tables()
     text = module.DOCUMENT.read_text()
     other = json.loads(json.dumps(MEASURED))
-    other["line"]["first"]["ours"]["controller"] = 9.0
+    for which in ("line", "larger"):
+        other[which]["first"]["ours"]["controller"] = 9.0
     other["scale"]["exponent"]["first"] = 1.5
     made = module.filled(text, other)
     assert made != text
@@ -55,8 +56,10 @@ def test_another_figure_makes_another_table():
 
 def test_units_an_hour_are_the_least_of_what_limits_them():
     module = tables()
-    made = module.sizing(MEASURED["line"], MEASURED["scale"])
-    seconds = MEASURED["line"]["first"]["ours"]["controller"]
+    line, larger = MEASURED["line"], MEASURED["larger"]
+    made = module.sizing(line, larger, MEASURED["scale"])
+    small, large = (one["devices"] * one["first"]["ours"]["controller"] for one in (line, larger))
+    seconds = (large - small) / (larger["devices"] - line["devices"])
     for workers in (1, 4, 16):
         _workers, _step2, processor, slow, quota, least = cells(made, str(workers))
         assert abs(number(processor) / (workers * 3600 / seconds) - 1) < 0.06
