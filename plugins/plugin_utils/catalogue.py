@@ -284,7 +284,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         r"(^|: )The ledger .* was cut",
     ),
     "ledger-schema": (r"The ledger .*(schema version|migrat|revision)",),
-    "ledger-held": (r"another station has been writing it",),
+    "ledger-held": (r"another station has been writing it|in the middle of a batch and taken for lost",),
     "ledger-missing": (r"The ledger is not there, or is an empty one",),
     "ledger-changed": (r"faults\. The first: |Find out who did that",),
     "ledger-place": (r"(^|: )The ledger('s URL)? ", r"ledger is empty\."),
