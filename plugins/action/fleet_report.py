@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_action import StationAction
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.followed_action import FollowedAction
 
 PARTS = Path(__file__).resolve().parents[1] / "module_utils" / "fleet_report"
 
 
-class ActionModule(StationAction):
-    """The module, with its paths begun where the command was given."""
+class ActionModule(FollowedAction):
+    """The module, with its paths begun where the command was given, and its progress followed."""
 
     def work(self, tmp, task_vars) -> dict:
         """The result of the module."""

@@ -54,6 +54,18 @@ attributes:
     support: full
 """
 
+    # Of what is no text that people could compare.
+    PICTURES = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+"""
+
     ACTIONGROUP_TPM = r"""
 options: {}
 attributes:

@@ -17,14 +17,8 @@ description:
   - Equal labels give equal bytes.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
+  - tpmfleet.azure_dps.attributes.pictures
   - tpmfleet.azure_dps.ledger
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  idempotent:
-    support: full
 options:
   devices:
     description:

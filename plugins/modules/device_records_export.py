@@ -18,14 +18,10 @@ description:
   - Where a record of the ledger is damaged, nothing is written.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
+  - tpmfleet.azure_dps.attributes.resource_module
   - tpmfleet.azure_dps.ledger
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
+  - tpmfleet.azure_dps.progress
+  - tpmfleet.azure_dps.signing
 options:
   dest:
     description:
@@ -39,18 +35,6 @@ options:
         P(tpmfleet.azure_dps.ledger#inventory). With an age in it the selection changes as time goes by.
     type: dict
     default: {}
-  signing_key:
-    description:
-      - The SSH key that signs, on the machine where the task runs. Where an agent or a hardware token has the private
-        key, it is the file of the public one. Left out, the file is not signed.
-      - Nobody is asked for a passphrase. A key that has one belongs into an agent.
-    type: path
-  signature_namespace:
-    description: What the signature is made for, the C(-n) of C(ssh-keygen -Y sign).
-    type: str
-    default: file
-requirements:
-  - ssh-keygen of OpenSSH 8.2 or later where the task runs, for signatures
 notes:
   - With C(--diff) a file of more than 1 MB is told by its size.
 seealso:
@@ -93,9 +77,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.handover.records import line_of
 from ..module_utils.handover.signature import fingerprint, is_signed_by, sign
 from ..module_utils.ledger.database import LedgerError, is_new
-from ..module_utils.ledger.reading import Failures, each_record, failures
+from ..module_utils.ledger.reading import Failures, each_record, failures, how_many
 from ..module_utils.ledger.selection import Selection
 from ..module_utils.module.ledger import ledger_option, run
+from ..module_utils.module.progress import progress_of, progress_options
 from ..module_utils.outside.durable import replace_file
 from ..module_utils.outside.files import FileError, open_file, read_file
 from ..module_utils.trust.findings import TrustError
@@ -105,20 +90,23 @@ _MOST_SHOWN = 1 << 20
 _MOST_SIGNATURE = 1 << 20
 
 
-def write_lines(connection, given, file):
-    """Writes the records that are meant into *file*; how many."""
+def write_lines(connection, given, file, progress):
+    """Writes the records that are meant into *file*, and tells *progress* how many were looked at; how many."""
     if is_new(connection):
         raise LedgerError("The ledger is not there, or is an empty one. Is its name right?")
     selection = Selection(given, now=datetime.now(timezone.utc))
     failed = failures(connection, selection) if selection.of_failures else Failures()
     damaged = []
     total = 0
+    # How many a selection leaves is known when all is over.
+    progress.begin("read", None if given else how_many(connection))
     for row, record in each_record(connection, damaged, selection):
         if damaged:
             break
         if not selection.of_failures or row in failed.of_row:
             file.write(line_of(record))
             total += 1
+        progress.step()
     if damaged:
         raise LedgerError(f"Nothing was written: {damaged[0]}.")
     file.flush()
@@ -177,8 +165,9 @@ def export(connection, module):
     dest, signature = params["dest"], f"{params['dest']}.sig"
     if not os.path.isdir(os.path.dirname(os.path.abspath(dest))):
         raise TrustError(f"The directory of {dest} is not there: make it.")
+    progress = progress_of(params)
     with tempfile.NamedTemporaryFile(prefix="records-") as file:
-        total = write_lines(connection, params["filters"], file)
+        total = write_lines(connection, params["filters"], file, progress)
         changed = not is_same(dest, file)
         stale = needs_signature(params, file, signature)
         result = {
@@ -218,6 +207,7 @@ def main():
             "filters": {"type": "dict", "default": {}},
             "signing_key": {"type": "path", "no_log": False},
             "signature_namespace": {"type": "str", "default": "file"},
+            **progress_options(),
         },
         supports_check_mode=True,
     )

@@ -18,13 +18,9 @@ description:
     written, and then nothing is.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
+  - tpmfleet.azure_dps.attributes.resource_module
+  - tpmfleet.azure_dps.progress
+  - tpmfleet.azure_dps.signing
 options:
   dest:
     description: The list, on the machine where the task runs. Its signature is beside it, with C(.sig) behind the name.
@@ -62,18 +58,7 @@ options:
     type: str
     choices: [required, preferred]
     default: required
-  signing_key:
-    description:
-      - The SSH key that signs, on the machine where the task runs. Where an agent or a hardware token has the private
-        key, it is the file of the public one. Left out, the list is not signed.
-      - Nobody is asked for a passphrase. A key that has one belongs into an agent.
-    type: path
-  signature_namespace:
-    description: What the signature is made for, the C(-n) of C(ssh-keygen -Y sign).
-    type: str
-    default: file
 requirements:
-  - ssh-keygen of OpenSSH 8.2 or later where the task runs, for signatures
   - SQLAlchemy where the task runs
 seealso:
   - module: tpmfleet.azure_dps.ek_list
@@ -121,8 +106,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.handover.ek_list import comma_separated, json_lines, rows_of
 from ..module_utils.handover.signature import fingerprint, is_signed_by, sign
-from ..module_utils.ledger.reading import each_record
+from ..module_utils.ledger.reading import each_record, how_many
 from ..module_utils.module.ledger import run
+from ..module_utils.module.progress import progress_of, progress_options
 from ..module_utils.outside.durable import replace_file
 from ..module_utils.outside.files import FileError, read_file
 from ..module_utils.trust.findings import TrustError
@@ -132,18 +118,26 @@ _MOST_LIST = 1 << 30
 _MOST_SHOWN = 1 << 20
 
 
-def of_ledger(connection):
-    """The records of its devices that have a TPM and are in use."""
+def told(records, progress):
+    """*records* one by one, each of them a step of *progress*."""
+    progress.begin("read", len(records))
+    for one in records:
+        yield one
+        progress.step()
+
+
+def of_ledger(connection, progress):
+    """The records of its devices that have a TPM and are in use, one by one. TrustError at one that is damaged."""
+    progress.begin("read", how_many(connection))
     damaged = []
-    records = []
     for _row, record in each_record(connection, damaged):
         if damaged:
             break
         if record.get("endorsement_key") and not record.get("decommission"):
-            records.append(record)
+            yield record
+        progress.step()
     if damaged:
         raise TrustError(f"Nothing was written: {damaged[0]}.")
-    return records
 
 
 def present(path):
@@ -232,15 +226,20 @@ def main():
             "certificates": {"type": "str", "choices": ["required", "preferred"], "default": "required"},
             "signing_key": {"type": "path", "no_log": False},
             "signature_namespace": {"type": "str", "default": "file"},
+            **progress_options(),
         },
         required_one_of=[("tpms", "ledger")],
         mutually_exclusive=[("tpms", "ledger")],
         supports_check_mode=True,
     )
     if module.params["ledger"]:
-        run(module, lambda connection: export(module, of_ledger(connection)), reads_only=True)
+        run(
+            module,
+            lambda connection: export(module, of_ledger(connection, progress_of(module.params))),
+            reads_only=True,
+        )
     try:
-        result = export(module, module.params["tpms"])
+        result = export(module, told(module.params["tpms"], progress_of(module.params)))
     except TrustError as error:
         result = {"failed": True, "msg": str(error)}
     # Outside of the handler: inside, Ansible would take it for a crash and show a traceback.

@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
   - tpmfleet.azure_dps.ledger
   - tpmfleet.azure_dps.ek_certificates
+  - tpmfleet.azure_dps.progress
 attributes:
   check_mode:
     support: full
@@ -108,19 +109,6 @@ options:
     description: What the signature was made for, the C(-n) of C(ssh-keygen -Y sign).
     type: str
     default: file
-  progress_interval:
-    description:
-      - How often C(ansible-playbook) says how far the task is on its error output, in seconds; V(0) is never.
-      - Only where the task runs on the controller, as with C(delegate_to=localhost), and not with C(async).
-    type: int
-    default: 10
-    version_added: 1.0.0
-  progress_file:
-    description:
-      - Keep this file up to date with how far the task is, where the task runs, for whoever watches. It is one JSON
-        object, as with M(tpmfleet.azure_dps.dps_enrollments); C(phase) is V(read).
-    type: path
-    version_added: 1.0.0
 requirements:
   - ssh-keygen of OpenSSH 8.2 or later where the task runs, for signatures
 seealso:
@@ -215,8 +203,8 @@ from ..module_utils.ledger.ek_list import PLANNED_LIST, Intake, ListedKeys, open
 from ..module_utils.lists.rows import DELIMITERS
 from ..module_utils.lists.source import FORMATS
 from ..module_utils.module.ledger import ledger_option, now, run
+from ..module_utils.module.progress import progress_of, progress_options
 from ..module_utils.module.trust import certificate_options, make_verifier, warn_of_notes
-from ..module_utils.outside.progress import Progress
 from ..module_utils.trust.findings import TrustError
 from ..module_utils.trust.list_signature import SUMS, check_signature, signed_sums
 from ..module_utils.trust.listing import CertificateReader
@@ -249,7 +237,7 @@ def take_in(connection, module):
         maker=params["maker"],
         batch=params["batch"],
         template=params["endorsement_key_template"],
-        progress=Progress(params["progress_file"], DpsError),
+        progress=progress_of(params),
     )
     signed = params["signature"] and Path(params["src"]).is_dir()
     source = open_list(params, sums=signed_sums(Path(params["src"]) / SUMS) if signed else None)
@@ -294,8 +282,7 @@ def main():
             "allowed_signers": {"type": "path"},
             "signer": {"type": "str"},
             "signature_namespace": {"type": "str", "default": "file"},
-            "progress_interval": {"type": "int", "default": 10},
-            "progress_file": {"type": "path"},
+            **progress_options(),
         },
         required_by={"signature": ["allowed_signers"], "signer": ["allowed_signers"]},
         supports_check_mode=True,

@@ -17,14 +17,9 @@ description:
   - Equal ledgers give equal bytes. Ages are counted by the clock of who opens the page.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
+  - tpmfleet.azure_dps.attributes.pictures
   - tpmfleet.azure_dps.ledger
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  idempotent:
-    support: full
+  - tpmfleet.azure_dps.progress
 options:
   dest:
     description: The HTML file to write, in a directory that is there.
@@ -93,7 +88,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.fleet_report.gathered import DEFAULT_RACK_PATTERN, Gathered
 from ..module_utils.fleet_report.page import PageError, page
 from ..module_utils.fleet_report.table import heading, line
+from ..module_utils.ledger.reading import how_many
 from ..module_utils.module.ledger import ledger_option, run
+from ..module_utils.module.progress import progress_of, progress_options
 from ..module_utils.outside.durable import replace_file
 from ..module_utils.outside.visible import visible
 
@@ -153,6 +150,7 @@ def make(connection, module):
     if fault:
         return {"failed": True, "msg": fault}
     gathered = Gathered(connection, params["rack_pattern"])
+    progress = progress_of(params)
     with contextlib.ExitStack() as open_files:
         files = {}
         for name in ("dest", "csv"):
@@ -161,9 +159,12 @@ def make(connection, module):
         table = files.get(params["csv"])
         if table:
             table.write(heading())
+        progress.begin("read", how_many(connection))
         for unit in gathered.units():
             if table:
                 table.write(line(unit))
+            progress.step()
+        progress.begin("write", len(files))
         try:
             files[params["dest"]].write(page(gathered.data(), visible(params["title"], most=200), params["parts"]))
             changed = []
@@ -172,6 +173,7 @@ def make(connection, module):
                 file.seek(0)
                 if differs(path, file):
                     changed.append(path)
+                progress.step()
             for path in changed if not module.check_mode else ():
                 replace_file(path, blocks(files[path]), _MODE)
         except PageError as error:
@@ -198,6 +200,7 @@ def main():
             "title": {"type": "str", "default": "Fleet report"},
             "rack_pattern": {"type": "str", "default": DEFAULT_RACK_PATTERN},
             "parts": {"type": "path"},
+            **progress_options(),
         },
         supports_check_mode=True,
     )

@@ -20,12 +20,14 @@ from datetime import datetime, timezone
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from ..ledger.causes import STOPPED, causes, reasons
 from ..ledger.database import DEVICES, EVENTS, LISTED_KEYS, sqlalchemy
-from ..ledger.stored import DamagedRecord, stored, stored_record
+from ..ledger.devices import event_of
+from ..ledger.stored import DamagedRecord, stored_record
+from ..ledger.story import step_called, what_happened
 from ..outside.visible import visible
 from ..record.model import called
 from ..trust.certificate import CertificateError, read_certificate
-from .sentences import FAILED, STOPPED, causes, sentence
 
 # Of the five, the first is of TPMs on lists, which are no units yet.
 STEPS = ("tpm_install", "software_install", "warehouse", "field_activation")
@@ -35,8 +37,12 @@ _STOPPED, _DECOMMISSIONED, _DAMAGED = 5, 6, 7
 DEFAULT_RACK_PATTERN = r"^(?P<rack>.+?)[-_.]slot[-_.]?(?P<slot>[0-9]+)$"
 # What a page shows of one unit; a unit that is asked for its state each day has more, and the newest tell most.
 MOST_EVENTS = 40
-_MOST_CAUSES = 200
-_ROWS = 2000
+# The rarest of more causes are counted together.
+MOST_CAUSES = 200
+OTHER_CAUSES = "other causes, each of them rarer or as rare"
+# What an event says of where and by whom, of which many events say the same.
+_OF_AN_EVENT = ("step", "station", "operator", "run_id")
+ROWS = 2000
 _MOST_OF_A_NAME = 128
 _MOST_SLOT = 9999
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -55,21 +61,31 @@ class Unit(NamedTuple):
     failure: str
 
 
+class Event(NamedTuple):
+    """One event: *at* in seconds since 1970, 0 where that is no time; *what* is as ``Devices.history`` has it."""
+
+    at: int
+    host: str
+    what: Mapping[str, Any]
+
+
 class Texts:
     """A table of texts: each has a number, by the order in which it came."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
+        self._said: dict[str, int] = {}
 
     def number(self, text: str) -> int:
         """The number of *text*."""
         return self._numbers.setdefault(text, len(self._numbers))
 
-    def __contains__(self, text: str) -> bool:
-        return text in self._numbers
-
-    def __len__(self) -> int:
-        return len(self._numbers)
+    def number_of_said(self, said: object) -> int:
+        """The number of what somebody *said*, made visible; for what is said again and again."""
+        text = "" if said is None else str(said)
+        if text not in self._said:
+            self._said[text] = self.number(visible(text, most=_MOST_OF_A_NAME))
+        return self._said[text]
 
     def listed(self) -> list[str]:
         """All of them, in the order of their numbers."""
@@ -92,9 +108,12 @@ class Gathered:
                 "slot", "last", "events", "left_out",
             )
         }  # fmt: skip
-        self._events = {name: array("q") for name in ("at", "station", "sentence")}
-        self._texts = {name: Texts() for name in ("issuer", "tpm", "shipment", "rack", "station", "sentence", "cause")}
-        self._failures: Counter[tuple[int, int]] = Counter()
+        self._events = {name: array("q") for name in ("at", *_OF_AN_EVENT, "said", "stopped")}
+        self._texts = {name: Texts() for name in ("issuer", "tpm", "shipment", "rack", *_OF_AN_EVENT, "said")}
+        self._causes: Counter[str] = Counter()
+        # Of each station, by the number of its name, the events and those that stopped somebody.
+        self._at_stations: Counter[int] = Counter()
+        self._stopped_at: Counter[int] = Counter()
         self.damaged: list[str] = []
         self.count = 0
 
@@ -105,13 +124,13 @@ class Gathered:
         # Events of units that were refused before the ledger took them in come first.
         while device == 0:
             for event in waiting:
-                self._fail(event)
+                self._count(event, {})
             device, waiting = next(events, (None, iter(())))
-        found = sqlalchemy.select(DEVICES).order_by(DEVICES.c.id).execution_options(yield_per=_ROWS)
+        found = sqlalchemy.select(DEVICES).order_by(DEVICES.c.id).execution_options(yield_per=ROWS)
         for row in self._connection.execute(found):
             while device is not None and device < row.id:
                 device, waiting = next(events, (None, iter(())))
-            history: list[dict[str, Any]] = []
+            history: list[Event] = []
             if device == row.id:
                 history = list(waiting)
                 device, waiting = next(events, (None, iter(())))
@@ -127,11 +146,21 @@ class Gathered:
             "names": self._names,
             "units": {name: column.tolist() for name, column in self._columns.items()},
             "events": {name: column.tolist() for name, column in self._events.items()},
-            "texts": {name: texts.listed() for name, texts in self._texts.items()},
-            "failures": [[*key, count] for key, count in sorted(self._failures.items())],
+            "texts": {
+                **{name: texts.listed() for name, texts in self._texts.items()},
+                "step": list(map(step_called, self._texts["step"].listed())),
+            },
+            "causes": self._commonest_causes(),
+            "stations": [[number, count, self._stopped_at[number]] for number, count in self._at_stations.items()],
         }
 
-    def _unit(self, row: Any, history: list[dict[str, Any]]) -> Unit:
+    def _commonest_causes(self) -> list[tuple[str, int]]:
+        """(cause, how often), the commonest first."""
+        found = sorted(self._causes.items(), key=lambda one: (-one[1], one[0]))
+        others = sum(count for _cause, count in found[MOST_CAUSES:])
+        return found[:MOST_CAUSES] + ([(OTHER_CAUSES, others)] if others else [])
+
+    def _unit(self, row: Any, history: list[Event]) -> Unit:
         names = {name: getattr(row, name) for name in ("serial_number", "device_id", "host", "registration_id")}
         try:
             record = stored_record(row.record, f"the record of {called(names)} in the ledger (device {row.id})")
@@ -143,30 +172,29 @@ class Gathered:
         failure = ""
         first: dict[str, int] = {}
         for event in history:
-            found = self._fail(event)
-            if found:
-                failure = found[0]
-            elif not event.get("damaged") and event.get("state") in ("done", "verified"):
-                first.setdefault(str(event["step"]), event["at"])
+            if self._count(event, names):
+                failure = "; ".join(reasons(event.what))
+            elif not event.what.get("damaged") and event.what.get("state") in ("done", "verified"):
+                first.setdefault(str(event.what["step"]), event.at)
         for step, said in (record.get("steps") or {}).items():
             if step in STEPS:
                 first.setdefault(step, _seconds(said.get("at")))
         reached = tuple(first.get(step, 0) for step in STEPS)
-        last = history[-1] if history else {}
+        last = history[-1] if history else Event(0, "", {})
         state = max((number for number, at in enumerate(reached, 1) if at), default=0)
         if damaged:
             state = _DAMAGED
         elif (record.get("decommission") or {}).get("done"):
             state = _DECOMMISSIONED
-        elif last.get("state") in (STOPPED, FAILED):
+        elif last.what.get("state") in FAILURES:
             state = _STOPPED
         not_before, not_after, issuer = _certificate(record.get("endorsement_key_certificate"))
-        last_at = last.get("at", 0) or max(reached)
+        last_at = last.at or max(reached)
         unit = Unit(record, state, reached, not_before, not_after, issuer, last_at, failure)
         self._keep(row.id, unit, history)
         return unit
 
-    def _keep(self, number: int, unit: Unit, history: list[dict[str, Any]]) -> None:
+    def _keep(self, number: int, unit: Unit, history: list[Event]) -> None:
         record, texts = unit.record, self._texts
         for name, column in self._names.items():
             column.append(visible(record.get(name) or "", most=_MOST_OF_A_NAME))
@@ -195,38 +223,35 @@ class Gathered:
         for name, value in values.items():
             self._columns[name].append(value)
         for event in history[-MOST_EVENTS:]:
-            self._events["at"].append(event["at"])
-            self._events["station"].append(texts["station"].number(visible(event["station"], most=_MOST_OF_A_NAME)))
-            self._events["sentence"].append(texts["sentence"].number(sentence(event)))
+            self._events["at"].append(event.at)
+            for name in _OF_AN_EVENT:
+                self._events[name].append(texts[name].number_of_said(event.what.get(name)))
+            self._events["said"].append(texts["said"].number(what_happened(event.what)))
+            self._events["stopped"].append(int(bool(reasons(event.what))))
         self.count += 1
 
-    def _fail(self, event: Mapping[str, Any]) -> list[str]:
-        """Counts *event* if it is a failure. Its causes."""
-        found = causes(event)
-        station = self._texts["station"].number(visible(event["station"], most=_MOST_OF_A_NAME)) if found else 0
-        for one in found:
-            known = self._texts["cause"]
-            number = known.number(one if one in known or len(known) < _MOST_CAUSES else "other causes")
-            self._failures[number, station] += 1
-        return found
+    def _count(self, event: Event, names: Mapping[str, Any]) -> bool:
+        """Counts *event*, of a unit with these *names*. Whether it stopped the unit."""
+        found = causes(event.what, [event.host, *names.values()])
+        self._causes.update(found)
+        station = self._texts["station"].number_of_said(event.what.get("station"))
+        self._at_stations[station] += 1
+        self._stopped_at[station] += bool(found)
+        return bool(found)
 
 
-def _grouped_events(connection: Any) -> Iterator[tuple[int, Iterator[dict[str, Any]]]]:
+def _grouped_events(connection: Any) -> Iterator[tuple[int, Iterator[Event]]]:
     """(row of the device, its events, the oldest first); row 0 has those of no device."""
     nobody = sqlalchemy.select(EVENTS).where(EVENTS.c.device.is_(None)).order_by(EVENTS.c.id)
     found = sqlalchemy.select(EVENTS).where(EVENTS.c.device.is_not(None)).order_by(EVENTS.c.device, EVENTS.c.id)
     for statement in (nobody, found):
-        rows = connection.execute(statement.execution_options(yield_per=_ROWS))
+        rows = connection.execute(statement.execution_options(yield_per=ROWS))
         for key, some in groupby(rows, key=lambda row: row.device or 0):
             yield key, map(_event, some)
 
 
-def _event(row: Any) -> dict[str, Any]:
-    try:
-        what = stored(row.what, "the event")
-    except DamagedRecord:
-        what = {"damaged": True}
-    return {**what, "at": _seconds(row.at), "step": row.step, "station": row.station}
+def _event(row: Any) -> Event:
+    return Event(_seconds(row.at), str(row.host or ""), event_of(row))
 
 
 def _said(record: Mapping[str, Any], name: str) -> str:
@@ -235,11 +260,13 @@ def _said(record: Mapping[str, Any], name: str) -> str:
 
 def _seconds(text: object) -> int:
     """A noted time in seconds since 1970; 0 where it is none."""
+    said = str(text)
+    if len(said) != len("2026-11-24T12:00:00Z") or said[10] != "T" or said[-1] != "Z":
+        return 0
     try:
-        moment = datetime.strptime(str(text), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+        return _since_epoch(datetime.fromisoformat(said[:-1]).replace(tzinfo=timezone.utc))
     except ValueError:
         return 0
-    return _since_epoch(moment)
 
 
 def _since_epoch(moment: datetime) -> int:

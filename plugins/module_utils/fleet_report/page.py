@@ -45,7 +45,7 @@ def page(data: dict[str, Any], title: str, parts: str) -> bytes:
 
 
 def _packed(data: dict[str, Any]) -> str:
-    packer = zlib.compressobj(9, zlib.DEFLATED, _GZIP)
+    packer = zlib.compressobj(6, zlib.DEFLATED, _GZIP)
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
     return base64.b64encode(packer.compress(text) + packer.flush()).decode()
 

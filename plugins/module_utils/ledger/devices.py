@@ -368,8 +368,7 @@ class Devices:
         for some in chunks(list(told)):
             found = sqlalchemy.select(EVENTS).where(EVENTS.c.device.in_(some)).order_by(EVENTS.c.id)
             for event in self._connection.execute(found):
-                where = {"at": event.at, "step": event.step, "station": event.station}
-                told[event.device].append({**where, **without_chain(_what(event.what))})
+                told[event.device].append(event_of(event))
         return told
 
 
@@ -385,6 +384,11 @@ def record_of(row: int, columns: Mapping[str, Any]) -> dict[str, Any]:
                 f"{visible(what, most=300)} is damaged: its {name} is not the one that it is found by; {RESTORE}"
             )
     return record
+
+
+def event_of(row: Any) -> dict[str, Any]:
+    """What a row of the events tells; of a damaged one what is left, with ``damaged``."""
+    return {"at": row.at, "step": row.step, "station": row.station, **without_chain(_what(row.what))}
 
 
 def _what(text: Any) -> dict[str, Any]:

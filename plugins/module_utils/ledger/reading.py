@@ -20,6 +20,11 @@ from .stored import DamagedRecord, stored
 _AT_A_TIME = 1000
 
 
+def how_many(connection: Any) -> int:
+    """The devices of a ledger."""
+    return connection.execute(sqlalchemy.select(sqlalchemy.func.count()).select_from(DEVICES)).scalar() or 0
+
+
 def each_record(
     connection: Any, damaged: list[str], selection: Selection | None = None
 ) -> Iterator[tuple[int, dict[str, Any]]]:

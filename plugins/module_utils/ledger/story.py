@@ -46,11 +46,21 @@ def about(record: Mapping[str, Any]) -> str:
 def sentence(event: Mapping[str, Any]) -> str:
     """*event*, as ``Devices.history`` gives it, in a few sentences of one line."""
     when = str(event.get("at") or "at a time that is not known").replace("T", " ").replace("Z", " UTC")
-    where = [_STEPS.get(str(event.get("step")), f"step {event.get('step')}")]
+    where = [step_called(event.get("step"))]
     where += [f"at {event['station']}"] if event.get("station") else []
     where += [f"by {event['operator']}"] if event.get("operator") else []
     where += [f"run {event['run_id']}"] if event.get("run_id") else []
-    return _shown(f"{when}, {', '.join(where)}: {' '.join(_happened(event))}")
+    return _shown(f"{when}, {', '.join(where)}: {what_happened(event)}")
+
+
+def step_called(step: object) -> str:
+    """A step of the line in words."""
+    return _shown(_STEPS.get(str(step), f"step {step}"))
+
+
+def what_happened(event: Mapping[str, Any]) -> str:
+    """What *event* says, without when, where and by whom."""
+    return _shown(" ".join(_happened(event)))
 
 
 def _happened(event: Mapping[str, Any]) -> Iterator[str]:

@@ -4,9 +4,9 @@
 
 """How far a run is, in a file: written by the module while it works, read by whoever watches.
 
-One JSON object: ``phase`` (read, compare, apply, wait), ``done``, ``total`` (null where it is not known), ``failed``,
-and ``since`` (when the phase began, seconds since the epoch); with ``wait``, ``silent`` are the devices that the
-service has never heard of.
+One JSON object: ``phase`` (read, compare, apply, write, wait), ``done``, ``total`` (null where it is not known),
+``failed``, and ``since`` (when the phase began, seconds since the epoch); with ``wait``, ``silent`` are the devices
+that the service has never heard of.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .visible import visible
 _WRITE_SECONDS = 0.5
 # So many devices are named in a line.
 _NAMED = 3
-_WORDS = {"read": "read", "compare": "compared", "apply": "applied"}
+_WORDS = {"read": "read", "compare": "compared", "apply": "applied", "write": "written"}
 
 
 class Progress:

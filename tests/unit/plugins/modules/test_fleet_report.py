@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.fleet_report import gathered
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.fleet_report.sentences import cause, sentence
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.causes import NO_REASON, cause, causes
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database import DEVICES, EVENTS, Access, opened
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.devices import Devices
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -101,10 +101,11 @@ def test_the_page_and_the_table_have_each_unit_with_how_far_it_came(ledger, repo
     assert [data["texts"]["rack"], data["units"]["rack"], data["units"]["slot"]] == [["rack1"], [0, 0, -1], [1, 12, 0]]
     assert data["units"]["events"] == [0, 3, 4] and len(data["events"]["at"]) == 4
     # That of a unit which the ledger refused counts too.
-    assert (data["texts"]["cause"], data["failures"][0][2]) == (["it says no key"], 2)
+    assert data["causes"] == [["it says no key; ask", 2]]
+    assert data["texts"]["station"] == ["line-2", "line-1"] and data["stations"] == [[0, 2, 2], [1, 3, 0]]
     rows = table_of(tmp_path / "report.csv")
     assert [row["state"] for row in rows] == ["in the warehouse", "stopped", "decommissioned"]
-    assert rows[0]["warehouse"] == "2026-11-03T10:00:00Z" and rows[1]["last_failure"] == "it says no key"
+    assert rows[0]["warehouse"] == "2026-11-03T10:00:00Z" and rows[1]["last_failure"] == "it says no key; ask"
 
 
 def test_equal_ledgers_give_equal_bytes_and_check_mode_says_so_before(ledger, report, tmp_path):
@@ -176,7 +177,7 @@ def test_what_is_damaged_is_in_it_by_name_and_told(ledger, report, tmp_path):
     assert result["units"] == 3 and len(result["damaged"]) == 1 and "TF-1" in result["damaged"][0]
     data = data_of(tmp_path / "report.html")
     assert [data["states"][state] for state in data["units"]["state"]][1] == "damaged"
-    assert any("can no longer be read" in one for one in data["texts"]["sentence"])
+    assert any("cannot be read any more" in one for one in data["texts"]["said"])
 
 
 def test_of_many_events_the_newest_are_kept_and_the_others_are_counted(ledger, report, tmp_path):
@@ -184,9 +185,7 @@ def test_of_many_events_the_newest_are_kept_and_the_others_are_counted(ledger, r
     report(ledger([({"serial_number": "TF-1"}, events)]))
     data = data_of(tmp_path / "report.html")
     assert data["units"]["left_out"] == [50 - gathered.MOST_EVENTS]
-    assert len(data["events"]["at"]) == gathered.MOST_EVENTS and data["texts"]["sentence"] == [
-        "Activation in the field: all was as it should be."
-    ]
+    assert len(data["events"]["at"]) == gathered.MOST_EVENTS and data["texts"]["said"] == ["All was as recorded."]
     assert data["units"]["last"] == [data["events"]["at"][-1]]
 
 
@@ -215,17 +214,131 @@ def test_what_cannot_be_done_is_told_in_check_mode_too(ledger, report, options, 
         {"damaged": True},
     ],
 )  # fmt: skip
-def test_every_event_is_a_sentence(what):
-    said = sentence({"at": 0, "step": None, "station": "line-1", **what})
-    assert re.fullmatch(r"[^\n]+\.", said)
-
-
-def test_reasons_of_one_cause_are_one():
-    one = {
-        cause(f"its serial number is already that of TF-{number} (rack{number}-slot01); pull both")
-        for number in range(3)
-    }
-    assert one == {"its serial number is already that of another device"}
-    assert cause("its endorsement key 0123456789abcdef… is on no list of a TPM maker that was taken in (step 1)") == (
-        "its endorsement key … is on no list of a TPM maker that was taken in"
+def test_every_event_is_counted_or_left(ledger, report, what):
+    stopped = what.get("state") == "stopped" and not what.get("damaged")
+    assert bool(causes(what)) is stopped and all(causes(what))
+    report(
+        ledger([({"serial_number": "TF-1"}, [{**event("warehouse", "done", "2026-11-03T00:00:00Z"), "what": what}])])
     )
+
+
+@pytest.fixture
+def judged(run_module, make_ek, tmp_path):
+    """A function: what the ledger's judgement says to three units, each of which does the same wrong."""
+    path = str(tmp_path / "judged.sqlite")
+
+    def take(records, step="tpm_install", **policy):
+        told = run_module("device_records", ledger=path, step=step, station="line-1", records=records, **policy)
+        return [reason for verdict in told["verdicts"].values() for reason in verdict["reasons"]]
+
+    def run(wrong, names):
+        reasons = []
+        for number, name in enumerate(names, 1):
+            unit = {"host": f"rack1-slot{number:02}", "serial_number": name, "endorsement_key": make_ek(number)}
+            reasons.append((name, wrong(take, unit, make_ek(number + 100))))
+        return reasons
+
+    return run
+
+
+def other_key(take, unit, key):
+    take([unit])
+    return take([{**unit, "endorsement_key": key}])
+
+
+def name_of_another(take, unit, key):
+    take([{**unit, "device_id": f"pump-{unit['host']}"}])
+    other = {"host": f"x-{unit['host']}", "endorsement_key": key, "registration_id": unit["serial_number"]}
+    take([{**unit, "registration_id": unit["host"]}])
+    return take([{**other, "registration_id": unit["host"]}])
+
+
+def twin_in_the_batch(take, unit, key):
+    other = {"host": f"x-{unit['host']}", "endorsement_key": key, "serial_number": unit["serial_number"]}
+    return take([unit, other])[:1]
+
+
+def same_key(take, unit, key):
+    take([unit])
+    return take([{**unit, "host": f"x-{unit['host']}", "serial_number": f"x-{unit['serial_number']}"}])
+
+
+def not_listed(take, unit, key):
+    return take([unit], ek_list_policy="required")
+
+
+def number_for_a_name(take, unit, key):
+    return take([{**unit, "serial_number": int(unit["host"][-2:])}])
+
+
+def decommissioned(take, unit, key):
+    take([unit])
+    take([{**unit, "outcome": {"ownership": "done"}}], step="decommission")
+    return take([unit])
+
+
+@pytest.mark.parametrize("names", [("TF-1", "TF-2", "TF-3"), ("a; b", "TF (9), which is", "x; pull both, y on 1; z")])
+@pytest.mark.parametrize(
+    ("wrong", "ends"),
+    [
+        (other_key, "set tpmfleet_replace_tpm for this host"),
+        (name_of_another, "pull both, one is not what it seems"),
+        (twin_in_the_batch, "pull both, nobody can say which one is genuine"),
+        (same_key, "this one has not proven it"),
+        (not_listed, "is on no list of a TPM maker that was taken in (step 1)"),
+        (number_for_a_name, "write it in quotes in the inventory, or zeros are lost"),
+        (decommissioned, "set tpmfleet_recommission for this host"),
+    ],
+)
+def test_what_the_ledger_says_to_many_units_is_one_cause_with_its_remedy(judged, wrong, ends, names):
+    found = [(name, one) for name, reasons in judged(wrong, names) for one in reasons]
+    assert len(found) == 3
+    shared = {cause(one, [name]) for name, one in found}
+    assert len(shared) == 1
+    (told,) = shared
+    assert told.endswith(ends) and not any(name in told for name in names)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("it was refused (no root of its maker)", "it was refused (it has ended)"),
+        ("it was refused; take another one", "it was refused; ask its maker"),
+        ("the TPM answered 0x98e", "the TPM answered 0x921"),
+        ("the service answered 401002", "the service answered 409201"),
+        ("handle 0x81010001 holds another key", "handle 0x81000001 holds another key"),
+        ("'ima' is not there", "'tcti' is not there"),
+    ],
+)
+def test_causes_that_differ_stay_two(one, other):
+    assert cause(one) == one and cause(other) == other
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{0} is not the host of {1}", "its key {2} is unknown", "it ended on 2026-11-0{3}T00:00:00Z",
+        "nothing was heard for {3} s", "connect to host 10.0.0.{3} port 2200{3}: Connection refused",
+    ],
+)  # fmt: skip
+def test_what_is_one_unit_s_own_makes_no_cause(form):
+    said = set()
+    for number in range(1, 8):
+        names = [f"rack1-slot{number:02}", f"TF-{number}"]
+        said.add(cause(form.format(*names, hashlib.sha256(b"%d" % number).hexdigest(), number), names))
+    assert len(said) == 1 and NO_REASON not in said
+
+
+def test_a_reason_that_is_a_name_is_shown():
+    assert cause("TF-1", ["TF-1"]) == "TF-1"
+
+
+def test_of_many_causes_the_commonest_are_named(ledger, report, tmp_path):
+    often = [event("warehouse", "stopped", "2026-11-03T00:00:00Z", reasons=["the lid is open"])] * 3
+    units = [({"serial_number": f"TF-{number}"}, [event(
+        "warehouse", "stopped", "2026-11-03T00:00:00Z", reasons=[f"fault {'x' * number}"])])
+        for number in range(1, gathered.MOST_CAUSES + 3)]  # fmt: skip
+    report(ledger([*units, ({"serial_number": "TF-0"}, often)]))
+    causes = data_of(tmp_path / "report.html")["causes"]
+    assert causes[0] == ["the lid is open", 3] and len(causes) == gathered.MOST_CAUSES + 1
+    assert causes[-1] == [gathered.OTHER_CAUSES, 3] and sum(count for _cause, count in causes) == len(units) + 3
