@@ -29,15 +29,7 @@ description:
 extends_documentation_fragment:
   - default_callback
   - result_format_callback
-options:
-  summary_file:
-    description: As for P(tpmfleet.azure_dps.line_summary#callback).
-    type: str
-    env:
-      - name: TPMFLEET_SUMMARY_FILE
-    ini:
-      - section: callback_line_summary
-        key: summary_file
+  - tpmfleet.azure_dps.summary
 requirements:
   - rich on the controller, for the picture
   - To be set as stdout callback in the configuration, as C(stdout_callback=tpmfleet.azure_dps.line) in the section
@@ -185,9 +177,9 @@ class CallbackModule(LineSummary, Default):
             self._screen.stop()
             for one in self._warned:
                 self._display.display(f"WARNING {one}", color=C.COLOR_WARN)
-        if "tpmfleet.azure_dps.line_summary" not in C.CALLBACKS_ENABLED:
-            LineSummary.v2_playbook_on_stats(self, stats)
         summary = self._summary(stats)
+        if "tpmfleet.azure_dps.line_summary" not in C.CALLBACKS_ENABLED:
+            self._tell(summary)
         if summary["not_run"] and not summary["passed"] and not (stats.failures or stats.dark):
             raise SystemExit(NOTHING_PASSED)
 
@@ -250,12 +242,12 @@ class CallbackModule(LineSummary, Default):
         if stop is None or self._screen is None:
             return
         words, entry = parted(stop.failure.reason)
-        reason = visible(f"{words} ({_called(task)}){end_of(entry)}")
+        told = visible(f"{words} ({_called(task)}){end_of(entry)}")
         self._end_unit(result, FAILED)
         word = "PULL" if stop.failure.kind == UNIT and host != STATION else stop.failure.kind.upper()
         if not task.run_once:
-            self._rack.unit_fails(host, reason)
-        self._screen.failed("the batch" if task.run_once else visible(host), word, reason)
+            self._rack.unit_fails(host, visible(stop.failure.reason), _called(task))
+        self._screen.failed("the batch" if task.run_once else visible(host), word, told)
 
 
 def _action(task) -> str:

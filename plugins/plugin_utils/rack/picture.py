@@ -17,12 +17,15 @@ else:
     HAS_RICH = True
 
 from ..catalogue import end_of, parted
-from .state import DONE, FAILED, LATER, RUNNING, VERIFIED, WAITING, Rack, Unit, clock
+from ..failure import shortened
+from .state import DONE, FAILED, LATER, ORDER, RUNNING, VERIFIED, WAITING, Rack, Unit, clock
 
 SIGNS = {WAITING: "·", RUNNING: "▶", DONE: "✔", VERIFIED: "=", LATER: "»", FAILED: "✘"}
 STYLES = {WAITING: "dim", RUNNING: "cyan", DONE: "green", VERIFIED: "blue", LATER: "yellow", FAILED: "bold red"}
 _BAR = 20
 _PART_WIDTH = 14
+# In so many characters a cause and a remedy can both be read.
+_ROOM_FOR_BOTH = 60
 # Those that have been at work for longest, and so many seconds at least, are shown by themselves.
 SLOW_SECONDS, _MOST_SLOW = 10, 3
 
@@ -62,29 +65,23 @@ def _progress(rack: Rack) -> Text:
         return Text(f"{rack.common or 'Starting'} …", style="dim")
     ended, total, left = rack.progress()
     filled = _BAR * ended // total if total else _BAR
-    line = Text.assemble(("█" * filled, "green"), ("░" * (_BAR - filled), "dim"), f" {ended}/{total} {rack.part}")
+    line = Text.assemble(("█" * filled, "green"), ("░" * (_BAR - filled), "dim"), f" {ended}/{total}")
     if left is not None and ended < total:
         line.append(f"  {clock(left)} left", style="dim")
+    line.append(f"  {rack.part}")
     return line
 
 
 def _attention(rack: Rack, width: int) -> Iterator[Text]:
     for unit in rack.units.values():
         if unit.trouble:
-            name = f"{SIGNS[FAILED]} {unit.name}"
-            yield Text.assemble((name, STYLES[FAILED]), f"  {_fitted(unit.trouble, width - len(name) - 2)}")
+            head = f"{SIGNS[FAILED]} {unit.name}  "
+            yield Text.assemble((head, STYLES[FAILED]), _told(unit, width - len(head)))
     at_work = [(rack.seconds_of(cell), unit) for unit in rack.units.values() if (cell := unit.running())]
     slow = sorted((one for one in at_work if one[0] >= SLOW_SECONDS), key=lambda one: -one[0])
     for seconds, unit in slow[:_MOST_SLOW]:
         part = next((part for part, cell in unit.cells.items() if cell.state == RUNNING), "")
         yield Text.assemble((f"{SIGNS[RUNNING]} {unit.name}", STYLES[RUNNING]), f"  {int(seconds)} s  {part}")
-
-
-def _fitted(trouble: str, room: int) -> str:
-    """*trouble* with its end, that names what explains it, whole where half of the *room* is left for the cause."""
-    words, entry = parted(trouble)
-    left = room - len(end_of(entry))
-    return trouble if len(trouble) <= room or left < room // 2 else f"{words[: left - 1]}…{end_of(entry)}"
 
 
 def _table(rack: Rack, width: int) -> Iterator[Text]:
@@ -94,11 +91,15 @@ def _table(rack: Rack, width: int) -> Iterator[Text]:
     parts = rack.parts[-columns:]
     if not parts:
         return
-    yield Text(" " * names + "".join(f" {part[:_PART_WIDTH]:<{_PART_WIDTH}}" for part in parts), style="dim")
+    room = max((width - names) // len(parts) - 1, _PART_WIDTH)
+    widths = [max(min(len(part), room), _PART_WIDTH) for part in parts]
+    heads = [f" {_heading(part, wide):<{wide}}" for part, wide in zip(parts, widths)]
+    yield Text(" " * names + "".join(heads).rstrip(), style="dim")
     for unit in rack.units.values():
         line = Text(f"{unit.name:<{names}}", style=STYLES[unit.state] if unit.trouble else "")
-        for part in parts:
-            line.append(f" {_cell(rack, unit, part):<{_PART_WIDTH}}", style=STYLES[_state(unit, part)])
+        for part, wide in zip(parts, widths):
+            line.append(f" {_cell(rack, unit, part):<{wide}}", style=STYLES[_state(unit, part)])
+        line.rstrip()
         yield line
 
 
@@ -116,20 +117,53 @@ def _cell(rack: Rack, unit: Unit, part: str) -> str:
 
 
 def _by_rack(rack: Rack, width: int) -> Iterator[Text]:
-    """A line a rack, a sign a unit."""
+    """A line a rack, a sign a unit, and how many are in which state: in words where they fit."""
     racks: dict[str, list[Unit]] = {}
     for unit in rack.units.values():
         racks.setdefault(unit.rack, []).append(unit)
     names = min(max(map(len, racks), default=0), width // 3)
-    most = max(width - names - 30, 1)
+    counts = {name: _counted(units) for name, units in racks.items()}
+    short = {name: "  ".join(f"{SIGNS[state]} {count}" for state, count in one) for name, one in counts.items()}
+    long = {name: ", ".join(f"{count} {state}" for state, count in one) for name, one in counts.items()}
+    signs = max(map(len, racks.values()), default=0)
+    # As there may be in a moment: a picture whose words come and go is hard to look at.
+    longest = len(", ".join(f"{signs} {state}" for state in ORDER))
+    told_in = long if names + signs + 3 + longest <= width else short
+    most = max(width - names - 3 - max(map(len, told_in.values()), default=0), 1)
     for name, units in racks.items():
         line = Text(f"{name[:names]:<{names}} ")
-        for unit in units[:most]:
+        # Those that need somebody are among those that are shown.
+        shown = units if len(units) <= most else sorted(units, key=lambda unit: unit.state != FAILED)[:most]
+        for unit in shown:
             line.append(SIGNS[unit.state], style=STYLES[unit.state])
-        states = [unit.state for unit in units]
-        told = [f"{states.count(state)} {state}" for state in SIGNS if states.count(state)]
-        line.append(" " * max(min(most, max(map(len, racks.values()))) - len(units), 0) + "  " + ", ".join(told))
+        line.append(" " * (min(most, signs) - len(shown)) + f"  {told_in[name]}")
         yield line
+
+
+def _counted(units: list[Unit]) -> list[tuple[str, int]]:
+    states = [unit.state for unit in units]
+    return [(state, states.count(state)) for state in ORDER if states.count(state)]
+
+
+def _told(unit: Unit, room: int) -> str:
+    """What stopped *unit*, in *room* characters: as much of it as fits, the cause before all."""
+    words, entry = parted(unit.trouble)
+    end = end_of(entry)
+    for whole in (f"{words} ({unit.where}){end}", unit.trouble):
+        if len(whole) <= room:
+            return whole
+    # The end that names what explains it, where half of the room is left for the cause.
+    end = end if room - len(end) >= room // 2 else ""
+    left = max(room - len(end), 1)
+    return (shortened(words, left) if left >= _ROOM_FOR_BOTH else _heading(words, left)) + end
+
+
+def _heading(text: str, width: int) -> str:
+    """*text* in *width* characters, cut after a word where that leaves the half of it."""
+    if len(text) <= width:
+        return text
+    words = text[: width - 1].rpartition(" ")[0].rstrip(" ,")
+    return f"{words if len(words) * 2 >= width else text[: width - 1]}…"
 
 
 def _cut(lines: list[Text], most: int, what: str) -> list[Text]:

@@ -12,24 +12,28 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 WAITING, RUNNING, DONE, VERIFIED, LATER, FAILED = "waiting", "running", "done", "verified", "later", "failed"
+# In which they are counted.
+ORDER = (DONE, VERIFIED, LATER, RUNNING, WAITING, FAILED)
 _NUMBER_IN_NAME = re.compile(r"[-_.]?[^-_.]*\d[^-_.]*$")
 
 
 @dataclass
 class Cell:
-    """One unit in one part; *since* is when it began there, by the clock of the rack."""
+    """One unit in one part; *since* is when it began there, by the clock of the rack, *took* how long it was there."""
 
     state: str
     since: float
+    took: float = 0.0
 
 
 @dataclass
 class Unit:
-    """*trouble* is what stopped it, in one line; empty where nothing did."""
+    """*trouble* is what stopped it, in one line; empty where nothing did. *where* is the task that it happened in."""
 
     name: str
     cells: dict[str, Cell] = field(default_factory=dict)
     trouble: str = ""
+    where: str = ""
 
     @property
     def rack(self) -> str:
@@ -108,13 +112,13 @@ class Rack:
                 if not any(part in unit.cells for unit in self.units.values()):
                     self.parts.remove(part)
             else:
-                cells[part].state = state
+                cells[part].state, cells[part].took = state, self._clock() - cells[part].since
 
-    def unit_fails(self, name: str, trouble: str) -> None:
-        """The unit *name* needs somebody."""
+    def unit_fails(self, name: str, trouble: str, where: str) -> None:
+        """The unit *name* needs somebody, since *where*."""
         with self.still:
             if name in self.units:
-                self.units[name].trouble = trouble
+                self.units[name].trouble, self.units[name].where = trouble, where
 
     def elapsed(self) -> float:
         """Seconds since the batch began."""
@@ -131,7 +135,7 @@ class Rack:
     def counts(self) -> dict[str, int]:
         """Units by state, all of them."""
         states = [unit.state for unit in self.units.values()]
-        return {state: states.count(state) for state in (DONE, VERIFIED, LATER, RUNNING, WAITING, FAILED)}
+        return {state: states.count(state) for state in ORDER}
 
     def outcome(self) -> str:
         """The counts in words, without those of nobody."""
@@ -140,14 +144,21 @@ class Rack:
     def progress(self) -> tuple[int, int, float | None]:
         """(units that have ended the current part, those that have begun it or wait for it, seconds left).
 
-        The time that is left is known once one has ended.
+        The time that is left is known once as many have ended as are at work at a time, and as long as none takes
+        longer than the others did.
         """
         here = [unit for unit in self.units.values() if not unit.trouble]
         # One that is left for later does not come to another part.
         cells = [unit.cells.get(self.part) for unit in here if self.part in unit.cells or unit.state != LATER]
-        ended = sum(1 for cell in cells if cell is not None and cell.state != RUNNING)
-        left = self.elapsed_in_part() / ended * (len(cells) - ended) if ended else None
-        return ended, len(cells), left
+        took = [cell.took for cell in cells if cell is not None and cell.state != RUNNING]
+        at_work = [self.seconds_of(cell) for cell in cells if cell is not None and cell.state == RUNNING]
+        ended, left = len(took), None
+        if ended + len(at_work) < len(cells):
+            left = self.elapsed_in_part() / ended * (len(cells) - ended) if ended >= max(len(at_work), 1) else None
+        elif ended:
+            # All have begun: the last of them will be done when it has been at work as long as the others were.
+            left = sum(took) / ended - min(at_work, default=0)
+        return ended, len(cells), left if left is not None and left >= 1 else None
 
 
 def clock(seconds: float) -> str:

@@ -44,7 +44,7 @@ def rack_of():
         for number, name in enumerate(names):
             rack.unit_ends(name, READ, FAILED if number in failed else VERIFIED)
             if number in failed:
-                rack.unit_fails(name, TROUBLE)
+                rack.unit_fails(name, TROUBLE.strip(), READ)
         rack.begin_task("Judge the batch", common=True)
         clock.now += 1
         rack.begin_task(WORK, common=False)
@@ -96,11 +96,12 @@ def test_a_line_a_unit_where_there_is_room(rack_of):
     title, counts, progress, *rest = lines(rack_of(6))
     assert title == "Step 3  6 units  1:06"
     assert counts.split("  ") == ["✔ 2 done", "= 1 verified", "▶ 2 running", "✘ 1 failed", ""]
-    assert progress == "████████░░░░░░░░░░░░ 2/5 Claim and place  1:31 left"
+    assert progress == "████████░░░░░░░░░░░░ 2/5  1:31 left  Claim and place"
     trouble, slow, other, head, *table = rest
-    assert trouble.startswith("✘ rack00-slot02  The owner authorization") and trouble.endswith("…")
+    # The cause and the remedy both.
+    assert trouble.startswith("✘ rack00-slot02  The owner authorization") and trouble.endswith("have it cleared.")
     assert (slow, other) == ("▶ rack00-slot03  61 s  Claim and place", "▶ rack00-slot05  61 s  Claim and place")
-    assert head.split() == ["Read", "the", "endor", "Claim", "and", "plac"]
+    assert head.split() == [*READ.split(), *WORK.split()]
     assert [line.split() for line in table] == [
         ["rack00-slot00", "=", "verified", "✔", "done"],
         ["rack00-slot01", "=", "verified", "✔", "done"],
@@ -117,7 +118,7 @@ def test_200_units_fold_into_racks_and_who_needs_somebody_stays_on_top(rack_of):
     racks = [line for line in shown if line.startswith("rack")]
     assert len(racks) == 13
     assert racks[0] == "rack00 ✔✔✔✔✔✘✔✔✔✔✔✔✔✔✔✔  15 done, 1 failed"
-    assert racks[12] == "rack12 ▶▶▶▶▶▶=▶          7 running, 1 verified"
+    assert racks[12] == "rack12 ▶▶▶▶▶▶=▶          1 verified, 7 running"
 
 
 def test_more_trouble_than_lines_is_counted(rack_of):
