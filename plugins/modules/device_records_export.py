@@ -91,7 +91,7 @@ _MOST_SIGNATURE = 1 << 20
 
 
 def write_lines(connection, given, file, progress):
-    """Writes the records that are meant into *file*, and tells *progress* how many were looked at; how many."""
+    """Writes the records that are meant into *file*, and tells *progress* how far that is; how many."""
     if is_new(connection):
         raise LedgerError("The ledger is not there, or is an empty one. Is its name right?")
     selection = Selection(given, now=datetime.now(timezone.utc))

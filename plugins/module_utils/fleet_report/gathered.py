@@ -15,7 +15,7 @@ import binascii
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -124,7 +124,7 @@ class Gathered:
         # Events of units that were refused before the ledger took them in come first.
         while device == 0:
             for event in waiting:
-                self._count(event, {})
+                self._count(event, ())
             device, waiting = next(events, (None, iter(())))
         found = sqlalchemy.select(DEVICES).order_by(DEVICES.c.id).execution_options(yield_per=ROWS)
         for row in self._connection.execute(found):
@@ -170,9 +170,11 @@ class Gathered:
         else:
             damaged = False
         failure = ""
+        # As the ledger looks for them, and as they are written.
+        own = {str(one[name]) for one in (names, record) for name in names if one.get(name)}
         first: dict[str, int] = {}
         for event in history:
-            if self._count(event, names):
+            if self._count(event, own):
                 failure = "; ".join(reasons(event.what))
             elif not event.what.get("damaged") and event.what.get("state") in ("done", "verified"):
                 first.setdefault(str(event.what["step"]), event.at)
@@ -230,9 +232,9 @@ class Gathered:
             self._events["stopped"].append(int(bool(reasons(event.what))))
         self.count += 1
 
-    def _count(self, event: Event, names: Mapping[str, Any]) -> bool:
+    def _count(self, event: Event, names: Iterable[str]) -> bool:
         """Counts *event*, of a unit with these *names*. Whether it stopped the unit."""
-        found = causes(event.what, [event.host, *names.values()])
+        found = causes(event.what, [event.host, *names])
         self._causes.update(found)
         station = self._texts["station"].number_of_said(event.what.get("station"))
         self._at_stations[station] += 1

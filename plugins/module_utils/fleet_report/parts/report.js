@@ -463,7 +463,7 @@
   }
 
   // On paper it is light, and as wide as paper.
-  function print(begins) {
+  function paper(begins) {
     printing = begins;
     if (begins) document.documentElement.dataset.printing = "yes";
     else delete document.documentElement.dataset.printing;
@@ -487,8 +487,8 @@
     racks();
     list();
     here("back").addEventListener("click", event => { event.preventDefault(); history.pushState(null, "", location.pathname + location.search); routed(); });
-    addEventListener("beforeprint", () => print(true));
-    addEventListener("afterprint", () => print(false));
+    addEventListener("beforeprint", () => paper(true));
+    addEventListener("afterprint", () => paper(false));
     addEventListener("hashchange", routed);
     addEventListener("popstate", routed);
     routed();
