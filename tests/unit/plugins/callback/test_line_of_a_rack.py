@@ -189,7 +189,7 @@ def test_a_terminal_that_wants_no_picture_gets_plain_lines(watched, units, wish)
     assert not re.search(r"[█░▶✔✘·]", "".join(screens))
     named = [line.split()[1].rstrip(":") for line in lines if line.startswith("  PULL")]
     assert sorted(named) == sorted(failing)
-    assert sum(line.startswith(f"  {READ}: {units - 1} verified, of {units}, in 0:") for line in lines) == 1
+    assert sum(line.startswith(f"  {READ}: {units - 1} verified, of {units}, in ") for line in lines) == 1
     assert f"LINE SUMMARY: {units - len(failing)} passed, {len(failing)} to pull" in lines
 
 
@@ -215,4 +215,4 @@ def test_the_same_in_a_file(play, tmp_path, units):
         2 if units > 100 else 1
     )
     works = next(line for line in lines if line.startswith(f"  {WORK}: "))
-    assert works.startswith(f"  {WORK}: {units - len(failing)} done, of {units - 1}, in 0:")
+    assert works.startswith(f"  {WORK}: {units - len(failing)} done, of {units - 1}, in ")
