@@ -155,9 +155,9 @@ class Rack:
         ended, left = len(took), None
         if ended + len(at_work) < len(cells):
             left = self.elapsed_in_part() / ended * (len(cells) - ended) if ended >= max(len(at_work), 1) else None
-        elif ended:
+        elif ended and at_work:
             # All have begun: the last of them will be done when it has been at work as long as the others were.
-            left = sum(took) / ended - min(at_work, default=0)
+            left = sum(took) / ended - min(at_work)
         return ended, len(cells), left if left is not None and left >= 1 else None
 
 

@@ -147,3 +147,48 @@ def test_what_skips_a_part_leaves_no_trace_of_it():
 
 def test_time_is_told_as_people_read_it():
     assert [clock(seconds) for seconds in (0, 59.9, 61, 3600)] == ["0:00", "0:59", "1:01", "1:00:00"]
+
+
+def test_the_time_that_is_left_is_said_when_it_can_be_known():
+    clock = Clock()
+    rack = Rack(clock)
+    rack.begin("Step 2", "abcdefgh", 8)
+    rack.begin_task(WORK, common=False)
+
+    def at(seconds, *, begin="", end=""):
+        clock.now = seconds
+        for name in begin:
+            rack.unit_begins(name)
+        for name in end:
+            rack.unit_ends(name, WORK, DONE)
+        return rack.progress()
+
+    assert at(0, begin="abc") == (0, 8, None)
+    # The first of those that work side by side says little of the others.
+    assert at(2, end="a") == (1, 8, None)
+    assert at(3, end="bc", begin="def") == (3, 8, 5)
+    # All have begun: as long as the others took, and nothing where one takes longer.
+    assert at(6, end="def", begin="gh")[:2] == (6, 8)
+    assert rack.progress()[2] == pytest.approx((2 + 3 * 5) / 6)
+    assert at(7, end="g")[:2] == (7, 8)
+    assert at(30) == (7, 8, None)
+    assert at(31, end="h") == (8, 8, None)
+
+
+@pytest.mark.parametrize("width", [30, 62, 90, 300])
+def test_a_trouble_has_its_cause_and_its_remedy_in_any_width(width):
+    rack = Rack(lambda: 0)
+    rack.begin("Step 2", ["rack1-slot01", "rack1-slot02"], 2)
+    rack.unit_fails(
+        "rack1-slot01", "This TPM has another owner. " + "Nobody knows who. " * 5 + "Have it cleared.", WORK
+    )
+    line = lines(rack, width)[3]
+    assert line.startswith("✘ rack1-slot01  This") and ("cleared." in line or width < 40)
+    assert (WORK in line) is (width == 300)
+
+
+def test_counts_by_rack_are_told_alike_from_the_first_picture_to_the_last(rack_of):
+    """Words that come where they just fit and go again make a picture jump."""
+    for width in (80, 100, 200):
+        shown = [line for line in lines(rack_of(200), width) if line.startswith("rack")]
+        assert len({("running" in line or "done" in line) for line in shown}) == 1
