@@ -196,7 +196,7 @@ def look(chromium, pages):
         opened.append(context)
         view = context.new_page()
         if now:
-            view.clock.set_fixed_time(now * 1000)
+            view.clock.set_fixed_time(datetime.fromtimestamp(now, timezone.utc))
         view.on("request", lambda one: wrong.append(one.url) if not one.url.startswith(("file:", "blob:")) else None)
         view.on("pageerror", lambda error: wrong.append(str(error)))
         view.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
@@ -344,7 +344,7 @@ def test_each_number_on_it_is_that_of_the_ledger(look, pages):
     assert view.locator("#legend b").all_inner_texts() == cells
 
     forms = {**REASONS, HOSTILE: HOSTILE}
-    shapes = [(re.compile(re.sub(r"\\\{\w+\\\}", ".*", re.escape(form))), shared) for form, shared in forms.items()]
+    shapes = [(re.compile(re.sub(r"\\\{[^}]+\}", ".*", re.escape(form))), shared) for form, shared in forms.items()]
     causes = Counter(
         next(shared for shape, shared in shapes if shape.fullmatch(one))
         for _station, reasons in ledger.stops()
