@@ -85,7 +85,7 @@ failures:
   type: list
   elements: dict
   sample:
-    - cause: its endorsement key … is on no list of a TPM maker that was taken in
+    - cause: its endorsement key … is on no list of a TPM maker that was taken in (step 1)
       step: tpm_install
       station: line-1
       count: 1

@@ -17,10 +17,10 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from ..fleet_report.sentences import causes
 from ..outside.moments import moment_of
 from ..record.model import STEPS, last_step
 from ..trust.certificate import CertificateError, read_certificate
+from .causes import causes
 
 # What a column of numbers has room for, in PostgreSQL.
 LARGEST_INTEGER = (1 << 31) - 1

@@ -127,7 +127,7 @@ def _by_rack(rack: Rack, width: int) -> Iterator[Text]:
     long = {name: ", ".join(f"{count} {state}" for state, count in one) for name, one in counts.items()}
     signs = max(map(len, racks.values()), default=0)
     # As there may be in a moment: a picture whose words come and go is hard to look at.
-    longest = len(", ".join(f"{signs} {state}" for state in ORDER))
+    longest = len(", ".join(f"{signs} {state}" for state in ORDER if state != LATER))
     told_in = long if names + signs + 3 + longest <= width else short
     most = max(width - names - 3 - max(map(len, told_in.values()), default=0), 1)
     for name, units in racks.items():

@@ -50,7 +50,10 @@ def test_the_fleet_is_counted(run_module, ledger, make_ek):
         "dps_id_scopes": {"": 1, "0neA": 2},
         "listed_keys": 0,
     }
-    cause = "its endorsement key … is not the one that was read before"
+    cause = (
+        "its endorsement key … is not the one that was read before, …; is this another unit or another TPM? If the TPM "
+        "was replaced, set tpmfleet_replace_tpm for this host"
+    )
     assert told["failures"] == [{"cause": cause, "step": "warehouse", "station": "line-1", "count": 1}]
 
 
