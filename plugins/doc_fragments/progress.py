@@ -24,3 +24,14 @@ options:
     type: path
     version_added: 1.0.0
 """
+
+    INVENTORY = r"""
+options:
+  progress_interval:
+    description:
+      - After how many seconds each to say, on the error output, how much was read and how long the rest will take.
+      - V(0) says nothing.
+    type: int
+    default: 10
+    version_added: 1.0.0
+"""

@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - inventory_cache
   - tpmfleet.azure_dps.dps
   - tpmfleet.azure_dps.dps.entra
+  - tpmfleet.azure_dps.progress.inventory
 options:
   plugin:
     description: V(tpmfleet.azure_dps.dps).
@@ -90,13 +91,6 @@ options:
     description: How many calls are under way at a time.
     type: int
     default: 8
-  progress_interval:
-    description:
-      - After how many seconds each to say, on the error output, how much was read and how long the rest will take.
-      - V(0) says nothing.
-    type: int
-    default: 10
-    version_added: 1.0.0
   page_size:
     description: How many enrollments to ask for in one call. The service may give fewer.
     type: int
@@ -144,9 +138,6 @@ groups:
   without_hub: dps_registration.assigned_hub is none
 """
 
-import contextlib
-import os
-import tempfile
 from datetime import datetime, timezone
 
 from ansible.errors import AnsibleParserError
@@ -162,10 +153,9 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.fleet impor
     unit_of,
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.service import AZURE_CORE_IMPORT_ERROR
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.progress import Progress
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import explained
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.following import following
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.following import told_of
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.harmless_hosts import HarmlessHosts
 
 LOWEST = {
@@ -200,25 +190,13 @@ class InventoryModule(HarmlessHosts, BaseInventoryPlugin, Constructable, Cacheab
             filters = Filters(self.get_option("filters"), now=now)
             service = open_service(self._connection())
             try:
-                with self._progress() as progress:
+                with told_of(self.get_option("progress_interval"), self.NAME, self.display.display) as progress:
                     units, registrations = self._read(service, filters, now, self.get_cache_key(path), cache, progress)
             finally:
                 service.close()
         except DpsError as error:
             raise AnsibleParserError(f"{path}: {explained(str(error))}") from None
         self._add_hosts(units, registrations)
-
-    @contextlib.contextmanager
-    def _progress(self):
-        """What counts the work; while the context lasts, people are told of it."""
-        interval = self.get_option("progress_interval")
-        if not interval:
-            yield Progress(None)
-            return
-        with tempfile.TemporaryDirectory(prefix="tpmfleet-progress-") as directory:
-            path = os.path.join(directory, "progress.json")
-            with following(path, interval, self.NAME, self.display.display):
-                yield Progress(path)
 
     def _check_options(self):
         for name, lowest in LOWEST.items():

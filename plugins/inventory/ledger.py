@@ -22,6 +22,7 @@ description:
 extends_documentation_fragment:
   - constructed
   - inventory_cache
+  - tpmfleet.azure_dps.progress.inventory
 options:
   plugin:
     description: V(tpmfleet.azure_dps.ledger).
@@ -138,12 +139,18 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database
     is_new,
     opened,
 )
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.reading import Failures, each_record, failures
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.reading import (
+    Failures,
+    each_record,
+    failures,
+    how_many,
+)
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.selection import Selection
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.fields import ASKED_FOR
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.model import last_step
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import explained
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.following import told_of
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.harmless_hosts import HarmlessHosts
 
 _OWN = ("last_step", "failure")
@@ -172,6 +179,8 @@ class InventoryModule(HarmlessHosts, BaseInventoryPlugin, Constructable, Cacheab
                     "variable_prefix has to be a word with _ behind it that begins neither with ansible nor with"
                     " tpmfleet, whose variables decide what Ansible does."
                 )
+            if self.get_option("progress_interval") < 0:
+                raise LedgerError("progress_interval has to be 0 or more.")
             units = self._units(self.get_cache_key(path), cache)
         except LedgerError as error:
             raise AnsibleParserError(f"{path}: {explained(str(error))}") from None
@@ -191,19 +200,23 @@ class InventoryModule(HarmlessHosts, BaseInventoryPlugin, Constructable, Cacheab
             found = self._cache.get(cache_key)
             if isinstance(found, dict) and found.get("asked") == asked and _are_units(found.get("units")):
                 return found["units"]
-        units = self._read(ledger, selection)
+        with told_of(self.get_option("progress_interval"), self.NAME, self.display.display) as progress:
+            units = self._read(ledger, selection, progress)
         if cached:
             self._cache[cache_key] = {"asked": asked, "units": units}
         return units
 
-    def _read(self, ledger, selection):
+    def _read(self, ledger, selection, progress):
         units, damaged, failed = [], [], Failures()
         with opened(ledger, Access.READ) as connection:
             if is_new(connection):
                 raise LedgerError("The ledger is not there, or is an empty one. Is its name right?")
             if selection.of_failures:
                 failed = failures(connection, selection)
+            # How many a selection leaves is known when all is over.
+            progress.begin("read", None if self.get_option("filters") else how_many(connection))
             for row, record in each_record(connection, damaged, selection):
+                progress.step()
                 if not selection.of_failures or row in failed.of_row:
                     own = {"last_step": last_step(record), "failure": failed.of_row.get(row)}
                     units.append({name: value for name, value in _fields({**record, **own}) if value is not None})

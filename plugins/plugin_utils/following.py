@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.progress import read_progress, told
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.progress import Progress, read_progress, told
 
 
 @contextlib.contextmanager
@@ -33,3 +35,15 @@ def following(path: str, interval: float, name: str, display) -> Iterator[None]:
     finally:
         ended.set()
         follower.join()
+
+
+@contextlib.contextmanager
+def told_of(interval: float, name: str, display) -> Iterator[Progress]:
+    """What counts work in this process; *display* is told of it as above, and of nothing where *interval* is 0."""
+    if not interval:
+        yield Progress(None)
+        return
+    with tempfile.TemporaryDirectory(prefix="tpmfleet-progress-") as directory:
+        path = os.path.join(directory, "progress.json")
+        with following(path, interval, name, display):
+            yield Progress(path)

@@ -20,7 +20,7 @@ from datetime import datetime, timezone
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from ..ledger.causes import STOPPED, causes, reasons
+from ..ledger.causes import FAILURES, causes, reasons
 from ..ledger.database import DEVICES, EVENTS, LISTED_KEYS, sqlalchemy
 from ..ledger.devices import event_of
 from ..ledger.stored import DamagedRecord, stored_record
@@ -234,7 +234,9 @@ class Gathered:
 
     def _count(self, event: Event, names: Iterable[str]) -> bool:
         """Counts *event*, of a unit with these *names*. Whether it stopped the unit."""
-        found = causes(event.what, [event.host, *names])
+        # One that the ledger does not know says in the event itself what it is called.
+        said = [event.what.get(name) for name in ("serial_number", "device_id")]
+        found = causes(event.what, [event.host, *names, *said])
         self._causes.update(found)
         station = self._texts["station"].number_of_said(event.what.get("station"))
         self._at_stations[station] += 1

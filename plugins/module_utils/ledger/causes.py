@@ -15,7 +15,9 @@ from typing import Any
 
 from ..outside.visible import visible
 
-STOPPED = "stopped"
+STOPPED, FAILED = "stopped", "failed"
+# By the ledger's judgement, and on the device itself.
+FAILURES = (STOPPED, FAILED)
 NO_REASON = "no reason was noted"
 _MOST = 2000
 # The reasons of the ledger's judgement that name other devices, by what stands around the names.
@@ -57,7 +59,7 @@ def cause(reason: object, names: Iterable[object] = ()) -> str:
 
 def reasons(event: Mapping[str, Any]) -> list[str]:
     """Why *event* stopped its unit, as it was noted; the empty list for an event that stopped nobody."""
-    if event.get("damaged") or event.get("state") != STOPPED:
+    if event.get("damaged") or event.get("state") not in FAILURES:
         return []
     noted = event.get("reasons")
     return [str(one) for one in noted if one] if isinstance(noted, (list, tuple)) and any(noted) else [NO_REASON]

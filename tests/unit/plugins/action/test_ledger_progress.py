@@ -43,6 +43,31 @@ def ledger(tmp_path_factory, make_ek):
     return path
 
 
+def test_the_inventory_says_it_too(ledger, tmp_path):
+    def told(interval):
+        source = tmp_path / f"{interval}.ledger.yml"
+        source.write_text(yaml.safe_dump({
+            "plugin": "tpmfleet.azure_dps.ledger", "ledger": ledger, "hostname": ["serial_number"],
+            "progress_interval": interval,
+        }))  # fmt: skip
+        done = subprocess.run(
+            [str(ANSIBLE_PLAYBOOK.with_name("ansible-inventory")), "--inventory", str(source), "--list"],
+            env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done, [line for line in done.stderr.splitlines() if line.startswith("tpmfleet.azure_dps.ledger: ")]
+
+    done, seen = told(1)
+    assert done.returncode == 0 and f"TF-{UNITS - 1}" in done.stdout, done.stderr
+    line = rf"tpmfleet.azure_dps.ledger: read [\d,]+ of {UNITS:,}(, [\d,]+ a (second|minute), .+ left)?"
+    assert seen and all(re.fullmatch(line, one) for one in seen), seen
+    assert told(0)[1] == []
+    refused, _seen = told(-1)
+    assert "progress_interval has to be 0 or more" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("module", "options"),
     [
