@@ -207,8 +207,8 @@ def test_the_same_in_a_file(play, tmp_path, units):
     failing = [name for name, one in rack(units)[1].items() if "slow" not in one.values()]
     lines = written.splitlines()
     assert code == 4 and "\x1b" not in written and "\r" not in written
-    # About a line a part and batch, a line a failure, and the summary.
-    assert len(lines) <= 1 + 2 + len(failing) + 1 + 2 * len(failing)
+    # About a line a part and batch, a line a failure, and the summary with what explains it.
+    assert len(lines) <= 1 + 2 + len(failing) + 1 + 2 * len(failing) + 1
     pulled = [line for line in lines if line.startswith("  PULL ")]
     assert sorted(line.split()[1].rstrip(":") for line in pulled) == sorted(failing)
     assert sum(OWNED in line and line.endswith(f"({WORK})") for line in pulled) == len(failing) - (

@@ -211,11 +211,11 @@ def test_what_cannot_be_done_is_told_in_check_mode_too(ledger, report, options, 
     [
         {}, {"state": None}, {"state": "stopped"}, {"state": "stopped", "reasons": 5}, {"state": [], "outcome": []},
         {"state": "stopped", "reasons": [{}, None, ""]}, {"rotation": {}}, {"outcome": {"a": {"b": 1}}},
-        {"damaged": True},
+        {"damaged": True}, {"state": "failed"}, {"state": "failed", "reasons": ["it is mute"], "serial_number": 5},
     ],
 )  # fmt: skip
 def test_every_event_is_counted_or_left(ledger, report, what):
-    stopped = what.get("state") == "stopped" and not what.get("damaged")
+    stopped = what.get("state") in ("stopped", "failed") and not what.get("damaged")
     assert bool(causes(what)) is stopped and all(causes(what))
     report(
         ledger([({"serial_number": "TF-1"}, [{**event("warehouse", "done", "2026-11-03T00:00:00Z"), "what": what}])])
