@@ -19,7 +19,6 @@ import json
 import os
 import re
 import signal
-import stat
 import sys
 import time
 from typing import Any, Callable, NamedTuple, NoReturn
@@ -186,10 +185,16 @@ def _forget(*, but: str) -> None:
     except OSError:
         return
     for name in names:
-        with contextlib.suppress(OSError):
-            status = os.lstat(_path(name))
-            if name != but and stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > KEPT:
-                _remove(_path(name))
+        if name != but and _NAME.fullmatch(name):
+            with contextlib.suppress(OSError):
+                file = os.open(_path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    # Whoever is at work has the lock, for however long.
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if time.time() - os.fstat(file).st_mtime > KEPT:
+                        _remove(_path(name))
+                finally:
+                    os.close(file)
 
 
 def _remove(path: str) -> None:

@@ -236,6 +236,12 @@ def test_what_nobody_came_for_is_forgotten(device):
     for name, age in ((OTHER, going_on.KEPT + 60), ("2" * 32, going_on.KEPT - 60)):
         (run / name).write_text('[0, "", ""]')
         os.utime(run / name, (time.time() - age,) * 2)
+    at_work = "3" * 32
+    assert device.call(name=at_work) == STILL
+    # By a clock that was set meanwhile.
+    os.utime(run / at_work, (0, 0))
+    call = device.begin(slow=False)
+    wait_until(lambda: len(device.began) == 2)
+    assert set(device.left) == {"2" * 32, at_work}
     device.may_end()
-    assert device.call(slow=False) == ANSWER
-    assert set(device.left) == {"2" * 32}
+    assert came_to(call) == ANSWER
