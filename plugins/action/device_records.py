@@ -6,8 +6,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.run_identity import operator, run_id
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_action import StationAction
+
+# Each task of a step at the ledger would load it anew. Here it is loaded once, before their processes are forked.
+with contextlib.suppress(ImportError):
+    import sqlalchemy  # noqa: F401
 
 WRITES_EVENTS = ("device_records", "device_records_import", "work_order")
 

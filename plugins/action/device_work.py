@@ -13,7 +13,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.tpmfleet.azure_dps.plugins.action.dps_client import build_program, read_units
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client.assignment import service_options
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.client import (
     REQUIRED_IF as CLIENT_REQUIRED_IF,
 )
@@ -36,16 +36,26 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.templates i
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.derived import WrongClaimError
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.possession import PossessionError, Proof
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import explain
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.client_program import build_program, read_units
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import PULL_IT, without_secrets
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_record import record_of
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.failure import variable_in
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import of_the_record, value_of
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import HostVariables
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.noting_action import NotingAction
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.owning import asked_version, authorizations_in, told
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.proving_action import ProvingAction
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.unlocking import Unlocking, unlocking_among
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.unlocking import Unlocking
 
 PROOF = "tpm_possession"
+CONNECTION = ("tcti", "timeout")
+# What is done by the one call.
+PARTS = ("ownership", "client", "identity")
+# What a record's outcome calls it, in this order.
+WORDS = {"ownership": "ownership", "possession": "possession", "client": "dps_client", "identity": "dps_identity"}
+ALL = tuple(WORDS)
+# Built where the processes of all hosts are forked from, and not by each of them.
+build_program(client_options()["interpreter"]["default"])
 
 
 class ActionModule(NotingAction, ProvingAction):
@@ -53,6 +63,7 @@ class ActionModule(NotingAction, ProvingAction):
 
     MODULE = "device_work"
     SECRET_OPTIONS = (*AUTHORIZATIONS, "proxy_auth", "challenge", "sealed_endorsement_auth", "program")
+    ROLES = ("device_work", "ownership", "possession", "dps_client")
     may_be_planned = True
 
     def work(self, task_vars):
@@ -66,28 +77,52 @@ class ActionModule(NotingAction, ProvingAction):
         if not verdict["accepted"]:
             return self.failure("; ".join(verdict["reasons"]))
         variables = {**task_vars, "device_record": verdict["record"]}
-        refused = [
-            reason for name in options.get("refusals") or () for reason in self._value(name, variables) if reason
-        ]
+        self._values = HostVariables(variables, self._loader)
+        refused = [reason for name in options.get("refusals") or () for reason in self._values.value(name) if reason]
         if refused:
             msg = f"{' '.join(refused)} The TPM was not touched."
             return {**self.failure(msg), **failure(SETUP, variable=variable_in(msg))}
+        if boolean(options.get("apart") or False):
+            return self._apart(read, verdict["record"], variables)
+        return self._tried(read, verdict["record"], variables)
+
+    def _tried(self, read, record, variables, asked=ALL):
+        """The task's result where of the work those parts are done that are *asked* for."""
         try:
-            return self._done(read, verdict["record"], variables)
+            return self._done(read, record, variables, asked)
         except PossessionError as error:
             return self.refusal(error)
 
-    def _value(self, name: str, variables: Mapping[str, Any]) -> Any:
-        return value_of(name, variables, self._loader)
+    def _apart(self, read, record, variables):
+        """The same where what is in the way of one part says nothing of the others."""
 
-    def _part(self, name: str, variables: Mapping[str, Any]) -> dict[str, Any] | None:
+        def tried(asked):
+            try:
+                return explain(self._tried(read, record, variables, asked))
+            except AnsibleActionFail as error:
+                return explain(self.failure(error.message))
+
+        whole = tried(ALL)
+        if not whole.get("failed"):
+            return whole
+        parts = {part: tried((part,)) for part in ("ownership", "client") if self._task.args.get(part)}
+        found = {part: said if said.get("failed") else said[part] for part, said in parts.items()}
+        return {"changed": any(said["changed"] for said in found.values()), **found}
+
+    def _part(self, name: str) -> dict[str, Any] | None:
         """The options of a part of the work; None where it is no part of it."""
         named = self._task.args.get(name)
-        return None if not named else dict(self._value(named, variables))
+        return None if not named else dict(self._values.value(named))
 
-    def _done(self, read, record, variables):
-        ownership, possession, client = (self._part(one, variables) for one in ("ownership", "possession", "client"))
+    def _done(self, read, record, variables, asked):
+        begun = variables.get(self._task.args.get("begun")) or {}
+        ownership, possession, client, identity = (self._part(one) if one in asked else None for one in ALL)
         auths = authorizations_in(ownership or {})
+        # That takes the same authorizations again, whatever is left to do.
+        unlocking = self._unlocking(ownership or {}, possession or {}, auths, variables)
+        connection = _connection(client, possession, ownership)
+        if begun:
+            ownership, possession, auths = None, None, {}
         for_client: dict[str, str] = {}
         aziot = self._task.args.get("flavour") == "aziot"
         if client is not None and not aziot:
@@ -97,8 +132,7 @@ class ActionModule(NotingAction, ProvingAction):
         proof = Proof(endorsement_key=public, storage_root_key=storage_root_key, message=as_message(auths, for_client))
         if storage_root_key is not None and (possession or {}).get("recorded_storage_root_key_name"):
             proof.check_recorded(str(possession["recorded_storage_root_key_name"]))
-        unlocking = _unlocking(ownership or {}, possession or {}, auths, record)
-        arguments = self._arguments(ownership, possession, None if aziot else client)
+        arguments = {**connection, **self._parts(ownership, None if aziot else client, identity)}
         arguments["endorsement_key"] = base64.b64encode(public).decode("ascii")
         if storage_root_key is not None:
             arguments["storage_root_key"] = base64.b64encode(storage_root_key).decode("ascii")
@@ -108,7 +142,7 @@ class ActionModule(NotingAction, ProvingAction):
         said = without_secrets(said, [*auths.values(), *for_client.values()])
         if said.get("failed"):
             return said
-        silent = [part for part in ("ownership", "client") if f"{part}_options" in arguments and part not in said]
+        silent = [part for part in PARTS if f"{part}_options" in arguments and part not in said]
         if silent:
             return self.failure(f"it does not say what became of its {silent[0]}. {PULL_IT}")
         if "ownership" in said:
@@ -126,23 +160,33 @@ class ActionModule(NotingAction, ProvingAction):
             if placed.get("failed"):
                 return placed
             said = {**said, "client": placed, "changed": said["changed"] or placed["changed"]}
-        return self._told(said, read, variables, proven=proven)
+        return self._told(said, read, begun, variables, proven=proven)
 
-    def _arguments(self, ownership, possession, client):
-        """The arguments of the module, of which the connection's are those of any part."""
+    def _parts(self, ownership, client, identity):
+        """The arguments of the module for what is to be done there."""
         arguments: dict[str, Any] = {}
-        for part in filter(None, (possession, ownership)):
-            arguments.update((name, part[name]) for name in ("tcti", "timeout") if name in part)
         if ownership is not None:
-            known = ("endorsement_key", "tcti", "timeout")
+            known = ("endorsement_key", *CONNECTION)
             own = {name: value for name, value in ownership.items() if name not in known}
             arguments["ownership_options"] = _checked(own, ownership_options(), OWNERSHIP_REQUIRED_IF)
         if client is not None:
-            interpreter = client.get("interpreter") or "/usr/bin/python3"
             given = {**client, "units": read_units()}
-            arguments["client_options"] = _checked(given, client_options(), CLIENT_REQUIRED_IF)
-            arguments["program"] = base64.b64encode(build_program(interpreter)).decode("ascii")
+            options = arguments["client_options"] = _checked(given, client_options(), CLIENT_REQUIRED_IF)
+            if options["state"] == "present":
+                arguments["program"] = base64.b64encode(build_program(options["interpreter"])).decode("ascii")
+        if identity is not None:
+            arguments["identity_options"] = _checked(identity, service_options(), [])
         return arguments
+
+    def _unlocking(self, ownership, possession, auths, variables) -> Unlocking:
+        """How the TPM is unlocked, by the options of the two parts, which are taken out of them."""
+        given = {"endorsement_auth": possession.pop("endorsement_auth", None), **auths}
+        asked = [part.pop("endorsement_auth_before_proof", False) for part in (ownership, possession)]
+        for part in (ownership, possession):
+            part.pop("recorded_storage_root_key", None)
+        known = {name: str(auth) for name, auth in given.items() if auth}
+        recorded = variables["device_record"].get("storage_root_key")
+        return Unlocking(known, recorded, before_proof=any(boolean(one) for one in asked))
 
     def _owned(self, owned, arguments):
         """What the device says of its ownership, its keys being those that it has proven."""
@@ -169,25 +213,28 @@ class ActionModule(NotingAction, ProvingAction):
         answered = self.prove(proof, {**possession, **keys}, sealed_to, variables, module=PROOF)
         return answered if answered.get("failed") else answered["proven"]
 
-    def _told(self, said, read, variables, *, proven):
+    def _told(self, said, read, begun, variables, *, proven):
         """The task's result, with the record of the device."""
-        outcome = {
-            word: VERIFIED if part is None or not said[part]["changed"] else DONE
-            for word, part in (("ownership", "ownership"), ("possession", None), ("dps_client", "client"))
-            if (proven if part is None else part in said)
-        }
+        done = {**said, **({"possession": {"changed": False}} if proven else {})}
+        outcome = {word: DONE if done[part]["changed"] else VERIFIED for part, word in WORDS.items() if part in done}
         before = {name: value for name, value in read.items() if name != "storage_root_key"}
         host = variables["inventory_hostname"]
         found = {"proven": True, "endorsement_key_sha256": variables["device_record"]["endorsement_key_sha256"]}
-        results = [before, said.get("ownership") or {}, found]
-        record = record_of(host, of_the_record(variables, self._loader), results)
+        results = [before, begun.get("ownership") or {}, said.get("ownership") or {}, found]
+        record = record_of(host, self._values.of_the_record(), results)
+        told = (begun.get("record") or {}).get("outcome") or {}
         said.pop("proven", None)
-        result = {**said, "record": {**record, "outcome": outcome}}
+        result = {**said, "record": {**record, "outcome": {**told, **outcome}}}
         difference = said.pop("diff", None)
         if difference:
-            owned = [difference["ownership"]] if "ownership" in difference else []
-            result["diff"] = [*owned, *difference.get("client", [])]
+            parts = [difference.get("ownership"), *difference.get("client", []), difference.get("identity")]
+            result["diff"] = [part for part in parts if part]
         return result
+
+
+def _connection(*parts: Mapping[str, Any] | None) -> dict[str, Any]:
+    """How the TPM is reached, by the options of the *parts*, of which a later one says it better."""
+    return {name: part[name] for part in parts if part for name in CONNECTION if name in part}
 
 
 def _checked(given: Mapping[str, Any], specification: dict[str, Any], required_if: list[Any]) -> dict[str, Any]:
@@ -196,22 +243,6 @@ def _checked(given: Mapping[str, Any], specification: dict[str, Any], required_i
     if validated.error_messages:
         raise AnsibleActionFail(" ".join(validated.error_messages))
     return dict(validated.validated_parameters)
-
-
-def _unlocking(
-    ownership: dict[str, Any], possession: dict[str, Any], auths: Mapping[str, str], record: Mapping[str, Any]
-) -> Unlocking:
-    """How the TPM of the *record* is unlocked, by the options of the two parts, which are taken out of them."""
-    auth = possession.pop("endorsement_auth", None)
-    given = {"endorsement_auth": auth, **auths}
-    asked = [part.pop("endorsement_auth_before_proof", False) for part in (ownership, possession)]
-    for part in (ownership, possession):
-        part.pop("recorded_storage_root_key", None)
-    options = {
-        "recorded_storage_root_key": record.get("storage_root_key"),
-        "endorsement_auth_before_proof": any(boolean(one) for one in asked),
-    }
-    return unlocking_among(options, given)
 
 
 def _storage_root_key(read: Mapping[str, Any]) -> bytes | None:

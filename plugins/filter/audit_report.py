@@ -12,17 +12,10 @@ author: tpmfleet contributors (@tpmfleet)
 description:
   - Joins what the role P(tpmfleet.azure_dps.warehouse_audit#role) found on the units of a batch, in the ledger and at
     the service.
+extends_documentation_fragment:
+  - tpmfleet.azure_dps.batch
 positional: _input, hostvars
 options:
-  _input:
-    description: Names of the hosts, such as C(ansible_play_batch).
-    type: list
-    elements: str
-    required: true
-  hostvars:
-    description: The magic variable of that name.
-    type: dict
-    required: true
   verdicts:
     description: The RV(tpmfleet.azure_dps.device_records#module:verdicts) of the batch, from check mode.
     type: dict
@@ -31,12 +24,15 @@ options:
     description: The result of M(tpmfleet.azure_dps.dps_enrollments) for the batch, from check mode.
     type: dict
     required: true
-  results:
+  device:
+    description: Name of the registered result of M(tpmfleet.azure_dps.device_read) on each host.
+    type: str
+    required: true
+  work:
     description:
-      - Names of the registered results on each host of M(tpmfleet.azure_dps.tpm_endorsement_key_info) as C(key), and
-        from check mode of M(tpmfleet.azure_dps.tpm_ownership) as C(ownership) and of
-        M(tpmfleet.azure_dps.dps_client) as C(client).
-    type: dict
+      - Name of the registered result of M(tpmfleet.azure_dps.device_work) on each host, from check mode and with its
+        parts apart.
+    type: str
     required: true
   id_scope:
     description: ID scope of the DPS where the units belong.
@@ -57,8 +53,7 @@ EXAMPLES = r"""
     report: >-
       {{ ansible_play_batch | tpmfleet.azure_dps.audit_report(
            hostvars, verdicts=batch.verdicts, enrollments=enrollments,
-           results={'key': 'key_read', 'ownership': 'claim_planned', 'client': 'client_planned'},
-           id_scope='0ne00000A1B', key_version=1) }}
+           device='device', work='planned', id_scope='0ne00000A1B', key_version=1) }}
 """
 
 RETURN = r"""
@@ -88,13 +83,18 @@ _value:
 from ..module_utils.ledger.audit import GOOD, Audit, counts, lines, why
 
 
-def audit_report(hosts, hostvars, verdicts, enrollments, results, id_scope, key_version) -> dict:
+def _part(work: dict, name: str) -> dict:
+    """What became of a part of the work, which as a whole may have failed before it came to its parts."""
+    return work.get(name) or (work if work.get("failed") or work.get("unreachable") else {})
+
+
+def audit_report(hosts, hostvars, verdicts, enrollments, device, work, id_scope, key_version) -> dict:
     """The report; see DOCUMENTATION."""
     audit = Audit(verdicts, enrollments, id_scope=id_scope, key_version=int(key_version))
     units = []
     for host in hosts:
-        found = {word: hostvars[host].get(name) or {} for word, name in results.items()}
-        unit = audit.unit(host, found["key"], found["ownership"], found["client"])
+        read, done = (hostvars[host].get(name) or {} for name in (device, work))
+        unit = audit.unit(host, read, _part(done, "ownership"), _part(done, "client"))
         units.append({**unit, "why": why(unit)})
     bad = {unit["host"]: unit["why"] for unit in units if unit["verdict"] != GOOD}
     return {"lines": lines(units), "counts": counts(units), "bad": bad, "units": units}

@@ -10,21 +10,14 @@ short_description: The device records of a batch, from what the modules returned
 version_added: 0.1.0
 author: tpmfleet contributors (@tpmfleet)
 description:
-  - Makes one device record a host, out of the host's inventory variables and of the registered results of
-    M(tpmfleet.azure_dps.tpm_endorsement_key_info) and M(tpmfleet.azure_dps.tpm_ownership).
-  - A host without any of the named results, or whose result failed, is left out unless O(unread) is set.
+  - Takes the device record of each host as M(tpmfleet.azure_dps.device_read) or M(tpmfleet.azure_dps.device_work)
+    returned it, and adds what was done for the batch. Without O(device) it makes one of the host's inventory variables.
+  - A host that has none, since nothing was read or done there or it failed, is left out unless O(unread) is set.
   - It runs once for the whole batch, so that a rack costs one task and not one task a device.
+extends_documentation_fragment:
+  - tpmfleet.azure_dps.batch
 positional: _input, hostvars
 options:
-  _input:
-    description: Names of the hosts, such as C(ansible_play_batch).
-    type: list
-    elements: str
-    required: true
-  hostvars:
-    description: The magic variable of that name.
-    type: dict
-    required: true
   device:
     description:
       - Name of the registered result of M(tpmfleet.azure_dps.device_read) or M(tpmfleet.azure_dps.device_work), whose
@@ -35,19 +28,8 @@ options:
       - Name of the registered result of M(tpmfleet.azure_dps.device_records) for the batch. A host that it stopped is
         left out.
     type: str
-  results:
-    description: Names of the registered variables to read, earliest step first. What a later one says wins.
-    type: list
-    elements: str
-    default: []
-  outcomes:
-    description:
-      - What to say of a step, as a mapping of words to the name of the registered variable that knows.
-      - The outcome is V(done) where that result changed something and V(verified) where it did not.
-    type: dict
-    default: {}
   remarks:
-    description: Outcomes to say of every host besides those, as a mapping of words to values.
+    description: Outcomes to say of every host, as a mapping of words to values.
     type: dict
     default: {}
   enrollments:
@@ -56,7 +38,7 @@ options:
         C(enrollment) of each host's registration ID. A host whose enrollment was refused is left out.
     type: str
   unread:
-    description: Whether a host without any good result has a record too, of what the inventory says.
+    description: Whether a host that has no record has one too, of what the inventory says.
     type: bool
     default: false
   enrolling:
@@ -78,8 +60,6 @@ options:
       - Name of the registered result of M(tpmfleet.azure_dps.tpm_possession) on those hosts of the batch that
         O(asked) names. What became of that is in the host's record as C(proven), the SHA-256 of its endorsement key, or
         as C(not_proven), the reason.
-      - A result of M(tpmfleet.azure_dps.tpm_possession) or M(tpmfleet.azure_dps.tpm_ownership) among O(results) says
-        C(proven) too.
     type: str
   asked:
     description: The hosts that were asked to prove their endorsement keys, see O(proofs).
@@ -136,14 +116,6 @@ def _answer_to_proof(result: dict) -> dict:
     return proof_of(result) or {"not_proven": visible(why, most=MOST_OF_A_REASON)}
 
 
-def _outcomes(variables: dict, outcomes: dict[str, str]) -> dict[str, str]:
-    return {
-        word: DONE if variables[name].get("changed") else VERIFIED
-        for word, name in outcomes.items()
-        if variables.get(name) and not variables[name].get("skipped")
-    }
-
-
 def _enrollment_outcomes(hosts, hostvars, name: str | None) -> dict[str, str]:
     """Registration ID to outcome; the result is that of a task that ran once, so any host of the batch has it."""
     result = hostvars[hosts[0]].get(name) if name and hosts else None
@@ -174,9 +146,15 @@ def _gone(found: list[dict]) -> list[dict]:
     return [{name: one[name] for name in PLACE} for one in found if one["action"] != "failed"]
 
 
-def _record(host: str, variables: dict, results: list[dict]) -> dict:
+def _record(host: str, variables: dict, device: str | None, *, unread: bool) -> dict | None:
+    """What the registered result *device* says of the host, else what the inventory does; None for neither."""
+    result = variables.get(device) or {}
+    if result.get("record") and not result.get("failed"):
+        return dict(result["record"])
+    if device is not None and not unread:
+        return None
     try:
-        return record_of(host, variables, results)
+        return record_of(host, variables)
     except ValueError as error:
         raise AnsibleFilterError(explained(f"{host}: {error}")) from None
 
@@ -186,8 +164,6 @@ def device_records(
     hostvars,
     device=None,
     batch=None,
-    results=(),
-    outcomes=None,
     remarks=None,
     enrollments=None,
     unread=False,
@@ -206,22 +182,14 @@ def device_records(
         if host in stopped:
             continue
         variables = hostvars[host]
-        heard = [variables[name] for name in results if variables.get(name)]
-        heard = [result for result in heard if not result.get("failed") and not result.get("skipped")]
-        if results and not heard and not unread:
+        record = _record(host, variables, device, unread=unread)
+        if record is None:
             continue
-        if device is None:
-            record = _record(host, variables, heard)
-        else:
-            result = variables.get(device) or {}
-            if result.get("failed") or not result.get("record"):
-                continue
-            record = dict(result["record"])
         if host in asked:
             record.update(_answer_to_proof(variables.get(proofs) or {}))
         if record.get("registration_id") in refused:
             continue
-        said = {**(record.get("outcome") or {}), **_outcomes(variables, outcomes or {}), **(remarks or {})}
+        said = {**(record.get("outcome") or {}), **(remarks or {})}
         if record.get("registration_id") in enrolled:
             said["enrollment"] = enrolled[record["registration_id"]]
         if left.get(host):

@@ -12,17 +12,10 @@ author: tpmfleet contributors (@tpmfleet)
 description:
   - Joins what M(tpmfleet.azure_dps.doctor_device) found on the hosts of a batch, those among them that could not be
     reached or fell over.
+extends_documentation_fragment:
+  - tpmfleet.azure_dps.batch
 positional: _input, hostvars
 options:
-  _input:
-    description: Names of the hosts, such as C(ansible_play_batch).
-    type: list
-    elements: str
-    required: true
-  hostvars:
-    description: The magic variable of that name.
-    type: dict
-    required: true
   result:
     description: The name of the registered result of M(tpmfleet.azure_dps.doctor_device) on each host.
     type: str

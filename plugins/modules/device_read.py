@@ -13,10 +13,14 @@ description:
   - Reads the endorsement key as M(tpmfleet.azure_dps.tpm_endorsement_key_info) does, and makes a device record of it
     and of what the inventory says.
   - Where the device lacks the TPM libraries they are installed first, as M(tpmfleet.azure_dps.tpm_runtime) does.
+  - With O(recorded) a device that still has the endorsement key that is on record for it proves in the same call that
+    its TPM holds that key, for a step that does something in its name before the device is called again.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
   - tpmfleet.azure_dps.attributes.actiongroup_tpm
   - tpmfleet.azure_dps.tpm
+  - tpmfleet.azure_dps.tpm.named
+  - tpmfleet.azure_dps.tpm.reading
 attributes:
   check_mode:
     support: full
@@ -27,40 +31,6 @@ attributes:
   idempotent:
     support: full
 options:
-  template:
-    description: As of M(tpmfleet.azure_dps.tpm_endorsement_key_info).
-    type: str
-    choices: [auto, tcg, sdk, nv]
-    default: auto
-  endorsement_auth:
-    description:
-      - The authorization of the endorsement hierarchy, where it has one.
-      - It is of use only to a device that has to make a key with it, since none is persisted, and is sent to it only
-        with O(endorsement_auth_before_proof).
-    type: str
-  endorsement_auth_before_proof:
-    description:
-      - Whether O(endorsement_auth) is sent to a device that says that it needs it. It can prove nothing before its key
-        was read, so that a unit in the place of the right one would learn the authorization.
-    type: bool
-    default: false
-  replace_persistent_keys:
-    description: As of M(tpmfleet.azure_dps.tpm_endorsement_key_info).
-    type: bool
-    default: false
-  read_certificate:
-    description: As of M(tpmfleet.azure_dps.tpm_endorsement_key_info).
-    type: bool
-    default: true
-  all_certificates:
-    description: As of M(tpmfleet.azure_dps.tpm_endorsement_key_info).
-    type: bool
-    default: false
-  storage_root_key:
-    description:
-      - Whether the storage root key is read too, for a step that has it proven.
-    type: bool
-    default: false
   runtime:
     description:
       - The options of M(tpmfleet.azure_dps.tpm_runtime). Without them nothing is installed.
@@ -91,8 +61,25 @@ options:
       - The name of a variable with C(ledger), C(step) and C(station), where a failure on the device is noted, as
         M(tpmfleet.azure_dps.device_records) has them. Not in check mode.
     type: str
-notes:
-  - All of it is done by the action plugin of this name.
+  recorded:
+    description:
+      - The name of the variable with what M(tpmfleet.azure_dps.device_records_info) returned for the batch.
+      - With O(storage_root_key=true) the proof is of both keys that are on record, and one without a storage root key
+        on record is asked for none. A device that cannot give the proof is read all the same.
+        M(tpmfleet.azure_dps.device_work) asks it for that alone, and says what is in the way.
+    type: str
+  challenge:
+    description: Filled in by the collection's action plugin, not by you.
+    type: dict
+  recorded_endorsement_key:
+    description: Filled in by the collection's action plugin, not by you.
+    type: str
+  recorded_storage_root_key:
+    description: Filled in by the collection's action plugin, not by you.
+    type: str
+  sealed_endorsement_auth:
+    description: Filled in by the collection's action plugin, not by you.
+    type: dict
 seealso:
   - module: tpmfleet.azure_dps.device_work
   - module: tpmfleet.azure_dps.device_records
@@ -127,8 +114,104 @@ record:
     serial_number: TF-000001
     endorsement_key_template: tcg
     tpm_manufacturer: IBM
+proven:
+  description: Whether the device has proven in this call that its TPM holds the endorsement key.
+  returned: when O(recorded) is given
+  type: bool
+  sample: true
 endorsement_key:
-  description: As M(tpmfleet.azure_dps.tpm_endorsement_key_info) returns it, and with it all else that is there.
+  description: The endorsement key, as M(tpmfleet.azure_dps.tpm_endorsement_key_info) returns it.
   returned: success
   type: dict
+tpm:
+  description: The chip, as the device record has it.
+  returned: success
+  type: dict
+  sample: {"manufacturer": "IBM", "model": "SWTPM", "firmware_version": "8217.4131.22.13878", "tpm_type": "software"}
+unreadable:
+  description: NV indices that are there and could not be read.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+certificates:
+  description: As M(tpmfleet.azure_dps.tpm_endorsement_key_info) returns them.
+  returned: when O(all_certificates=true)
+  type: list
+  elements: dict
+persistent_keys:
+  description: As M(tpmfleet.azure_dps.tpm_endorsement_key_info) returns them.
+  returned: when O(all_certificates=true)
+  type: list
+  elements: dict
+storage_root_key:
+  description: As M(tpmfleet.azure_dps.tpm_endorsement_key_info) returns it.
+  returned: when O(storage_root_key=true)
+  type: dict
+kept_keys:
+  description: As M(tpmfleet.azure_dps.tpm_endorsement_key_info) returns them.
+  returned: when O(storage_root_key=true)
+  type: dict
 """
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.module.reading import read, reading_options
+from ..module_utils.module.tpm import connection_options, run
+from ..module_utils.tpm.challenge import Challenge, sealed_endorsement_auth
+from ..module_utils.tpm.connection import TpmError
+from ..module_utils.tpm.possession import open_held
+from ..module_utils.tpm.templates import decode_public
+
+
+def answer(esys, params, found):
+    """The answer to the challenge, in hexadecimal; None where this TPM does not have the keys, or cannot open it."""
+    held = {"endorsement_key": found.endorsement_key, "storage_root_key": found.storage_root_key}
+    for name, key in held.items():
+        asked = params[f"recorded_{name}"]
+        if asked and (key is None or decode_public(asked, name) != key.public):
+            return None
+    if not params["recorded_storage_root_key"]:
+        del held["storage_root_key"]
+    try:
+        challenge, sealed = Challenge.from_option(params["challenge"]), sealed_endorsement_auth(params)
+        return open_held(esys, challenge, properties=found.properties, sealed_auths=sealed, **held).answer.hex()
+    except TpmError:
+        return None
+
+
+def on_tpm(esys, params):
+    """The result of the module for the open TPM."""
+    found = read(esys, params)
+    if params["challenge"] is None:
+        return found.result
+    try:
+        return {**found.result, "answer": answer(esys, params, found)}
+    except ValueError as error:
+        raise TpmError(f"{error}.") from error
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            **connection_options(),
+            **reading_options(),
+            "options": {"type": "str"},
+            "runtime": {"type": "dict"},
+            "recorded": {"type": "str"},
+            "slow_group": {"type": "str"},
+            "slow_after": {"type": "float", "default": 60},
+            "earlier": {"type": "str"},
+            "noting": {"type": "str"},
+            "challenge": {"type": "dict", "no_log": True},
+            "recorded_endorsement_key": {"type": "str", "no_log": False},
+            "recorded_storage_root_key": {"type": "str", "no_log": False},
+            "sealed_endorsement_auth": {"type": "dict", "no_log": True},
+        },
+        supports_check_mode=True,
+    )
+    run(module, lambda esys: on_tpm(esys, module.params))
+
+
+if __name__ == "__main__":
+    main()

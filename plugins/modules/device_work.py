@@ -11,8 +11,8 @@ version_added: 0.1.0
 author: tpmfleet contributors (@tpmfleet)
 description:
   - Does for a device that was read and judged what M(tpmfleet.azure_dps.tpm_ownership),
-    M(tpmfleet.azure_dps.tpm_possession) and M(tpmfleet.azure_dps.dps_client) do one by one. The connection is made
-    once, the TPM is opened once, and no key is made twice.
+    M(tpmfleet.azure_dps.tpm_possession), M(tpmfleet.azure_dps.dps_client) and M(tpmfleet.azure_dps.dps_register) do one
+    by one. The connection is made once, the TPM is opened once, and no key is made twice.
   - A device that the judgement stopped fails here with its reasons, and is not connected to.
   - What the device is to be told in secret, for its TPM and for its client, travels sealed to the endorsement key that
     was judged. That its TPM could open it is the proof of that key. Where the storage root key was read, it is bound to
@@ -22,6 +22,7 @@ extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
   - tpmfleet.azure_dps.attributes.actiongroup_tpm
   - tpmfleet.azure_dps.tpm
+  - tpmfleet.azure_dps.tpm.named
 attributes:
   check_mode:
     support: full
@@ -58,6 +59,25 @@ options:
       - The name of a variable with options of M(tpmfleet.azure_dps.dps_client), or with O(flavour=aziot) of
         M(tpmfleet.azure_dps.dps_client_aziot).
     type: str
+  identity:
+    description:
+      - The name of a variable with a service, as
+        O(tpmfleet.azure_dps.dps_register#module:unless_assigned_by) has it. What another one assigned to the device, or
+        this one to another TPM, is forgotten once the client is placed.
+    type: str
+  begun:
+    description:
+      - The name of the variable with what this module returned earlier in the same step, where a part of the work had
+        to be done before. Its O(ownership) and O(possession) are not asked for again, and its outcome is told with that
+        of the rest.
+    type: str
+  apart:
+    description:
+      - Whether O(ownership) and O(client) are tried one by one where the whole cannot be done. What became of each is
+        returned under its name, with C(failed) and C(msg) where it failed, and the task does not fail for it.
+      - For an audit in check mode, which is to find all that is wrong.
+    type: bool
+    default: false
   flavour:
     description: Which client.
     type: str
@@ -91,6 +111,9 @@ options:
     description: Filled in by the collection's action plugin, not by you.
     type: dict
   client_options:
+    description: Filled in by the collection's action plugin, not by you.
+    type: dict
+  identity_options:
     description: Filled in by the collection's action plugin, not by you.
     type: dict
   kept_keys:
@@ -144,6 +167,10 @@ client:
   description: What M(tpmfleet.azure_dps.dps_client) returns.
   returned: with O(client)
   type: dict
+identity:
+  description: What M(tpmfleet.azure_dps.dps_register) returns.
+  returned: with O(identity)
+  type: dict
 in_lockout:
   description: Whether the TPM is in dictionary attack lockout, which is in the way of most else but not of a proof.
   returned: success
@@ -153,6 +180,8 @@ in_lockout:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.client.assignment import as_result, forget
+from ..module_utils.client.control import ClientControl, ControlError
 from ..module_utils.module.client import place, refuse_without_root
 from ..module_utils.module.ownership import opened, own
 from ..module_utils.module.tpm import ask, connection_options
@@ -184,21 +213,35 @@ def on_tpm(esys, module, ownership, secrets):
     return result
 
 
+def forgotten(module, service):
+    """What dps_register returns for a device that is to keep what *service* has assigned to it."""
+    try:
+        before, after = forget(ClientControl(module.run_command), service, check_mode=module.check_mode)
+    except ControlError as error:
+        module.fail_json(msg=str(error))
+    return as_result(before, after, changed=before != after)
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
             **connection_options(),
             **SECRETS,
+            "options": {"type": "str"},
             "device": {"type": "str"},
             "batch": {"type": "str"},
             "refusals": {"type": "list", "elements": "str", "default": []},
             "ownership": {"type": "str"},
             "possession": {"type": "str"},
             "client": {"type": "str"},
+            "identity": {"type": "str"},
+            "begun": {"type": "str"},
+            "apart": {"type": "bool", "default": False},
             "noting": {"type": "str"},
             "flavour": {"type": "str", "choices": ["builtin", "aziot"], "default": "builtin"},
             "ownership_options": {"type": "dict"},
             "client_options": {"type": "dict"},
+            "identity_options": {"type": "dict"},
             "endorsement_key": {"type": "str", "no_log": False},
             "storage_root_key": {"type": "str", "no_log": False},
             "kept_keys": {"type": "dict", "no_log": False},
@@ -207,15 +250,18 @@ def main():
     )
     if not module.params["challenge"]:
         module.fail_json(msg="The challenge is missing: it is made by this collection's action plugin device_work.")
-    # The options of both parts come validated by the action, with their defaults.
+    # The options of all parts come validated by the action, with their defaults.
     ownership, client = module.params["ownership_options"] or {}, module.params["client_options"]
-    if client is not None:
+    service = module.params["identity_options"]
+    if client is not None or service is not None:
         refuse_without_root(module)
     secrets = {}
     result = ask(module, lambda esys: on_tpm(esys, module, ownership, secrets))
     if client is not None:
         result["client"] = place(module, {**client, **secrets, "program": module.params["program"]})
-    done = {part: result[part] for part in ("ownership", "client") if part in result}
+    if service is not None:
+        result["identity"] = forgotten(module, service)
+    done = {part: result[part] for part in ("ownership", "client", "identity") if part in result}
     result["diff"] = {part: said.pop("diff") for part, said in done.items() if "diff" in said}
     module.exit_json(changed=any(said["changed"] for said in done.values()), **result)
 

@@ -107,30 +107,16 @@ assignment:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client.assignment import (
+    as_result,
+    forget,
+    service_options,
+)
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client.control import (
     ClientControl,
     ControlError,
     without_root,
 )
-
-
-def is_by(service, assignment):
-    """Whether *assignment* was made by the *service* of the option unless_assigned_by."""
-    where = ("id_scope", "global_endpoint")
-    hubs = [hub.lower() for hub in service["hubs"]]
-    hub = str(assignment.get("assigned_hub")).lower()
-    return all(assignment.get(name) == service[name] for name in where) and (not hubs or hub in hubs)
-
-
-def forget(client, params, *, check_mode):
-    """(The assignment before, after); None for none."""
-    before = client.assignment() if client.installed else None
-    service = params["unless_assigned_by"]
-    if before is None or (service and is_by(service, before) and client.usable()):
-        return before, before
-    if not check_mode:
-        client.forget()
-    return before, None
 
 
 def register(client, params, *, check_mode):
@@ -144,18 +130,10 @@ def register(client, params, *, check_mode):
 
 
 def main():
-    endpoint = "https://global.azure-devices-provisioning.net"
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "unless_assigned_by": {
-                "type": "dict",
-                "options": {
-                    "id_scope": {"type": "str", "required": True},
-                    "global_endpoint": {"type": "str", "default": endpoint},
-                    "hubs": {"type": "list", "elements": "str", "default": []},
-                },
-            },
+            "unless_assigned_by": {"type": "dict", "options": service_options()},
             "anew": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 120},
         },
@@ -167,14 +145,14 @@ def main():
     client = ClientControl(module.run_command)
     try:
         if module.params["state"] == "absent":
-            before, after = forget(client, module.params, check_mode=module.check_mode)
+            before, after = forget(client, module.params["unless_assigned_by"], check_mode=module.check_mode)
             changed = before != after
         else:
             before, after = register(client, module.params, check_mode=module.check_mode)
             changed = after != before or after is None
     except ControlError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=changed, assignment=after, diff={"before": before or {}, "after": after or {}})
+    module.exit_json(**as_result(before, after, changed=changed))
 
 
 if __name__ == "__main__":

@@ -24,62 +24,7 @@ extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes.info_module
   - tpmfleet.azure_dps.attributes.actiongroup_tpm
   - tpmfleet.azure_dps.tpm
-options:
-  template:
-    description:
-      - V(tcg) is the template of the TCG, which the endorsement key certificate certifies. Where the TPM's maker left a
-        nonce or a template in NV memory, it is the key that is made with these. V(nv) is that key alone. V(sdk) is the
-        one from which Azure's device SDKs make a key where none is persisted.
-      - With each, a persisted key of another template is an error, since clients would use that one. Where the
-        endorsement hierarchy has an authorization that is not given, a persisted key is taken as it is.
-      - V(auto) takes a persisted key as it is, and else makes the V(tcg) key.
-    type: str
-    choices: [auto, tcg, sdk, nv]
-    default: auto
-  identify_template:
-    description:
-      - Whether a persisted key that no certificate vouches for is compared with newly made keys, which can take
-        minutes.
-      - Where V(false), the template of such a key is V(other).
-    type: bool
-    default: true
-  endorsement_auth:
-    description:
-      - The authorization of the endorsement hierarchy, where it has one.
-      - It is of use only to a device that has to make a key with it, since none is persisted, and is sent to it only
-        with O(endorsement_auth_before_proof).
-    type: str
-  endorsement_auth_before_proof:
-    description:
-      - Whether O(endorsement_auth) is sent to a device that says that it needs it. It can prove nothing before its key
-        was read, so that a unit in the place of the right one would learn the authorization.
-    type: bool
-    default: false
-  replace_persistent_keys:
-    description:
-      - Whether a key at C(0x81010001) that is not the one which belongs there counts for nothing. The key is then read
-        that M(tpmfleet.azure_dps.tpm_ownership) with O(tpmfleet.azure_dps.tpm_ownership#module:replace_persistent_keys)
-        would put in its place.
-      - Where V(false), such a key is an error.
-    type: bool
-    default: false
-  read_certificate:
-    description:
-      - Whether to read the certificate of the key. Where V(false), a persisted key is identified by making keys.
-    type: bool
-    default: true
-  all_certificates:
-    description:
-      - Whether to return every certificate in the NV indices of the TCG's profile, ECC keys and chains included, and
-        every key at the handles of endorsement keys.
-    type: bool
-    default: false
-  storage_root_key:
-    description:
-      - Whether the storage root key is read as well, for who has it proven next. One that is not persisted is made for
-        it, where the owner hierarchy has no authorization.
-    type: bool
-    default: false
+  - tpmfleet.azure_dps.tpm.reading
 seealso:
   - module: tpmfleet.azure_dps.tpm_info
   - module: tpmfleet.azure_dps.tpm_ownership
@@ -316,56 +261,13 @@ tpm:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.module.reading import read, reading_options
 from ..module_utils.module.tpm import connection_options, run
-from ..module_utils.tpm.certificates import read_all_certificates
-from ..module_utils.tpm.endorsement_key import read_endorsement_key, read_persistent_keys, with_handles
-from ..module_utils.tpm.kept_keys import keep
-from ..module_utils.tpm.nv import NvReader
-from ..module_utils.tpm.properties import read_properties
-from ..module_utils.tpm.storage_root_key import told_storage_root_key
-
-
-def read(esys, params):
-    """The result of the module for the open TPM."""
-    properties = read_properties(esys)
-    nv = NvReader(esys, properties)
-    key = read_endorsement_key(
-        esys,
-        properties=properties,
-        nv=nv,
-        template=params["template"],
-        endorsement_auth=(params["endorsement_auth"] or "").encode("utf-8"),
-        identify=params["identify_template"],
-        replace_persistent=params["replace_persistent_keys"],
-        certificate=params["read_certificate"],
-    )
-    result = {"changed": False, "endorsement_key": key.as_result(), "tpm": properties.chip()}
-    if params["storage_root_key"]:
-        storage_root_key = told_storage_root_key(esys, properties)
-        result["storage_root_key"] = storage_root_key.as_result() if storage_root_key else None
-        result["kept_keys"] = keep(esys, key, storage_root_key)
-    if params["all_certificates"]:
-        result["persistent_keys"] = read_persistent_keys(esys)
-        result["certificates"] = with_handles(read_all_certificates(nv), result["persistent_keys"])
-    return {**result, "unreadable": nv.unreadable_results()}
 
 
 def main():
-    module = AnsibleModule(
-        argument_spec={
-            **connection_options(),
-            "template": {"type": "str", "choices": ["auto", "tcg", "sdk", "nv"], "default": "auto"},
-            "identify_template": {"type": "bool", "default": True},
-            "endorsement_auth": {"type": "str", "no_log": True},
-            "endorsement_auth_before_proof": {"type": "bool", "default": False, "no_log": False},
-            "replace_persistent_keys": {"type": "bool", "default": False},
-            "read_certificate": {"type": "bool", "default": True},
-            "all_certificates": {"type": "bool", "default": False},
-            "storage_root_key": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
-    )
-    run(module, lambda esys: read(esys, module.params))
+    module = AnsibleModule(argument_spec={**connection_options(), **reading_options()}, supports_check_mode=True)
+    run(module, lambda esys: read(esys, module.params).result)
 
 
 if __name__ == "__main__":

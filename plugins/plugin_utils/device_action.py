@@ -29,6 +29,8 @@ from . import before_fork
 from .answer import MOST_BYTES, NoAnswerError, last_words, read_answer, shown_output
 from .bounded_call import MOST_MEMORY, LeftError, TooLateError, TooMuchError, bounded
 from .catalogue import explain, explained
+from .compiled_once import compile_roles
+from .host_variables import HostVariables
 from .payload import OptionsError, payload_of
 from .returned import BUILTIN, DIFFERENCES, RETURNED, STILL_AT_WORK
 from .shape import Fields, Shape, ShapeError
@@ -66,6 +68,8 @@ class DeviceAction(ActionBase):
 
     MODULE = ""
     SECRET_OPTIONS: tuple[str, ...] = ()
+    # Whose variables the action reads by name.
+    ROLES: tuple[str, ...] = ()
 
     _shape = Fields({})
     _difference: Shape | None = None
@@ -82,6 +86,7 @@ class DeviceAction(ActionBase):
         before_fork.made_ready()
         if cls.MODULE:
             payload_of(cls.MODULE)
+        compile_roles(*cls.ROLES)
 
     # For subclasses
 
@@ -186,6 +191,10 @@ class DeviceAction(ActionBase):
     def _run(self, tmp, task_vars):
         result = super().run(tmp, task_vars)
         self._host = self._named(task_vars or {})
+        named = self._task.args.get("options")
+        if named is not None:
+            given = {name: value for name, value in self._task.args.items() if name != "options"}
+            self._task.args = {**HostVariables(task_vars or {}, self._loader).value(named), **given}
         if self._task._role is not None and self._task._role._role_collection == "tpmfleet.azure_dps":
             self._look_before(task_vars or {})
         secret = self.secret()

@@ -26,7 +26,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.moments
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.model import DONE, is_proven
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import end_of, parted
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import of_the_record, value_of
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import HostVariables
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.in_worker import run_here
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.run_identity import operator, run_id
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_path import ledger_from_here
@@ -86,13 +86,14 @@ class NotingAction(DeviceAction):
             result["warnings"] = [*(result.get("warnings") or ()), words]
 
     def _note(self, result, named, task_vars) -> None:
-        options = dict(value_of(named, task_vars, self._loader))
+        values = HostVariables(task_vars, self._loader)
+        options = dict(values.value(named))
         if not options.get("ledger"):
             return
         head = f"{self._host}: "
         # What explains it stands at its end, and is no part of what happened.
         reason, entry = parted(str(result.get("msg") or "no reason was given").removeprefix(head))
-        variables = of_the_record(task_vars, self._loader)
+        variables = values.of_the_record()
         record = {name: variables[variable] for name, variable in _NAMES.items() if variables.get(variable)}
         record = {"host": task_vars["inventory_hostname"], **record, "failed": {"reason": reason}}
         unproven = None

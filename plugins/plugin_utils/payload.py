@@ -29,7 +29,7 @@ PACKAGE = "ansible_collections.tpmfleet.azure_dps.plugins"
 _RUNTIME = PLUGINS / "module_utils" / "runtime"
 _REPLACED = "ansible.module_utils.basic"
 # What makes keys and nothing else, and may go on when its call has ended.
-_GOES_ON = {"tpm_endorsement_key_info": "module_utils.runtime.going_on"}
+_GOES_ON = {"device_read": "module_utils.runtime.going_on"}
 
 
 class OptionsError(Exception):
@@ -112,10 +112,16 @@ def _sources(module: str) -> dict[str, str]:
     while wanted:
         name = wanted.pop()
         if f"{PACKAGE}.{name}" not in found:
-            text = _path(name).read_text(encoding="utf-8")
-            found[f"{PACKAGE}.{name}"] = text
-            wanted.extend(_imported(name, text))
+            found[f"{PACKAGE}.{name}"], imported = _source(name)
+            wanted.extend(imported)
     return found
+
+
+@functools.cache
+def _source(name: str) -> tuple[str, list[str]]:
+    """The text of a module of this collection, and the names of those that it imports; most are in several payloads."""
+    text = _path(name).read_text(encoding="utf-8")
+    return text, list(_imported(name, text))
 
 
 def _imported(name: str, text: str) -> Iterator[str]:

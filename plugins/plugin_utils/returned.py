@@ -255,11 +255,13 @@ RETURNED: dict[str, Fields] = {
     ),
 }
 
+_READ = RETURNED["tpm_endorsement_key_info"]
+RETURNED["device_read"] = Fields(_READ.required, {**_READ.optional, "answer": or_null(text(1024))})
 RETURNED["device_work"] = Fields(
     {"answer": text(1024), "in_lockout": flag},
     {
         part: Fields({**RETURNED[module].required, "changed": flag}, RETURNED[module].optional)
-        for part, module in (("ownership", "tpm_ownership"), ("client", "dps_client"))
+        for part, module in (("ownership", "tpm_ownership"), ("client", "dps_client"), ("identity", "dps_register"))
     },
 )
 
@@ -288,5 +290,10 @@ DIFFERENCES: dict[str, Shape] = {
     "dps_register": Fields({"before": _ASSIGNMENT, "after": _ASSIGNMENT}),
 }
 DIFFERENCES["device_work"] = Fields(
-    {}, {"ownership": DIFFERENCES["tpm_ownership"], "client": DIFFERENCES["dps_client"]}
+    {},
+    {
+        "ownership": DIFFERENCES["tpm_ownership"],
+        "client": DIFFERENCES["dps_client"],
+        "identity": DIFFERENCES["dps_register"],
+    },
 )

@@ -47,7 +47,7 @@ TOOLS = Path(sys.executable).parent
 
 def client_program(path: Path) -> bytes:
     """The client that all three place."""
-    from ansible_collections.tpmfleet.azure_dps.plugins.action.dps_client import build_program
+    from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.client_program import build_program
 
     path.write_bytes(build_program("/usr/bin/python3"))
     return path.read_bytes()

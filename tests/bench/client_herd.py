@@ -47,7 +47,7 @@ def open_service(announcement: dict):
 
 def load_client(directory: Path):
     """Imports the built program, as it is placed on devices, with one turn at a time for the shared TPM."""
-    from ansible_collections.tpmfleet.azure_dps.plugins.action.dps_client import build_program
+    from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.client_program import build_program
 
     program = directory / "client.pyz"
     program.write_bytes(build_program(sys.executable))

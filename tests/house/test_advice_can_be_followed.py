@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 import yaml
+from ansible_collections.tpmfleet.azure_dps.plugins.doc_fragments import tpm
 
 COLLECTION = Path(__file__).resolve().parents[2]
 TPM_ROOM = sorted((COLLECTION / "plugins/module_utils/tpm").glob("*.py"))
@@ -59,7 +60,13 @@ def options(module):
         for one in tree.body
         if isinstance(one, ast.Assign) and getattr(one.targets[0], "id", "") == "DOCUMENTATION"
     ]
-    return set(yaml.safe_load(text)["options"]) | {"tcti", "timeout"}
+    said = yaml.safe_load(text)
+    found = set(said.get("options", ()))
+    for fragment in said["extends_documentation_fragment"]:
+        name, _dot, part = fragment.removeprefix("tpmfleet.azure_dps.").partition(".")
+        if name == "tpm":
+            found |= set(yaml.safe_load(getattr(tpm.ModuleDocFragment, (part or "documentation").upper()))["options"])
+    return found
 
 
 def role_files(kind):

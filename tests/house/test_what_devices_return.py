@@ -25,6 +25,10 @@ JUDGED = {"tpm_possession"}
 FOUND_HERE = {
     ("tpm_ownership", "proven"),
     ("tpm_ownership", "key_version"),
+    ("device_read", "record"),
+    ("device_read", "proven"),
+    ("device_read", "installed"),
+    ("device_read", "later"),
     ("device_work", "record"),
     ("doctor_device", "findings"),
 }

@@ -151,7 +151,7 @@ def test_a_registration_id_of_ones_own(register, plain_dps, software_tpm, tmp_pa
 
 def test_without_the_line_the_stock_client_makes_another_endorsement_key(register, plain_dps, software_tpm, tmp_path):
     """Enrolled with the certificate's key it is refused; enrolled with its own it is let in, and ours after it."""
-    from ansible_collections.tpmfleet.azure_dps.plugins.action.dps_client import build_program
+    from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.client_program import build_program
 
     plain_dps.enroll("stock-unit-2", software_tpm)
     # What the client makes of an answer that holds no challenge.

@@ -28,8 +28,7 @@ FIRST = UNITS[0]
 STEPS = ("ek_intake", "tpm_install", "software_install", "warehouse", "field_activation")
 
 HOLD = "tpmfleet.azure_dps.endorsement_key : Hold the batch's endorsement keys against the EK list and the ledger"
-WORK = "tpmfleet.azure_dps.device_work : Claim the TPM, have it prove its keys, and place the client"
-PLACE = "tpmfleet.azure_dps.dps_client : Place the client that provisions the device at power-up"
+WORK = "tpmfleet.azure_dps.device_work : Do the step's work on the TPM and the client"
 ENROLL = "tpmfleet.azure_dps.enrollment : Enroll the batch"
 POWER_UP = "tpmfleet.azure_dps.field_activation : Power up the devices that are not assigned yet"
 TELL = "tpmfleet.azure_dps.field_activation : Write what the service says into the ledger"
@@ -48,8 +47,8 @@ tpm_install       first  1           1       8        20            1          3
 tpm_install       again  1           1       8        20            0          2
 software_install  first  2           2       8        78            2          2
 software_install  again  2           2       8        76            0          2
-warehouse         first  4           9       11       76            0          2
-warehouse         again  4           9       11       90            0          2
+warehouse         first  2           6       12       80            0          2
+warehouse         again  2           6       12       94            0          2
 field_activation  first  0           2       7        -             0          -
 field_activation  again  0           2       7        0             0          4
 """
@@ -168,7 +167,8 @@ def test_the_check_of_the_whole_line_told_every_change_but_those_of_step_5(line)
     check = line.checks["site"].changes
     assert run - check == Counter([(POWER_UP, FIRST), (TELL, FIRST)])
     steps_3_and_4 = [(HOLD, FIRST), (ENROLL, FIRST)] * 2
-    step_4 = [(task, unit) for task in (WORK, PLACE) for unit in UNITS]
+    # What is not on record has to be claimed and proven before it is enrolled, and is given its client after that.
+    step_4 = [(WORK, unit) for unit in UNITS] * 2
     assert check - run == Counter(steps_3_and_4 + step_4)
 
 

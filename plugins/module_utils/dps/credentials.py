@@ -19,7 +19,6 @@ import os
 import re
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
@@ -27,16 +26,6 @@ from urllib.parse import quote, quote_plus, unquote
 
 from ..outside.visible import visible
 from .errors import DpsError
-
-try:
-    import azure.identity as azure_identity
-
-    from .transport import BoundedTransport, host_of
-
-    AZURE_IDENTITY_IMPORT_ERROR = None
-except ImportError:
-    azure_identity = None  # type: ignore[assignment]
-    AZURE_IDENTITY_IMPORT_ERROR = traceback.format_exc()
 
 CONNECTION_STRING_VARIABLE = "TPMFLEET_DPS_CONNECTION_STRING"
 ENTRA_SCOPE = "https://azure-devices-provisioning.net/.default"
@@ -244,16 +233,26 @@ def access_from(options: Mapping[str, Any]) -> Access:
     )
 
 
+def identity_library() -> Any:
+    """azure-identity, which takes longer to load than most of what a service is asked; ImportError without it."""
+    import azure.identity
+
+    return azure.identity
+
+
 def entra_credential(options: Mapping[str, Any]) -> Any:
     """The azure-identity credential that the options describe. DpsError where they describe none.
 
     An authority that is named is taken at the caller's word: no public host is asked whether it is one of Microsoft's.
     """
-    if azure_identity is None:
+    try:
+        library = identity_library()
+        from .transport import BoundedTransport, host_of
+    except ImportError:
         raise DpsError(
             "The Python package azure-identity, which Entra ID needs, is not installed.",
             hint="Install it where the task runs (python -m pip install azure-identity), or use connection_string.",
-        )
+        ) from None
     secret, certificate = options.get("secret"), options.get("x509_certificate_path")
     reached: dict[str, Any] = {}
     hosts = None
@@ -267,30 +266,30 @@ def entra_credential(options: Mapping[str, Any]) -> Any:
         ca_file=options.get("ca_file"), timeout=options.get("timeout") or _TOKEN_TIMEOUT, hosts=hosts
     )
     return BoundedCredential(
-        lambda transport: _credential(options, {**reached, "transport": transport}),
+        lambda transport: _credential(library, options, {**reached, "transport": transport}),
         transport,
         options.get("retry_budget") or options.get("operation_timeout") or _TOKEN_BUDGET,
     )
 
 
-def _credential(options: Mapping[str, Any], reached: dict[str, Any]) -> Any:
+def _credential(library: Any, options: Mapping[str, Any], reached: dict[str, Any]) -> Any:
     tenant, client_id, secret = (options.get(name) for name in ("tenant", "client_id", "secret"))
     certificate = options.get("x509_certificate_path")
     source = options.get("auth_source") or "auto"
     try:
         if source == "cli":
-            return azure_identity.AzureCliCredential()
+            return library.AzureCliCredential()
         if source == "env":
-            return azure_identity.EnvironmentCredential(**reached)
+            return library.EnvironmentCredential(**reached)
         if source == "msi":
-            return azure_identity.ManagedIdentityCredential(client_id=client_id, transport=reached["transport"])
+            return library.ManagedIdentityCredential(client_id=client_id, transport=reached["transport"])
         if secret or certificate:
             if not tenant or not client_id:
                 raise DpsError("secret and x509_certificate_path need tenant and client_id.", hint="Add them.")
             if secret:
-                return azure_identity.ClientSecretCredential(tenant, client_id, secret, **reached)
-            return azure_identity.CertificateCredential(tenant, client_id, certificate, **reached)
-        return azure_identity.DefaultAzureCredential(managed_identity_client_id=client_id, **reached)
+                return library.ClientSecretCredential(tenant, client_id, secret, **reached)
+            return library.CertificateCredential(tenant, client_id, certificate, **reached)
+        return library.DefaultAzureCredential(managed_identity_client_id=client_id, **reached)
     except (ValueError, OSError) as error:
         raise DpsError(
             f"The Entra ID credential cannot be made: {error}.", hint="Check tenant, client_id and the certificate."

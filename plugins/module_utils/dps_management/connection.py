@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_required_lib
 
 from ..dps.connection import check_connection, conclude, entra_options
-from ..dps.credentials import AZURE_IDENTITY_IMPORT_ERROR, entra_credential
+from ..dps.credentials import entra_credential, identity_library
 from ..dps.errors import DpsError
 from .resource_manager import AZURE_MGMT_IMPORT_ERROR, PUBLIC_ENDPOINT, ResourceManager, open_client
 
@@ -32,9 +33,17 @@ def management_options() -> dict[str, dict[str, Any]]:
     }
 
 
+def _missing_identity() -> str | None:
+    try:
+        identity_library()
+    except ImportError:
+        return traceback.format_exc()
+    return None
+
+
 def run(module: AnsibleModule, function: Callable[[ResourceManager], dict[str, Any]]) -> None:
     """Exits *module* with what *function* returns for the subscription, or fails it with what went wrong."""
-    missing = AZURE_MGMT_IMPORT_ERROR or AZURE_IDENTITY_IMPORT_ERROR
+    missing = AZURE_MGMT_IMPORT_ERROR or _missing_identity()
     if missing is not None:
         module.fail_json(
             msg=missing_required_lib(

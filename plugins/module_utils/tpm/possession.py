@@ -101,6 +101,26 @@ def open_sealed(
         return _open(esys, properties, challenge, key, bound, auths)
 
 
+def open_held(
+    esys: Any,
+    challenge: Challenge,
+    *,
+    properties: Properties,
+    endorsement_key: EndorsementKey,
+    storage_root_key: StorageRootKey | None = None,
+    endorsement_auths: Sequence[bytes] = (),
+    sealed_auths: Challenge | None = None,
+) -> Opened:
+    """The same with keys that were read on this connection, and are loaded still."""
+    auths = _authorizations(esys, properties, endorsement_auths, sealed_auths)
+    if storage_root_key is not None:
+        name = templates.name_of(storage_root_key.public)
+        bound = _Bound(storage_root_key.esys_handle, name, storage_root_key)
+        return _open(esys, properties, challenge, endorsement_key, bound, auths)
+    with known_object.loaded(esys) as handle:
+        return _open(esys, properties, challenge, endorsement_key, _Bound(handle, known_object.NAME), auths)
+
+
 class _Bound(NamedTuple):
     """What a challenge is bound to besides the endorsement key."""
 

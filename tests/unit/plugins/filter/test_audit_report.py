@@ -34,6 +34,8 @@ class Unit:
             "authorizations_before": self.authorizations,
         }
         self.client = {"changed": False, "changes": [], "changed_settings": []}
+        # In place of both.
+        self.work = None
         self.enrollment = {"registration_id": f"reg-{number}", "action": "unchanged", "changed_fields": []}
 
 
@@ -54,7 +56,7 @@ def audited(good, unit):
     def run(service: dict | None = None) -> dict:
         units = {"slot1": good, "slot2": unit}
         hostvars = {
-            host: {"the_key": one.key, "the_claim": one.ownership, "the_client": one.client}
+            host: {"read": one.key, "done": one.work or {"ownership": one.ownership, "client": one.client}}
             for host, one in units.items()
         }
         return audit_report(
@@ -62,7 +64,8 @@ def audited(good, unit):
             hostvars,
             verdicts={host: one.verdict for host, one in units.items()},
             enrollments=service or {"results": [one.enrollment for one in units.values()]},
-            results={"key": "the_key", "ownership": "the_claim", "client": "the_client"},
+            device="read",
+            work="done",
             id_scope=SCOPE,
             key_version="1",
         )
@@ -119,6 +122,10 @@ def verdict(**changes):
             "dps_client: is not as it should be: configuration (id_scope)",
         ),
         (lambda unit: unit.__dict__.update(client={"changed": True}), "dps_client: is not as it should be: config"),
+        (
+            lambda unit: unit.__dict__.update(work={"failed": True, "msg": "No key."}),
+            "ownership: No key.; dps_client: No",
+        ),
         (enrollment("created"), "enrollment: there is none in this service"),
         (enrollment("updated", "provisioning_status", "initial_twin"), "enrollment: is disabled"),
         (enrollment("updated", "iot_hubs", "initial_twin"), "differs from what is wanted in initial_twin, iot_hubs"),

@@ -10,6 +10,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.tpmfleet.azure_dps.plugins.filter.activation_records import activation_records
 from ansible_collections.tpmfleet.azure_dps.plugins.filter.device_records import device_records
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils import device_record
 
 READ = {
     "changed": False,
@@ -35,8 +36,11 @@ def records(variables=None, /, *, hosts=("slot1",), **options):
     return device_records(list(hosts), variables or {host: {} for host in hosts}, **options)
 
 
-def record_of(variables, **options):
-    [record] = records({"slot1": variables}, **options)
+def record_of(variables, *results):
+    """The record of a device, where modules returned *results*, and without any the filter's."""
+    if results:
+        return device_record.record_of("slot1", variables, results)
+    [record] = records({"slot1": variables})
     return record
 
 
@@ -45,13 +49,12 @@ def record_of(variables, **options):
 
 def test_a_record_holds_what_was_read_and_what_the_inventory_says():
     variables = {
-        "read": READ,
         "tpmfleet_serial_number": "TF-1",
         "tpmfleet_device_id": "pump-1",
         "tpmfleet_production": True,
         "tpmfleet_enrollment": {"iot_edge": True, "allocation_policy": None},
     }
-    assert record_of(variables, results=["read"]) == {
+    assert record_of(variables, READ) == {
         "host": "slot1",
         "registration_id": "unit-1",
         "serial_number": "TF-1",
@@ -69,19 +72,19 @@ def test_a_record_holds_what_was_read_and_what_the_inventory_says():
 
 
 def test_the_inventory_outweighs_what_was_read():
-    variables = {"read": READ, "tpmfleet_registration_id": "pump-1", "tpmfleet_tpm_type": "software"}
-    record = record_of(variables, results=["read"])
+    variables = {"tpmfleet_registration_id": "pump-1", "tpmfleet_tpm_type": "software"}
+    record = record_of(variables, READ)
     assert (record["registration_id"], record["tpm_type"]) == ("pump-1", "software")
 
 
 def test_a_later_result_outweighs_an_earlier_one():
     again = {"endorsement_key": {**READ["endorsement_key"], "sha256": "ffff"}}
-    assert record_of({"read": READ, "again": again}, results=["read", "again"])["endorsement_key_sha256"] == "ffff"
-    assert record_of({"read": READ, "again": again}, results=["again", "read"])["endorsement_key_sha256"] == "4ad1"
+    assert record_of({}, READ, again)["endorsement_key_sha256"] == "ffff"
+    assert record_of({}, again, READ)["endorsement_key_sha256"] == "4ad1"
 
 
 def test_ownership_is_recorded_with_its_profile_and_no_authorization():
-    assert record_of({"claim": CLAIMED}, results=["claim"])["ownership"] == {
+    assert record_of({}, CLAIMED)["ownership"] == {
         "profile": "fleet",
         "key_version": 1,
         "owner_auth_set": True,
@@ -89,27 +92,33 @@ def test_ownership_is_recorded_with_its_profile_and_no_authorization():
         "endorsement_auth_set": False,
     }
     said = {"tpmfleet_ownership_profile": "sdk", "tpmfleet_key_version": 3}
-    record = record_of({"claim": CLAIMED, **said}, results=["claim"])
+    record = record_of(said, CLAIMED)
     assert (record["ownership"]["profile"], record["ownership"]["key_version"]) == ("sdk", 3)
     assert (record["storage_root_key"], record["storage_root_key_name"]) == ("ARoA", "000c")
 
 
 def test_the_version_that_a_play_gave_its_role_alone_is_the_one_that_is_recorded():
-    variables = {"claim": {**CLAIMED, "key_version": 2}, "tpmfleet_key_version": 1}
-    assert record_of(variables, results=["claim"])["ownership"]["key_version"] == 2
+    claimed = {**CLAIMED, "key_version": 2}
+    assert record_of({"tpmfleet_key_version": 1}, claimed)["ownership"]["key_version"] == 2
 
 
 @pytest.mark.parametrize(
-    "result", [None, {"skipped": True, "changed": False}, {"failed": True, **READ}], ids=["none", "skipped", "failed"]
+    "result",
+    [None, {"skipped": True, "changed": False}, {"failed": True, "record": {}}],
+    ids=["none", "skipped", "failed"],
 )
-def test_a_host_without_a_good_result_is_left_out(result):
-    variables = {"slot1": {"read": READ}, "slot2": {"read": result} if result else {}}
-    assert [one["host"] for one in records(variables, hosts=("slot1", "slot2"), results=["read"])] == ["slot1"]
+def test_a_host_without_a_record_is_left_out_or_named_by_the_inventory(result):
+    read = {"record": {"host": "slot1", "registration_id": "unit-1"}}
+    variables = {"slot1": {"read": read}, "slot2": {"read": result, "tpmfleet_serial_number": "TF-2"}}
+    hosts = ("slot1", "slot2")
+    assert records(variables, hosts=hosts, device="read") == [read["record"]]
+    named = {"host": "slot2", "serial_number": "TF-2"}
+    assert records(variables, hosts=hosts, device="read", unread=True) == [read["record"], named]
 
 
-def test_without_results_every_host_is_named():
+def test_without_a_device_every_host_is_named():
     assert records(hosts=("slot1", "slot2"))[1] == {"host": "slot2"}
-    assert device_records([], {}, results=["read"], enrollments="batch") == []
+    assert device_records([], {}, device="read", enrollments="batch") == []
 
 
 @pytest.mark.parametrize(
@@ -139,27 +148,7 @@ def test_an_exception_that_is_neither_yes_nor_no_is_refused():
         record_of({"tpmfleet_replace_tpm": "perhaps"})
 
 
-def test_outcomes_say_what_was_done_and_what_was_verified():
-    variables = {
-        "read": READ,
-        "claim": CLAIMED,
-        "placed": {"changed": False},
-        "proof": {"skipped": True},
-        "tpmfleet_dps_id_scope": "0ne0",
-    }
-    outcomes = {"ownership": "claim", "dps_client": "placed", "possession": "proof", "other": "never"}
-    record = record_of(variables, results=["read"], outcomes=outcomes)
-    assert record["outcome"] == {"ownership": "done", "dps_client": "verified"}
-    assert record["dps_id_scope"] == "0ne0"
-
-
-def test_before_anything_was_done_a_device_stands_where_the_ledger_says():
-    assert "dps_id_scope" not in record_of({"read": READ, "tpmfleet_dps_id_scope": "0ne0"}, results=["read"])
-
-
 def test_the_enrollment_of_a_batch_is_an_outcome_of_each_device():
-    other = {**READ, "endorsement_key": {**READ["endorsement_key"], "registration_id": "unit-2"}}
-    third = {**READ, "endorsement_key": {**READ["endorsement_key"], "registration_id": "unit-3"}}
     batch = {
         "results": [
             {"registration_id": "unit-1", "action": "created"},
@@ -168,9 +157,10 @@ def test_the_enrollment_of_a_batch_is_an_outcome_of_each_device():
         ]
     }
     variables = {
-        host: {"read": read, "batch": batch} for host, read in (("slot1", READ), ("slot2", other), ("slot3", third))
+        f"slot{number}": {"read": {"record": {"registration_id": f"unit-{number}"}}, "batch": batch}
+        for number in (1, 2, 3)
     }
-    made = records(variables, hosts=tuple(variables), results=["read"], enrollments="batch")
+    made = records(variables, hosts=tuple(variables), device="read", enrollments="batch")
     assert [one.get("outcome") for one in made] == [{"enrollment": "done"}, {"enrollment": "verified"}, None]
 
 
@@ -224,7 +214,6 @@ def test_a_disabled_device_is_not_waited_for():
 def test_parts_of_the_enrollment_are_merged_in_the_order_of_their_names():
     """A fleet, a product and a unit each say what is theirs."""
     variables = {
-        "read": READ,
         "tpmfleet_enrollment_90_unit": {"initial_twin": {"tags": {"slot": 1}}, "iot_edge": None},
         "tpmfleet_enrollment_50_pumps": {
             "initial_twin": {"tags": {"product": "pump", "line": None}},
@@ -238,17 +227,17 @@ def test_parts_of_the_enrollment_are_merged_in_the_order_of_their_names():
         # No part of it.
         "tpmfleet_enroll_at": "tpm_install",
     }
-    record = record_of(variables, results=["read"])
+    record = record_of(variables, READ)
     assert record["iot_hubs"] == ["c"] and "iot_edge" not in record
     assert record["initial_twin"] == {"tags": {"product": "pump", "slot": 1}, "properties": {"desired": {"x": 1}}}
-    alone = record_of({"read": READ, "tpmfleet_enrollment_x": {"iot_edge": True}}, results=["read"])
+    alone = record_of({"tpmfleet_enrollment_x": {"iot_edge": True}}, READ)
     assert alone["iot_edge"] is True
 
 
 @pytest.mark.parametrize("name", ["tpmfleet_enrollment", "tpmfleet_enrollment_unit"])
 def test_a_part_that_is_none_is_told_with_its_host(name):
     with pytest.raises(AnsibleFilterError, match=f"slot1: {name} is no mapping"):
-        record_of({"read": READ, name: ["iot_edge"]}, results=["read"])
+        record_of({name: ["iot_edge"]})
 
 
 @pytest.mark.parametrize(
@@ -275,5 +264,5 @@ def test_a_part_that_is_none_is_told_with_its_host(name):
     ],
 )
 def test_a_record_says_why_there_is_no_certificate_of_its_key(result, why):
-    record = record_of({"read": {**READ, **result}}, results=["read"])
+    record = record_of({}, {**READ, **result})
     assert record.get("endorsement_key_certificate_missing") == why

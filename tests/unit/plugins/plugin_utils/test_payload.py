@@ -193,6 +193,8 @@ def made_up(tmp_path, monkeypatch):
         loaded = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(loaded)
         monkeypatch.setitem(sys.modules, package, loaded)
+        # What is remembered of another module of that name is not this one's.
+        monkeypatch.setattr(payloads, "_source", payloads._source.__wrapped__)
         monkeypatch.setattr(payloads, "_path", lambda name: tmp_path.joinpath(*name.split(".")).with_suffix(".py"))
         arguments = {"text": "a text", "secret": {"auth": "of-the-owner", "longer": "of-the-owner-too", "pin": 4711}}
         return payloads.Payload("made_up").program(arguments, **given)

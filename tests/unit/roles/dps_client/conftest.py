@@ -23,7 +23,7 @@ import types
 from pathlib import Path
 
 import pytest
-from ansible_collections.tpmfleet.azure_dps.plugins.action.dps_client import build_program
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.client_program import build_program
 
 DEVICE_PYTHON = "/usr/bin/python3"
 LAB_PROGRAMS = Path(__file__).resolve().parents[4] / "roles" / "lab" / "files"

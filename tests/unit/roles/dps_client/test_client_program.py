@@ -15,7 +15,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.tpmfleet.azure_dps.plugins.action.dps_client import build_program, read_units
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.client_program import (
+    build_program,
+    packed_sources,
+    read_units,
+)
 
 SERVICE, TIMER = "tpmfleet-dps-client.service", "tpmfleet-dps-client.timer"
 
@@ -30,7 +34,7 @@ def sources(program, tmp_path_factory):
 
 
 def test_equal_sources_give_an_equal_program(program):
-    build_program.cache_clear()
+    packed_sources.cache_clear()
     assert build_program("/usr/bin/python3") == program.read_bytes()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import sys
 import time
 from urllib.parse import unquote
 
@@ -154,7 +155,7 @@ class Identity:
 )
 def test_each_entra_option_makes_its_credential(monkeypatch, options, made):
     identity = Identity()
-    monkeypatch.setattr(credentials, "azure_identity", identity)
+    monkeypatch.setattr(credentials, "identity_library", lambda: identity)
     assert credentials.access_from({"host": f"https://{HOST}/", **options}).host == HOST
     [(name, positional, keywords)] = identity.made
     transport = keywords.pop("transport", None)
@@ -180,6 +181,6 @@ def test_entra_that_refuses_is_told_in_one_line():
 
 
 def test_without_azure_identity_it_is_told_what_to_install(monkeypatch):
-    monkeypatch.setattr(credentials, "azure_identity", None)
+    monkeypatch.setitem(sys.modules, "azure.identity", None)
     with pytest.raises(DpsError, match="pip install azure-identity"):
         credentials.access_from({"host": HOST})

@@ -109,7 +109,8 @@ def test_entra_id(dps, open_with, monkeypatch):
             asked.append(scope)
             return types.SimpleNamespace(token="issued", expires_on=time.time() + 3600)
 
-    monkeypatch.setattr(credentials, "azure_identity", types.SimpleNamespace(DefaultAzureCredential=Credential))
+    library = types.SimpleNamespace(DefaultAzureCredential=Credential)
+    monkeypatch.setattr(credentials, "identity_library", lambda: library)
     service = open_with(credentials.access_from({"host": dps.host}))
     assert service.enrollment("unit-1") is None
     assert service.enrollment("unit-2") is None

@@ -19,6 +19,7 @@ import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.filter.device_records import device_records
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import templates
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.answer import NoAnswerError, read_answer
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_record import record_of
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.returned import RETURNED
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.shape import ShapeError
 
@@ -215,8 +216,10 @@ def behind_the_wall(module, printed):
 def records_of(honest_result, hostile_result):
     """The records of a batch of both."""
     variables = {"tpmfleet_dps_id_scope": "0ne00000000", "tpmfleet_production": True}
-    hostvars = {HONEST: {**variables, "read": honest_result}, HOSTILE: {**variables, "read": hostile_result}}
-    return device_records([HONEST, HOSTILE], hostvars, results=["read"], enrolling=True)
+    results = {HONEST: honest_result, HOSTILE: hostile_result}
+    read = {host: {"record": record_of(host, variables, [result])} for host, result in results.items()}
+    hostvars = {host: {**variables, "read": said} for host, said in read.items()}
+    return device_records([HONEST, HOSTILE], hostvars, device="read", enrolling=True)
 
 
 def test_no_hostile_result_passes_the_wall_with_more_than_data(honest):

@@ -23,6 +23,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.model im
     merged,
     with_step,
 )
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_record import record_of
 
 
 @pytest.fixture
@@ -168,10 +169,10 @@ def test_what_the_filter_makes_of_results_is_one(record_schema, make_ek):
         "changed": True,
     }
     variables = {
-        "claim": facts,
         "tpmfleet_serial_number": "TF-1",
         "tpmfleet_dps_id_scope": "0ne00000000",
         "tpmfleet_enrollment": {"iot_edge": True},
     }
-    [made] = device_records(["slot1"], {"slot1": variables}, results=["claim"], outcomes={"ownership": "claim"})
+    done = {"record": {**record_of("slot1", variables, [facts]), "outcome": {"ownership": "done"}}}
+    [made] = device_records(["slot1"], {"slot1": {**variables, "done": done}}, device="done")
     record_schema.validate(merged({}, made))

@@ -1,0 +1,85 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Templates that are compiled once for all hosts of a play, and not by each of them anew.
+
+Ansible forks a process for each task and host, and what one has compiled is gone with it. That is 1 ms of the
+controller's for each template, and the options of a step have more than a hundred. So those of this collection's roles
+are compiled where all of these processes are forked from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+from ansible import template
+from ansible.module_utils.common.yaml import yaml_load
+from ansible.parsing.dataloader import DataLoader
+
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+_FILES = ("defaults/main.yml", "vars/main.yml")
+
+
+def templar(loader: Any, variables: Mapping[str, Any]) -> Any:
+    """Ansible's Templar, which compiles nothing that was compiled before."""
+    made = template.Templar(loader=loader, variables=variables)
+    # Since ansible-core 2.19 it is the engine's, else the Templar's own.
+    environment = getattr(made, "_engine", made).environment
+    environment.__class__ = _once(type(environment))
+    return made
+
+
+@functools.cache
+def _once(kind: type) -> type:
+    """The class of Jinja environments *kind*, with a memory that all of them share, and all processes forked later."""
+    if hasattr(kind, "compiled"):
+        return kind
+
+    class Environment(kind):  # type: ignore[misc, valid-type]
+        compiled: dict[str, CodeType] = {}
+
+        def compile(self, source: Any, *arguments: Any, **options: Any) -> Any:
+            # One with delimiters of its own is no other template's.
+            if arguments or options or self.overlayed or not isinstance(source, str):
+                return super().compile(source, *arguments, **options)
+            found = self.compiled.get(source)
+            if found is None:
+                found = self.compiled[str(source)] = super().compile(source)
+            return found
+
+    return Environment
+
+
+@functools.cache
+def compile_roles(*names: str) -> None:
+    """Compiles the templates in the variables of the roles *names*."""
+    trusted = getattr(template, "trust_as_template", str)
+    reads = templar(DataLoader(), {})
+    for name in names:
+        for path in (ROLES / name / file for file in _FILES):
+            if path.is_file():
+                for text in _templates(yaml_load(path.read_text(encoding="utf-8"))):
+                    _compile(reads, trusted(text))
+
+
+def _compile(reads: Any, text: str) -> None:
+    # There are no variables yet, and none is missed: what is wrong with a template is told where it is used.
+    with contextlib.suppress(Exception):
+        reads.template(text)
+
+
+def _templates(value: Any) -> Iterator[str]:
+    if isinstance(value, str) and "{{" in value:
+        yield value
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from _templates(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _templates(one)

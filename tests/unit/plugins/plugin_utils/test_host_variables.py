@@ -1,0 +1,96 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What variables come to is what Ansible makes of them, whatever they name; and no template is compiled twice."""
+
+from __future__ import annotations
+
+import jinja2
+import pytest
+from ansible import template
+from ansible.errors import AnsibleError
+from ansible.parsing.dataloader import DataLoader
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.compiled_once import compile_roles, templar
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import HostVariables
+
+trusted = getattr(template, "trust_as_template", str)
+
+
+def trusted_all(value):
+    if isinstance(value, str):
+        return trusted(value)
+    if isinstance(value, dict):
+        return {name: trusted_all(one) for name, one in value.items()}
+    return [trusted_all(one) for one in value] if isinstance(value, list) else value
+
+
+VARIABLES = trusted_all(
+    {
+        "plain": "text",
+        "number": 7,
+        "named": "{{ plain }}",
+        "deep": {"a": ["{{ other.b[0] }}", {"c": "{{ named ~ number }}"}]},
+        "other": {"b": ["{{ named | upper }}"]},
+        "missing": "{{ nowhere | default('none') }}",
+        "statement": "{% if number > 5 %}{{ plain }}{% endif %}",
+        "left": "plain",
+        "by_name": "{{ lookup('vars', left) }}",
+        "by_vars": "{{ vars['pl' ~ 'ain'] | default('') }}",
+        "result": {"changed": False, "failed": False, "record": {"plain": "{{ number }}"}},
+        "of_result": "{{ result.record.keys() | list }}",
+    }
+)
+
+
+@pytest.mark.parametrize("name", [name for name in VARIABLES if name != "result"])
+def test_a_variable_comes_to_what_ansible_makes_of_it(name):
+    whole = template.Templar(loader=DataLoader(), variables=VARIABLES)
+    assert HostVariables(VARIABLES, DataLoader()).value(name) == whole.template(VARIABLES[name])
+
+
+def test_what_names_nothing_that_is_there_is_told():
+    variables = {"wrong": trusted("{{ nowhere.a }}")}
+    with pytest.raises(AnsibleError, match="nowhere"):
+        HostVariables(variables, DataLoader()).value("wrong")
+
+
+def test_what_is_left_out_is_not_in_it():
+    variables = trusted_all({"options": {"a": "{{ omit }}", "b": "{{ plain }}", "c": None}, "plain": 1})
+    variables.setdefault("omit", "__omit_place_holder__1")
+    assert HostVariables(variables, DataLoader()).value("options") == {"b": 1}
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """What Jinja is asked to compile."""
+    sources = []
+    original = jinja2.Environment.compile
+
+    def compile_it(self, source, *arguments, **options):
+        sources.append(source)
+        return original(self, source, *arguments, **options)
+
+    monkeypatch.setattr(jinja2.Environment, "compile", compile_it)
+    return sources
+
+
+def test_a_template_is_compiled_once_for_all_hosts(compiled):
+    text = trusted("{{ plain ~ ' of the test' }}")
+    for number in range(3):
+        assert templar(DataLoader(), {"plain": number}).template(text) == f"{number} of the test"
+    assert compiled == [text]
+
+
+def test_the_templates_of_the_roles_are_compiled_before_anybody_asks(compiled):
+    compile_roles("possession")
+    del compiled[:]
+    variables = trusted_all({"possession_tcti": "{{ tpmfleet_tcti | default('device:/dev/tpmrm0') }}"})
+    assert HostVariables(variables, DataLoader()).value("possession_tcti") == "device:/dev/tpmrm0"
+    assert compiled == []
+
+
+def test_a_template_with_delimiters_of_its_own_is_no_others():
+    text = "#jinja2: variable_start_string:'[%', variable_end_string:'%]'\n[% plain %] {{ plain }}"
+    assert str(templar(DataLoader(), {"plain": 1}).template(trusted("{{ plain }}"))) == "1"
+    assert templar(DataLoader(), {"plain": 1}).template(trusted(text)).strip() == "1 {{ plain }}"
