@@ -59,11 +59,11 @@ options:
     type: int
   collection:
     description: The directory of this collection, as Ansible found it.
-    type: path
+    type: str
   collection_paths:
     description: Where Ansible looks for collections, besides where its Python has packages.
     type: list
-    elements: path
+    elements: str
     default: []
 seealso:
   - module: tpmfleet.azure_dps.dps_instance_info
@@ -175,8 +175,8 @@ def main():
             "instance_read": {"type": "dict", "default": {}},
             "stdout_callback": {"type": "str"},
             "units": {"type": "int"},
-            "collection": {"type": "path"},
-            "collection_paths": {"type": "list", "elements": "path", "default": []},
+            "collection": {"type": "str"},
+            "collection_paths": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
