@@ -290,7 +290,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "ledger-place": (r"(^|: )The ledger('s URL)? ", r"ledger is empty\."),
     # Of options and variables
     "option-value": (
-        r"; it (has to be|goes from)",
+        r"; it (has to be|goes from)|has to be \S+ or more",
         r"which is (none of|no (whole )?number|neither true nor false|not an? )",
         r"is neither a time nor an age|has the unknown key|is neither true nor false|which is no whole number",
         r"is not a name or a list of names|which is no text\. Write it in quotes|\. It is one of ",
