@@ -31,6 +31,7 @@ OTHERS = {
     "lock_timeout",
     "no_log",
     "no_proxy",
+    "schema_version",
     "tpm_device_provision",
 }
 

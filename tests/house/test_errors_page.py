@@ -189,7 +189,7 @@ def also_said():
                 yield from re.findall(r"'([^']*)'", str(text))
     for path in COLLECTION.glob("roles/*/vars/main.yml"):
         for name, refusals in (yaml.safe_load(path.read_text()) or {}).items():
-            if name.endswith("_refusals"):
+            if name.endswith(("_refusals", "_wrong")) and isinstance(refusals, list):
                 yield from (FILLED.join(re.findall(r'"([^"]*)"', one)) for one in refusals)
 
 
