@@ -47,8 +47,8 @@ tpm_install       first  1           1       8        20            1          3
 tpm_install       again  1           1       8        20            0          2
 software_install  first  2           2       8        78            2          2
 software_install  again  2           2       8        76            0          2
-warehouse         first  2           6       12       80            0          2
-warehouse         again  2           6       12       94            0          2
+warehouse         first  2           4       14       80            0          2
+warehouse         again  2           4       14       94            0          2
 field_activation  first  0           2       7        -             0          -
 field_activation  again  0           2       7        0             0          4
 """
