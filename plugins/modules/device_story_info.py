@@ -61,7 +61,9 @@ record:
   type: dict
   sample: {"record_version": 1, "host": "rack1-slot01", "serial_number": "TF-000001", "registration_id": "unit-1"}
 events:
-  description: The device's events, the oldest first, each with C(words), the sentence about it.
+  description:
+    - The device's events, the oldest first, each with C(words), the sentence about it. Those from before the ledger
+      knew it are among them where they say its serial number or device ID.
   returned: success
   type: list
   elements: dict
@@ -96,14 +98,20 @@ def tell(connection, module):
         row = devices.row_of({"registration_id": value})
     if row is None:
         line = f"The ledger knows no device with the {name.replace('_id', ' ID').replace('_', ' ')} {visible(value)}."
-        return {"found": False, "lines": [line], "record": {}, "events": []}
+        return {"found": False, **told(line, devices.history_of_nobody({name: value})), "record": {}}
     try:
         record = devices.record(row)
         head = about(record)
     except DamagedRecord as error:
         record, head = {}, visible(f"{error}.", most=600)
-    events = [{**event, "words": sentence(event)} for event in devices.history(row)]
-    return {"found": True, "lines": [head, *(one["words"] for one in events)], "record": record, "events": events}
+    before = devices.history_of_nobody(record)
+    return {"found": True, **told(head, [*before, *devices.history(row)]), "record": record}
+
+
+def told(head, events):
+    """The story after its *head*."""
+    events = [{**event, "words": sentence(event)} for event in events]
+    return {"lines": [head, *(one["words"] for one in events)], "events": events}
 
 
 def main():

@@ -66,6 +66,24 @@ def test_nothing_else_is_pulled(day):
     assert "LINE SUMMARY: 1 passed, 8 to pull" in day.first.printed
 
 
+@pytest.mark.parametrize(
+    ("unit", "words"),
+    [
+        (STRANGER, "owner_auth is not the owner authorization"),
+        (LOCKED_OUT, "lockout"),
+        (SILENT, "did not answer within 5 s"),
+        (GONE, "No TPM answers"),
+    ],
+)
+def test_what_failed_on_a_unit_is_in_its_story(day, run_module, unit, words):
+    """Also of those that could not be read, so that the ledger does not know them yet."""
+    serial = f"TF-{int(unit[-2:]):06}"
+    lines = run_module("device_story_info", ledger=str(day.ledger), serial_number=serial)["lines"]
+    failed = [line for line in lines if "FAILED on the device" in line]
+    assert failed and words in failed[0], lines
+    assert all(f"FAILED on the device: {unit}" not in line for line in failed)
+
+
 def test_a_stopped_unit_is_neither_enrolled_nor_changed(day):
     """The two with one key above all: neither is enrolled."""
     seen = day.seen()

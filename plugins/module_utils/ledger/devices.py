@@ -34,6 +34,7 @@ from .stored import RESTORE, DamagedRecord, stored, stored_record
 # The columns that identify a device, the surest first. A slot of a rack sees another unit every hour, so the host name
 # identifies only where the inventory says nothing better.
 _IDENTITIES = ("serial_number", "device_id", "host")
+_NAMES = ("serial_number", "device_id")
 _KEY = "endorsement_key_sha256"
 _COLUMNS = ("serial_number", "device_id", "host", "registration_id", _KEY)
 # What two rows of a ledger never share.
@@ -145,7 +146,7 @@ class Devices:
         if not record.get(_KEY) or not record.get("host"):
             return None
         same = self._with(_KEY, identity(_KEY, record[_KEY])) & self._with("host", identity("host", record["host"]))
-        names = {name: (None, identity(name, record.get(name))) for name in ("serial_number", "device_id")}
+        names = {name: (None, identity(name, record.get(name))) for name in _NAMES}
         unnamed = [row for row in same if all(self._rows[row][name] in fit for name, fit in names.items())]
         return max(unnamed, default=None)
 
@@ -361,6 +362,21 @@ class Devices:
     def history(self, row: int) -> list[dict[str, Any]]:
         """The events of one device, the oldest first; of a damaged one what is left, with ``damaged``."""
         return self.histories([row])[row]
+
+    def history_of_nobody(self, names: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The same of a device from before the ledger knew it, by its serial number and device ID among *names*."""
+        said = [(name, value) for name, value in names.items() if name in _NAMES and isinstance(value, str) and value]
+        told: list[dict[str, Any]] = []
+        for name, value in said:
+            written = EVENTS.c.what.contains(json.dumps(value), autoescape=True)
+            found = sqlalchemy.select(EVENTS).where(EVENTS.c.device.is_(None), written).order_by(EVENTS.c.id)
+            for event in self._connection.execute(found):
+                what = _what(event.what)
+                where = {"at": event.at, "step": event.step, "station": event.station}
+                one = {**where, **without_chain(what)}
+                if what.get(name) == value and one not in told:
+                    told.append(one)
+        return sorted(told, key=lambda one: str(one["at"]))
 
     def histories(self, rows: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
         """The same of several devices, by row."""

@@ -49,6 +49,7 @@ DECOMMISSION = "decommission"
 # The outcome of a step that knows of an enrollment where the device no longer belongs, and could not end it.
 LEFT = "left"
 _MOST_OF_A_SENTENCE = 2000
+_MOST_OF_A_NAME = 255
 TAKE_UP_AGAIN = "if that is meant to be used again, set tpmfleet_recommission for this host"
 # What nobody says to a ledger: it is computed here, or noted of a proof that was given here.
 _NOBODYS_WORD = ("endorsement_key_sha256", "endorsement_key_name", "storage_root_key_name", "endorsement_key_proven")
@@ -156,8 +157,8 @@ class Step:
         found = said["failed"] if isinstance(said["failed"], Mapping) else {"reason": said["failed"]}
         reasons = _shown([str(found.get("reason") or "no reason was given")])
         row = self._devices.row_of(said)
-        names = {name: said[name] for name in ("serial_number", "device_id") if said.get(name)}
-        what = {"state": "failed", "reasons": reasons, **({} if row is not None else names)}
+        names = _names_of(said, None)
+        what = {"state": "failed", "reasons": reasons, **_names_of(said, row)}
         what.update({name: found[name] for name in ("not_proven", "enrollment") if found.get(name)})
         self._note(row, said["host"], what)
         known: dict[str, Any] = {}
@@ -223,7 +224,7 @@ class Step:
         remarks = _shown([*judged.remarks, *unasked])
         if reasons:
             reasons = _shown(reasons)
-            self._note(row, said["host"], {"state": "stopped", "reasons": reasons})
+            self._note(row, said["host"], {"state": "stopped", "reasons": reasons, **_names_of(said, row)})
             outcome = said.get("outcome") or {}
             # Also where something else stops it: its proof tells whether the TPM of the unit beside it was cloned.
             contested = claim.contested
@@ -440,6 +441,12 @@ class Step:
             f"it has a software TPM{whence}, which is refused in a production inventory; "
             "tpmfleet_software_tpm_allowed on this very host allows it"
         ]
+
+
+def _names_of(said: Mapping[str, Any], row: int | None) -> dict[str, str]:
+    """What an event says of a device that the ledger does not know, so that its story has it once it does."""
+    names = {name: said.get(name) for name in ("serial_number", "device_id")} if row is None else {}
+    return {name: visible(value, most=_MOST_OF_A_NAME) for name, value in names.items() if isinstance(value, str)}
 
 
 def _shown(sentences: Sequence[str]) -> list[str]:

@@ -80,6 +80,22 @@ def test_a_failure_of_a_unit_that_nobody_knows_names_it(line, run_module):
     assert run_module("ledger_verify_info", ledger=line.ledger)["intact"]
 
 
+def test_what_happened_before_the_ledger_knew_a_unit_is_in_its_story(line, run_module, make_ek):
+    line.fail(1)
+    line.fail(11)
+    listed = {"ek_list_policy": "required"}
+    assert not line.take("tpm_install", line.unit(1), **listed)["slot1"]["accepted"]
+    before = line.story(1)
+    assert before[0] == "The ledger knows no device with the serial number TF-1." and len(before) == 3
+    assert "FAILED on the device" in before[1] and "is on no list of a TPM maker" in before[2]
+    line.take("tpm_install", line.unit(1))
+    line.fail(1)
+    after = line.story(1)
+    assert after[1:3] == before[1:] and len(after) == 5
+    assert len(line.story(11)) == 2 and len(line.story(111)) == 1
+    assert run_module("ledger_verify_info", ledger=line.ledger)["intact"]
+
+
 def test_nothing_is_noted_in_a_check(line):
     line.take("tpm_install", line.unit(1))
     named = {"host": "slot1", "serial_number": "TF-1", "failed": {"reason": REASON}}
