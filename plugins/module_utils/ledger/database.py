@@ -171,8 +171,8 @@ if SQLALCHEMY_IMPORT_ERROR is None:
         Index("ix_failures_at", "at"),
         Index("ix_failures_cause", "cause", "step", "station"),
     )
-    # Which revision of Alembic the schema is, as Alembic notes it.
-    REVISION = Table("alembic_version", METADATA, Column("version_num", String(32), primary_key=True))
+    # Which revision of Alembic the schema is, as Alembic notes it; others may have their own beside, under its name.
+    REVISION = Table("ledger_revision", METADATA, Column("version_num", String(32), primary_key=True))
 
 # The tables that every ledger has had from its beginning. Of an older schema others may be missing.
 _FROM_THE_BEGINNING = ("ledger", "devices", "listed_keys", "retired_keys", "events")

@@ -18,7 +18,7 @@ import tempfile
 from typing import Any
 
 from ..outside import durable
-from .database import SCHEMA_VERSION, LedgerError
+from .database import REVISION, SCHEMA_VERSION, LedgerError
 
 try:
     from alembic.operations import Operations
@@ -40,7 +40,7 @@ def upgrade(connection: Any, version: int, path: str | None) -> str:
             "library alembic is missing: pip install -r requirements.txt. Nothing was changed."
         )
     copy = _copied(path, version) if connection.dialect.name == "sqlite" and path else None
-    steps = MigrationContext.configure(connection, opts={"fn": _steps})
+    steps = MigrationContext.configure(connection, opts={"fn": _steps, "version_table": REVISION.name})
     with Operations.context(steps):
         steps.run_migrations()
     kept = f" What it was before is in {copy}." if copy else ""

@@ -176,7 +176,9 @@ def test_an_upgraded_ledger_has_all_it_had_and_the_schema_of_a_new_one(old, tmp_
     before = rows_of(old, *OF_BEFORE)
     with opened(old, Access.WRITE) as connection:
         assert not is_old(connection)
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "version_table": "ledger_revision"}
+        )
         assert compare_metadata(context, METADATA) == []
         assert context.get_current_heads() == (str(database.SCHEMA_VERSION),)
     assert rows_of(old, *OF_BEFORE) == before
@@ -185,7 +187,7 @@ def test_an_upgraded_ledger_has_all_it_had_and_the_schema_of_a_new_one(old, tmp_
 
 def test_a_new_ledger_is_one_of_the_last_revision(ledger):
     with opened(ledger, Access.WRITE) as connection:
-        context = MigrationContext.configure(connection)
+        context = MigrationContext.configure(connection, opts={"version_table": "ledger_revision"})
         assert compare_metadata(context, METADATA) == []
         assert context.get_current_heads() == (str(database.SCHEMA_VERSION),)
         steps = upgrade._steps((), None)
@@ -389,3 +391,14 @@ def sqlite_old(sqlite):
         connection.executescript((OLD / "sqlite.sql").read_text())
     connection.close()
     return sqlite
+
+
+def test_another_program_may_have_its_own_revisions_beside(postgresql):
+    ledger = postgresql.ledger()
+    schema = ledger.rpartition("%3D")[2]
+    postgresql.tell(f"CREATE TABLE {schema}.alembic_version (version_num varchar(32)); "
+                    f"INSERT INTO {schema}.alembic_version VALUES ('theirs')")  # fmt: skip
+    for _again in range(2):
+        with opened(ledger, Access.WRITE) as connection:
+            found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all()
+            assert found == ["theirs"]
