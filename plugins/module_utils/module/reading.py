@@ -54,7 +54,7 @@ def read(esys: Any, params: Mapping[str, Any]) -> Reading:
         replace_persistent=params["replace_persistent_keys"],
         certificate=params["read_certificate"],
     )
-    result = {"changed": False, "endorsement_key": key.as_result(), "tpm": properties.chip()}
+    result: dict[str, Any] = {"changed": False, "endorsement_key": key.as_result(), "tpm": properties.chip()}
     storage_root_key = None
     if params["storage_root_key"]:
         storage_root_key = told_storage_root_key(esys, properties)
