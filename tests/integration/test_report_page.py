@@ -54,6 +54,7 @@ REASONS = {
     "the TPM answered 0x98e to {serial}": "the TPM answered 0x98e to …",
     "the TPM answered 0x921 to {serial}": "the TPM answered 0x921 to …",
 }  # fmt: skip
+FAILURES = ("stopped", "failed")
 STEPS = ("tpm_install", "software_install", "warehouse", "field_activation")
 STATES = ("known only", "installed", "software on it", "in the warehouse", "in the field", "stopped", "decommissioned")
 CHOSEN = f"TF-{UNITS // 2:06}"
@@ -96,7 +97,8 @@ def units(count, certificates):
             reasons = [form.format(serial=f"TF-{number:06}", **words)]
             if not number % 5 and number != 3:
                 reasons.append(list(REASONS)[2])
-            stopped = {"state": "stopped", "reasons": list(dict.fromkeys(reasons)), **by}
+            # By the ledger's judgement, or on the device itself.
+            stopped = {"state": FAILURES[number // 2 % 2], "reasons": list(dict.fromkeys(reasons)), **by}
             events.append((at(day), "software_install", stopped))
             if chance.random() < 0.3:
                 events.append((at(day, 3600), "software_install", {"state": "verified", **by}))
@@ -286,13 +288,13 @@ class Ledger:
 
     def first(self, row, step):
         """When a unit first passed *step*."""
-        times = [when for when, one, _where, what in self.events[row] if one == step and what["state"] != "stopped"]
+        times = [when for when, one, _where, what in self.events[row] if one == step and what["state"] not in FAILURES]
         return min(times, default=None)
 
     def state(self, row):
         if "decommission" in self.records[row]:
             return "decommissioned"
-        if self.events[row] and self.events[row][-1][3]["state"] == "stopped":
+        if self.events[row] and self.events[row][-1][3]["state"] in FAILURES:
             return "stopped"
         return STATES[max([0, *(number for number, step in enumerate(STEPS, 1) if self.first(row, step))])]
 
@@ -310,7 +312,7 @@ class Ledger:
 
     def stops(self):
         return [(station, what["reasons"]) for events in self.events.values() for _when, _step, station, what in events
-                if what["state"] == "stopped"]  # fmt: skip
+                if what["state"] in FAILURES]  # fmt: skip
 
 
 def test_each_number_on_it_is_that_of_the_ledger(look, pages):
@@ -442,9 +444,9 @@ def test_a_unit_tells_the_story_that_the_ledger_tells_and_its_certificate(look, 
     from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.story import sentence
 
     ledger = Ledger(pages(UNITS).with_name("ledger.sqlite"), 0)
-    rows = [row for row, events in ledger.events.items() if any(one[3]["state"] == "stopped" for one in events)]
+    rows = [row for row, events in ledger.events.items() if any(one[3]["state"] in FAILURES for one in events)]
     view = look()
-    for row in (UNITS // 2 + 1, *rows[:3]):
+    for row in (UNITS // 2 + 1, *rows[:4]):
         view.evaluate(f"location.hash = '#unit/{row}'")
         view.wait_for_selector("#unit:not([hidden])")
         assert view.text_content("#unit-name") == ledger.records[row]["serial_number"]
