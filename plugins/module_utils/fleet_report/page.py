@@ -34,7 +34,16 @@ def page(data: dict[str, Any], title: str, parts: str) -> bytes:
         f"default-src 'none'; script-src '{_digest(program)}'; style-src '{_digest(style)}'; "
         "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
     )
-    given = {"policy": policy, "title": escape(title), "style": style, "program": program, "data": _packed(data)}
+    # The page is a copy of the chart's program, which goes nowhere without its licence.
+    licence = f"<!--\nCharts: uPlot\n{_part(parts, 'uplot/LICENSE').strip()}\n-->"
+    given = {
+        "policy": policy,
+        "title": escape(title),
+        "licence": licence,
+        "style": style,
+        "program": program,
+        "data": _packed(data),
+    }
     document = _part(parts, "parts/report.html")
     for name, value in given.items():
         before, mark, after = document.partition(f"<!--{name}-->")

@@ -142,6 +142,15 @@ def test_what_a_unit_is_called_is_no_markup_and_moves_nothing(ledger, report, tm
     assert not re.search("[\x00-\x1f\u202e\u2028]", "".join(row.values()))
 
 
+def test_the_page_has_the_licence_of_what_it_is_made_of(ledger, report, tmp_path):
+    report(ledger([]))
+    page = (tmp_path / "report.html").read_text()
+    licence = (Path(PARTS) / "uplot/LICENSE").read_text().strip()
+    assert "Permission is hereby granted" in licence and f"\n{licence}\n-->\n<head>" in page
+    # Nothing in it ends the comment that it stands in.
+    assert "--" not in licence and ">" not in licence
+
+
 def test_a_title_is_text_too(ledger, report, tmp_path):
     report(ledger([]), title="<b>&</title><script>alert(1)</script>")
     page = (tmp_path / "report.html").read_text()
