@@ -42,6 +42,8 @@ MOST_CAUSES = 200
 OTHER_CAUSES = "other causes, each of them rarer or as rare"
 # What an event says of where and by whom, of which many events say the same.
 _OF_AN_EVENT = ("step", "station", "operator", "run_id")
+# What an event says of a unit that the ledger does not know yet.
+_NAMES_IN_EVENTS = ("serial_number", "device_id")
 ROWS = 2000
 _MOST_OF_A_NAME = 128
 _MOST_SLOT = 9999
@@ -121,10 +123,15 @@ class Gathered:
         """Each unit, in the order in which they became known."""
         events = _grouped_events(self._connection)
         device, waiting = next(events, (None, iter(())))
-        # Events of units that were refused before the ledger took them in come first.
+        # Events of units that were refused before the ledger took them in come first, and say what those are called.
+        earlier: dict[tuple[str, str], list[Event]] = {}
         while device == 0:
             for event in waiting:
                 self._count(event, ())
+                for name in _NAMES_IN_EVENTS:
+                    said = event.what.get(name)
+                    if isinstance(said, str) and said:
+                        earlier.setdefault((name, said), []).append(event)
             device, waiting = next(events, (None, iter(())))
         found = sqlalchemy.select(DEVICES).order_by(DEVICES.c.id).execution_options(yield_per=ROWS)
         for row in self._connection.execute(found):
@@ -134,7 +141,8 @@ class Gathered:
             if device == row.id:
                 history = list(waiting)
                 device, waiting = next(events, (None, iter(())))
-            yield self._unit(row, history)
+            named = [earlier.get((name, getattr(row, name)), ()) for name in _NAMES_IN_EVENTS]
+            yield self._unit(row, history, sorted({id(one): one for some in named for one in some}.values(), key=_time))
 
     def data(self) -> dict[str, Any]:
         """What the page is made of."""
@@ -160,7 +168,7 @@ class Gathered:
         others = sum(count for _cause, count in found[MOST_CAUSES:])
         return found[:MOST_CAUSES] + ([(OTHER_CAUSES, others)] if others else [])
 
-    def _unit(self, row: Any, history: list[Event]) -> Unit:
+    def _unit(self, row: Any, history: list[Event], earlier: list[Event]) -> Unit:
         names = {name: getattr(row, name) for name in ("serial_number", "device_id", "host", "registration_id")}
         try:
             record = stored_record(row.record, f"the record of {called(names)} in the ledger (device {row.id})")
@@ -193,7 +201,7 @@ class Gathered:
         not_before, not_after, issuer = _certificate(record.get("endorsement_key_certificate"))
         last_at = last.at or max(reached)
         unit = Unit(record, state, reached, not_before, not_after, issuer, last_at, failure)
-        self._keep(row.id, unit, history)
+        self._keep(row.id, unit, [*earlier, *history])
         return unit
 
     def _keep(self, number: int, unit: Unit, history: list[Event]) -> None:
@@ -235,7 +243,7 @@ class Gathered:
     def _count(self, event: Event, names: Iterable[str]) -> bool:
         """Counts *event*, of a unit with these *names*. Whether it stopped the unit."""
         # One that the ledger does not know says in the event itself what it is called.
-        said = [event.what.get(name) for name in ("serial_number", "device_id")]
+        said = [event.what.get(name) for name in _NAMES_IN_EVENTS]
         found = causes(event.what, [event.host, *names, *said])
         self._causes.update(found)
         station = self._texts["station"].number_of_said(event.what.get("station"))
@@ -252,6 +260,10 @@ def _grouped_events(connection: Any) -> Iterator[tuple[int, Iterator[Event]]]:
         rows = connection.execute(statement.execution_options(yield_per=ROWS))
         for key, some in groupby(rows, key=lambda row: row.device or 0):
             yield key, map(_event, some)
+
+
+def _time(event: Event) -> int:
+    return event.at
 
 
 def _event(row: Any) -> Event:

@@ -371,10 +371,8 @@ class Devices:
             written = EVENTS.c.what.contains(json.dumps(value), autoescape=True)
             found = sqlalchemy.select(EVENTS).where(EVENTS.c.device.is_(None), written).order_by(EVENTS.c.id)
             for event in self._connection.execute(found):
-                what = _what(event.what)
-                where = {"at": event.at, "step": event.step, "station": event.station}
-                one = {**where, **without_chain(what)}
-                if what.get(name) == value and one not in told:
+                one = event_of(event)
+                if one.get(name) == value and one not in told:
                     told.append(one)
         return sorted(told, key=lambda one: str(one["at"]))
 

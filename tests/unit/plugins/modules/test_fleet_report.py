@@ -142,6 +142,22 @@ def test_what_a_unit_is_called_is_no_markup_and_moves_nothing(ledger, report, tm
     assert not re.search("[\x00-\x1f\u202e\u2028]", "".join(row.values()))
 
 
+def test_what_stopped_a_unit_before_the_ledger_knew_it_is_in_its_story_and_counted_once(ledger, report, tmp_path):
+    named = {"serial_number": "TF-2", "device_id": "pump-2"}
+    early = event("tpm_install", "stopped", "2026-11-01T00:00:00Z", reasons=["no key"], **named)
+    other = event("tpm_install", "failed", "2026-11-01T01:00:00Z", reasons=["it is mute"], serial_number="TF-9")
+    later = event("tpm_install", "done", "2026-11-02T00:00:00Z")
+    report(ledger([({"serial_number": "TF-1"}, []), ({**named}, [later])], nobodys=[early, other]))
+    data = data_of(tmp_path / "report.html")
+    assert data["units"]["events"] == [0, 0]
+    assert [data["texts"]["said"][one] for one in data["events"]["said"]] == [
+        "STOPPED, no key.",
+        "It was read, and written down.",
+    ]
+    assert data["causes"] == [["it is mute", 1], ["no key", 1]]
+    assert [data["states"][one] for one in data["units"]["state"]] == ["known only", "installed"]
+
+
 def test_the_page_has_the_licence_of_what_it_is_made_of(ledger, report, tmp_path):
     report(ledger([]))
     page = (tmp_path / "report.html").read_text()
