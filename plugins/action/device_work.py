@@ -136,7 +136,8 @@ class ActionModule(NotingAction, ProvingAction):
         arguments["endorsement_key"] = base64.b64encode(public).decode("ascii")
         if storage_root_key is not None:
             arguments["storage_root_key"] = base64.b64encode(storage_root_key).decode("ascii")
-        if read.get("kept_keys"):
+        # What is owned has its keys persisted, and a TPM has room for few others.
+        if read.get("kept_keys") and "ownership" not in begun:
             arguments["kept_keys"] = read["kept_keys"]
         said = self.prove(proof, arguments, unlocking, variables)
         said = without_secrets(said, [*auths.values(), *for_client.values()])

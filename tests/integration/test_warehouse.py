@@ -441,3 +441,13 @@ def test_a_lost_unit_is_decommissioned_at_the_service(yard):
     assert yard.where(LOST) == set()
     assert yard.play("decommission", LOST, **named).changed == 0
     yard.line.rack.mend(LOST)
+
+
+def test_a_tpm_that_was_cleared_on_purpose_is_claimed_again_before_anything_is_done_in_its_name(yard):
+    """What is not the recorded one is proven by a call of its own, and the rest follows as for any other."""
+    assert yard.line.tool(GOOD, "tpm2_clear", "-c", "p").returncode == 0
+    run = yard.play("warehouse", GOOD)
+    assert run.bad == {GOOD} and "its TPM was cleared since" in run.reason(GOOD)
+    allowed = yard.play("warehouse", GOOD, tpmfleet_new_storage_root_key_allowed=True)
+    assert allowed.code == 0 and "ownership done, possession verified, dps_client verified" in words(allowed)
+    assert yard.play("warehouse", GOOD).changed == 0
