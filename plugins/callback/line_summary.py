@@ -310,8 +310,9 @@ def _lines(summary: dict) -> list[tuple[str, str]]:
 
 
 def _folded(line: str, width: int | None) -> list[str]:
-    """*line* in lines of at most *width* characters, each but the first with a blank more before it."""
-    if width is None or len(line) <= width:
+    """*line* in lines of at most *width* characters, those after the first indented as what belongs to it."""
+    # A command is copied as it stands.
+    if width is None or len(line) <= width or EXPLAIN in line:
         return [line]
     indent = " " * (len(line) - len(line.lstrip(" ")) or len("PULL "))
     # A path or a name stays whole, to be copied.

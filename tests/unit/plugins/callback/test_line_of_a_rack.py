@@ -175,6 +175,8 @@ def test_a_rack_in_a_terminal(watched, units, width, height):
     assert in_one_line(OWNED) in in_one_line(last) and "(" + STEP + ")" in in_one_line(last)
     pulled = re.findall(r"PULL (.+?): (?:stopped|unreachable) at", in_one_line(last))
     assert {name for some in pulled for name in some.split(", ")} == failing
+    # A command is not folded, so that it can be copied.
+    assert "explain -e error=device-unreachable" in last.replace("\n", "")
     if units == 200:
         assert r"\x1b[2J\x1b[31mit is all right" in last
     assert code == 4
