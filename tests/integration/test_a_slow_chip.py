@@ -151,6 +151,18 @@ def test_the_whole_line_is_done_for_the_others_first(line):
     assert all(one.listed and one.enrolled and one.owned and one.assigned for one in seen.values())
 
 
+def test_step_4_leaves_it_where_its_key_is_made_again_to_be_known(line):
+    """Nothing vouches for the template of a key whose certificate is not looked at."""
+    before = keys_made(line)
+    run = line.play("warehouse", "-e", "tpmfleet_ek_certificate_policy=ignored", **LINE)
+    assert run.code == 0, run.printed
+    assert told(run) == [
+        *("STEP Step 4", f"LATER {SLOW}", "FINISHED: 2 of 3", "STEP Step 4, for TPMs"),
+        "LINE SUMMARY: 3 passed, 0 to pull",
+    ]
+    assert keys_made(line) - before == 1 and left_on(line) == []
+
+
 def test_step_3_alone_leaves_it_with_both_keys_once(line):
     """Its TPM is cleared, as one that never was claimed."""
     assert line.tool(SLOW, "tpm2_clear", "-c", "p").returncode == 0
