@@ -92,7 +92,7 @@ class NotingAction(DeviceAction):
             return
         head = f"{self._host}: "
         # What explains it stands at its end, and is no part of what happened.
-        reason, entry = parted(str(result.get("msg") or "no reason was given").removeprefix(head))
+        reason, explains = parted(str(result.get("msg") or "no reason was given").removeprefix(head))
         variables = values.of_the_record()
         record = {name: variables[variable] for name, variable in _NAMES.items() if variables.get(variable)}
         record = {"host": task_vars["inventory_hostname"], **record, "failed": {"reason": reason}}
@@ -111,9 +111,9 @@ class NotingAction(DeviceAction):
         entry = {"record": record, "enrollment": _enrollment(unproven, str(service.pop("id_scope", "")))}
         said = _together(entry, [shared, service], lambda entries: _tell(entries, shared, service))
         if said.get("first"):
-            result["msg"] = f"{head}{said['first']} {reason}{end_of(entry)}"
+            result["msg"] = f"{head}{said['first']} {reason}{end_of(explains)}"
         elif said.get("more"):
-            result["msg"] = f"{head}{reason} {said['more']}{end_of(entry)}"
+            result["msg"] = f"{head}{reason} {said['more']}{end_of(explains)}"
         if said.get("warning"):
             result["warnings"] = [*(result.get("warnings") or ()), f"{head}{said['warning']}"]
 
