@@ -27,6 +27,7 @@ OTHERWISE = {
     "plugins/module_utils/ledger/upgrade.py": "a copy that the database writes by itself; synced, and its name",
     "plugins/module_utils/outside/progress.py": "is for who watches, and says nothing that lasts",
     "plugins/module_utils/lists/text_file.py": "a copy for the time of a read",
+    "plugins/module_utils/runtime/going_on.py": "is in /run, which no power cut leaves anything of",
     "plugins/module_utils/trust/archives.py": "unpacks for the time of a read",
     "plugins/plugin_utils/noting_action.py": "is between the processes of one run",
     "roles/dps_client/files/tpmfleet_dps_client/state.py": "reserves the room for it beforehand, and syncs",

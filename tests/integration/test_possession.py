@@ -526,7 +526,7 @@ def assert_no_authorization(sent: str, *keys: str) -> None:
     """None that is derived for the TPMs of *keys* is in what was *sent*, which is truly all that a step sends."""
     from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.hierarchy_auth import derive
 
-    assert "modules.tpm_endorsement_key_info'" in sent
+    assert "modules.device_read'" in sent
     for key in keys:
         for hierarchy in ("owner", "endorsement", "lockout"):
             auth = derive(MASTER_KEY, name_of(key), hierarchy, 1)
