@@ -15,7 +15,13 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_action 
 with contextlib.suppress(ImportError):
     import sqlalchemy  # noqa: F401
 
-WRITES_EVENTS = ("device_records", "device_records_import", "work_order")
+WRITES_EVENTS = (
+    "device_records",
+    "device_records_import",
+    "work_order",
+    "work_report_export",
+    "work_report_import",
+)
 
 
 class ActionModule(StationAction):

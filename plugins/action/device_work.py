@@ -14,6 +14,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.client.assignment import service_options
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.order_challenge import OrderedProof
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.client import (
     REQUIRED_IF as CLIENT_REQUIRED_IF,
 )
@@ -43,6 +44,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_record i
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.failure import variable_in
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import HostVariables
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.noting_action import NotingAction
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.ordered_unit import NotOrderedError, OrderedUnit
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.owning import asked_version, authorizations_in, told
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.proving_action import ProvingAction
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.unlocking import Unlocking
@@ -66,6 +68,9 @@ class ActionModule(NotingAction, ProvingAction):
     ROLES = ("device_work", "ownership", "possession", "dps_client")
     may_be_planned = True
 
+    # What a work order says of the unit, in place of the inventory.
+    _ordered: OrderedUnit | None = None
+
     def work(self, task_vars):
         """The result of the task."""
         options = self._task.args
@@ -77,6 +82,13 @@ class ActionModule(NotingAction, ProvingAction):
         if not verdict["accepted"]:
             return self.failure("; ".join(verdict["reasons"]))
         variables = {**task_vars, "device_record": verdict["record"]}
+        if options.get("order"):
+            try:
+                self._ordered = OrderedUnit(task_vars.get(options["order"]) or {}, task_vars["inventory_hostname"])
+            except NotOrderedError as error:
+                return self.failure(str(error))
+            variables.update(self._ordered.variables)
+            options = self._task.args = {**options, **self._ordered.options}
         self._values = HostVariables(variables, self._loader)
         refused = [reason for name in options.get("refusals") or () for reason in self._values.value(name) if reason]
         if refused:
@@ -117,6 +129,9 @@ class ActionModule(NotingAction, ProvingAction):
     def _done(self, read, record, variables, asked):
         begun = variables.get(self._task.args.get("begun")) or {}
         ownership, possession, client, identity = (self._part(one) if one in asked else None for one in ALL)
+        if self._ordered is not None:
+            ownership = self._ordered.without_authorizations(ownership) if ownership else None
+            client = self._ordered.with_certificates(client) if client is not None else None
         auths = authorizations_in(ownership or {})
         # That takes the same authorizations again, whatever is left to do.
         unlocking = self._unlocking(ownership or {}, possession or {}, auths, variables)
@@ -128,8 +143,14 @@ class ActionModule(NotingAction, ProvingAction):
         if client is not None and not aziot:
             for_client = {name: str(client.pop(name)) for name in CLIENTS if client.get(name)}
         public = decode_public(record["endorsement_key"], "endorsement_key")
-        storage_root_key = _storage_root_key(read)
-        proof = Proof(endorsement_key=public, storage_root_key=storage_root_key, message=as_message(auths, for_client))
+        # The storage root key was not known when an order was written, and is proven by another challenge.
+        storage_root_key = _storage_root_key(read) if self._ordered is None else None
+        proof: Proof | OrderedProof
+        if self._ordered is None:
+            message = as_message(auths, for_client)
+            proof = Proof(endorsement_key=public, storage_root_key=storage_root_key, message=message)
+        else:
+            proof = self._ordered.proof()
         if storage_root_key is not None and (possession or {}).get("recorded_storage_root_key_name"):
             proof.check_recorded(str(possession["recorded_storage_root_key_name"]))
         arguments = {**connection, **self._parts(ownership, None if aziot else client, identity)}
@@ -225,6 +246,8 @@ class ActionModule(NotingAction, ProvingAction):
         record = record_of(host, self._values.of_the_record(), results)
         told = (begun.get("record") or {}).get("outcome") or {}
         said.pop("proven", None)
+        if self._ordered is not None:
+            said["order"] = self._ordered.outcome
         result = {**said, "record": {**record, "outcome": {**told, **outcome}}}
         difference = said.pop("diff", None)
         if difference:

@@ -66,6 +66,12 @@ options:
     type: list
     elements: str
     default: []
+  units:
+    description:
+      - Name of the registered result of M(tpmfleet.azure_dps.work_order_units) for the batch. A host is called what its
+        work order calls it.
+    type: str
+    version_added: 1.1.0
 notes:
   - The inventory variables read are C(tpmfleet_registration_id), C(tpmfleet_device_id), C(tpmfleet_serial_number),
     C(tpmfleet_tpm_type), C(tpmfleet_dps_id_scope), C(tpmfleet_production), C(tpmfleet_software_tpm_allowed),
@@ -99,6 +105,7 @@ _value:
 from ansible.errors import AnsibleFilterError
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_record import proof_of, record_of
 
+from ..module_utils.handover.work_order import IDENTITIES
 from ..module_utils.outside.visible import visible
 from ..module_utils.record.model import DONE, NOT_FOUND, VERIFIED
 from ..module_utils.record.places import PLACE
@@ -171,11 +178,13 @@ def device_records(
     disenrollments=(),
     proofs=None,
     asked=(),
+    units=None,
 ) -> list[dict]:
     """Device records of *hosts*; see DOCUMENTATION."""
     enrolled = _enrollment_outcomes(hosts, hostvars, enrollments)
     left = _disenrollments(hosts, hostvars, disenrollments)
     refused = _refused_enrollments(hosts, hostvars, enrollments)
+    ordered = (hostvars[hosts[0]].get(units) or {}).get("units", {}) if units and hosts else {}
     stopped = set((hostvars[hosts[0]].get(batch) or {}).get("stopped", ())) if batch and hosts else set()
     records = []
     for host in hosts:
@@ -185,6 +194,7 @@ def device_records(
         record = _record(host, variables, device, unread=unread)
         if record is None:
             continue
+        record.update({name: one for name, one in ordered.get(host, {}).items() if name in IDENTITIES})
         if host in asked:
             record.update(_answer_to_proof(variables.get(proofs) or {}))
         if record.get("registration_id") in refused:

@@ -44,6 +44,13 @@ options:
     type: list
     elements: str
     default: []
+  order:
+    description:
+      - The name of the variable with what M(tpmfleet.azure_dps.work_order_units) returned for its batch. The order then
+        says what is to be installed and with which profile and key version, the authorizations are those that it has
+        sealed for the unit, and its challenge is what the TPM answers. A device that is on none fails.
+    type: str
+    version_added: 1.1.0
   ownership:
     description:
       - The name of a variable with options of M(tpmfleet.azure_dps.tpm_ownership). Its key is that of the judgement.
@@ -171,6 +178,13 @@ identity:
   description: What M(tpmfleet.azure_dps.dps_register) returns.
   returned: with O(identity)
   type: dict
+order:
+  description:
+    - The number of the work order, and the answer of the TPM to its challenge with what the answer covers, for
+      M(tpmfleet.azure_dps.work_report_export).
+  returned: with O(order)
+  type: dict
+  sample: {"number": "WO-2026-0042", "answer": {"answer": "…", "nonce": "…", "digests": "…"}}
 in_lockout:
   description: Whether the TPM is in dictionary attack lockout, which is in the way of most else but not of a proof.
   returned: success
@@ -231,6 +245,7 @@ def main():
             "device": {"type": "str"},
             "batch": {"type": "str"},
             "refusals": {"type": "list", "elements": "str", "default": []},
+            "order": {"type": "str"},
             "ownership": {"type": "str"},
             "possession": {"type": "str"},
             "client": {"type": "str"},

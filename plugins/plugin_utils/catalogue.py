@@ -264,6 +264,15 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         r"are both the work order|The work orders .* are for the same unit",
         r"the work order has no challenge for it",
     ),
+    "work-order-stranger": (
+        r"is on none of the work orders|is on no work order",
+        r" here, and the work order \S+ has ",
+    ),
+    "work-report-refused": (
+        r"(^|: )The work report ",
+        r"of the report on the work order|the answer is not that of its TPM to this work order",
+        r"units has the state ",
+    ),
     "work-order-unit": (
         r"is on the work order|is owned with key version|which no work order carries",
         r"is known with another |has the .* of another device",

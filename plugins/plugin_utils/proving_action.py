@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.order_challenge import OrderedProof
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.possession import PossessionError, Proof
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction, without_secrets
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.unlocking import ASKED_AGAIN, NOT_SENT, Unlocking
@@ -34,7 +35,7 @@ class ProvingAction(DeviceAction):
 
     def prove(
         self,
-        proof: Proof,
+        proof: Proof | OrderedProof,
         arguments: dict[str, Any],
         unlocking: Unlocking,
         task_vars: dict[str, Any],

@@ -23,6 +23,7 @@ PATH_OPTIONS = frozenset(
         "approved_plan",
         "ca_file",
         "csv",
+        "decryption_key",
         "dest",
         "manifest",
         "parts",
@@ -38,7 +39,7 @@ PATH_OPTIONS = frozenset(
     )
 )
 # Those that are lists of paths.
-PATH_LISTS = frozenset(("ek_certificate_crls", "ek_certificate_roots"))
+PATH_LISTS = frozenset(("ek_certificate_crls", "ek_certificate_roots", "orders", "revocations"))
 # The modules where an option that is a path elsewhere is such a list.
 LISTS_OF_MODULES = frozenset((("ek_roots", "src"),))
 # Those whose entries have such options.

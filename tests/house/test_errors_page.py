@@ -38,7 +38,16 @@ TOLD = {
 # What is a part of another message, which says what it is about and has the entry.
 PARTS = {
     *("CertificateError", "Conflict", "DerError", "EndorsementKeyError", "FileError", "JsonError", "KeyFormError"),
-    *("LibraryError", "NoAnswerError", "NoRecord", "OptionsError", "OutOfTime", "PossessionError", "PublicAreaError"),
+    *(
+        "LibraryError",
+        "NoAnswerError",
+        "NoRecord",
+        "NotOrderedError",
+        "OptionsError",
+        "OutOfTime",
+        "PossessionError",
+        "PublicAreaError",
+    ),
     *("RefusedAnswer", "ShapeError", "SignatureUnknownError", "Unfit", "Unusable"),
     *("WrongClaimError", "_NoElement", "_NoGroup", "_NoKey", "_NoRow", "_NotReadError", "_Wrong"),
     # Of Python and of libraries, which are caught where they are raised.
@@ -55,6 +64,7 @@ TRUST = "module_utils/trust/"
 # Where else sentences are returned or yielded that messages are made of.
 SAID = (
     *("action/step_start.py", "module_utils/ledger/database.py", "plugin_utils/choices.py"),
+    *("modules/work_order_units.py", "plugin_utils/ordered_unit.py", "module_utils/handover/report_intake.py"),
     *("module_utils/ledger/ordered.py", "plugin_utils/device_action.py", "plugin_utils/failure.py"),
     *("plugin_utils/runtime_action.py", "plugin_utils/service_settings.py", "plugin_utils/start_checks.py"),
 )

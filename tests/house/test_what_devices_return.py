@@ -29,6 +29,7 @@ FOUND_HERE = {
     ("device_read", "proven"),
     ("device_read", "installed"),
     ("device_read", "later"),
+    ("device_work", "order"),
     ("device_work", "record"),
     ("doctor_device", "findings"),
 }

@@ -34,6 +34,7 @@ LIFE = (
     "work_order",
     "device_work",
     "software_install",
+    "work_report",
     "warehouse",
     "device_labels",
     "fleet_report",
@@ -47,6 +48,17 @@ LIFE = (
     "decommission",
     "software_tpm",
 )
+
+
+def report(directory, key):
+    """A line's report on the order of the example, of which it has made no unit ready yet."""
+    text = directory / "report.json"
+    text.write_text(json.dumps({"work_report_version": 1, "number": "WO-2026-0042", "count": 0, "units": []}))
+    subprocess.run(["ssh-keygen", "-q", "-Y", "sign", "-f", key, "-n", "tpmfleet-work-report", text], check=True)
+    (directory / "lines").write_text(f"line@example.org {key.with_suffix('.pub').read_text()}")
+    path = directory / "WO-2026-0042.report"
+    path.write_text((directory / "report.json.sig").read_text() + text.read_text())
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +84,10 @@ def life(start_line, tmp_path_factory):
             "tpmfleet_work_order_dest": str(directory / "order.age"),
             "tpmfleet_work_order_recipients": [key.with_suffix(".pub").read_text()],
             "tpmfleet_work_order_signing_key": str(key),
+        },
+        "work_report": {
+            "tpmfleet_work_report": str(report(directory, key)),
+            "tpmfleet_work_report_allowed_signers": str(directory / "lines"),
         },
         "device_labels": {"tpmfleet_labels": str(directory / "labels.pdf")},
         "reprovision": {"tpmfleet_key_version": 2},

@@ -36,7 +36,8 @@ TELL = "tpmfleet.azure_dps.field_activation : Write what the service says into t
 # What the first run of each step and one that changes nothing ask for, exactly, for the two units. A change that adds
 # one has to say here why; one that takes some away writes the smaller number down, so that nobody adds it again. Tasks
 # count also where they are skipped, and those of the batch are what its first host has beyond another one. While step 5
-# waits, the field client is at work in the TPM, and how often the service is asked depends on the time.
+# waits, the field client is at work in the TPM, and how often the service is asked depends on the time. Of the batch's
+# tasks of step 3 three are about work orders, and are skipped where there is none.
 ASKED_FOR = """
 step              run    executions  tasks   tasks    TPM commands  keys made  service
                          a device    a host  a batch  a device      a device   calls
@@ -45,8 +46,8 @@ ek_intake         first  0           0       2        0             0          0
 ek_intake         again  0           0       2        0             0          0
 tpm_install       first  1           1       8        20            1          3
 tpm_install       again  1           1       8        20            0          2
-software_install  first  2           2       8        78            2          2
-software_install  again  2           2       8        76            0          2
+software_install  first  2           2       11       78            2          2
+software_install  again  2           2       11       76            0          2
 warehouse         first  2           4       14       80            0          2
 warehouse         again  2           4       14       94            0          2
 field_activation  first  0           2       7        -             0          -

@@ -28,6 +28,14 @@ def signed_document(document: bytes, key: str, *, namespace: str) -> bytes:
     return sign(document, key, namespace=namespace) + document
 
 
+def parts_of(content: bytes) -> tuple[bytes, bytes]:
+    """(The signature, the document) in *content*. TrustError, as the end of a sentence about it, where it has none."""
+    end = content.find(_END, 0, _MOST_SIGNATURE)
+    if not content.startswith(_BEGIN) or end < 0:
+        raise TrustError("does not begin with a signature: it is another file, or was cut or edited")
+    return content[: end + len(_END)], content[end + len(_END) :]
+
+
 def checked_document(
     content: bytes, *, allowed_signers: str, signer: str | None, namespace: str, most: int
 ) -> tuple[Any, str]:
@@ -35,10 +43,7 @@ def checked_document(
 
     TrustError, as the end of a sentence about the file, where it is none of somebody whose signature counts.
     """
-    end = content.find(_END, 0, _MOST_SIGNATURE)
-    if not content.startswith(_BEGIN) or end < 0:
-        raise TrustError("does not begin with a signature: it is another file, or was cut or edited")
-    signature, document = content[: end + len(_END)], content[end + len(_END) :]
+    signature, document = parts_of(content)
     name = signer_of(document, signature, allowed_signers=allowed_signers, signer=signer, namespace=namespace)
     try:
         return parse(document, most=most), name

@@ -1,0 +1,96 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: work_outcomes
+short_description: What became of the units of work orders in a batch, for the report to their owner
+version_added: 1.1.0
+author: tpmfleet contributors (@tpmfleet)
+description:
+  - Makes one entry a host that is on a work order and was worked on, out of the registered results of
+    M(tpmfleet.azure_dps.device_records) and M(tpmfleet.azure_dps.device_work). Hosts that failed are among them.
+positional: _input, hostvars
+options:
+  _input:
+    description: Names of the hosts, such as C(ansible_play_hosts_all), which has those that failed too.
+    type: list
+    elements: str
+    required: true
+  hostvars:
+    description: The magic variable of that name.
+    type: dict
+    required: true
+  units:
+    description: Name of the registered result of M(tpmfleet.azure_dps.work_order_units) for the batch.
+    type: str
+    required: true
+  batch:
+    description: Name of the registered result of M(tpmfleet.azure_dps.device_records) for the batch.
+    type: str
+    required: true
+  done:
+    description: Name of the registered result of M(tpmfleet.azure_dps.device_work).
+    type: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Report what was done
+  tpmfleet.azure_dps.work_report_export:
+    ledger: /var/lib/line/work-journal.sqlite
+    numbers: [WO-2026-0042]
+    dest: /srv/reports
+    signing_key: /etc/tpmfleet/line
+    units: >-
+      {{ ansible_play_hosts_all | tpmfleet.azure_dps.work_outcomes(
+           hostvars, units='software_install_units', batch='endorsement_key_batch', done='device_work_done') }}
+  run_once: true
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+_value:
+  description: One entry a unit, for the option C(units) of M(tpmfleet.azure_dps.work_report_export).
+  type: list
+  elements: dict
+  sample:
+    - endorsement_key_sha256: 69e8ffd4bcf550f4982e7d4c34159f1ad1a56ce843b6cb12cb8abe2d811d5293
+      number: WO-2026-0042
+      state: failed
+      reason: The TPM could not open the challenge
+"""
+
+from ..module_utils.ledger.ordered import DONE, FAILED
+from ..module_utils.outside.visible import visible
+
+_MOST_REASON = 1000
+
+
+def work_outcomes(hosts, hostvars, units, batch, done) -> list[dict]:
+    """What became of *hosts*; see DOCUMENTATION."""
+    outcomes = []
+    for host in hosts:
+        variables = hostvars[host]
+        unit = (variables.get(units) or {}).get("units", {}).get(host)
+        if unit is None:
+            continue
+        about = {"endorsement_key_sha256": unit["endorsement_key_sha256"], "number": unit["number"]}
+        result = variables.get(done) or {}
+        verdict = (variables.get(batch) or {}).get("verdicts", {}).get(host) or {}
+        if result.get("order"):
+            outcomes.append({**about, "state": DONE, "answer": result["order"]["answer"]})
+        elif verdict.get("reasons") or result.get("failed"):
+            why = "; ".join(verdict.get("reasons") or []) or str(result.get("msg") or "it gave no reason")
+            reason = visible(" ".join(why.split()), most=_MOST_REASON)
+            outcomes.append({**about, "state": FAILED, "reason": reason})
+    return outcomes
+
+
+class FilterModule:
+    """The filter, under its name."""
+
+    def filters(self) -> dict:
+        return {"work_outcomes": work_outcomes}

@@ -1,0 +1,154 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A work report: what became of each unit of a work order that the line has seen.
+
+JSON, of which meta/work-report.schema.json has the fields. An equal journal gives equal bytes. All of it is the word of
+the line that signed it, but for the answers of the TPMs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from ..ledger.ordered import DONE, FAILED, order_in
+from ..ledger.stored import fault_of
+from ..outside.moments import moment_of
+from ..outside.visible import visible
+from ..trust.derived import checked_record_fields
+from ..trust.findings import TrustError
+from .work_order import MOST_UNITS, checked_number
+
+VERSION = 1
+NAMESPACE = "tpmfleet-work-report"
+MOST_BYTES = 256 << 20
+STEP = "software_install"
+# Of the record, and of what is said of the unit besides.
+RECORDED = (
+    "serial_number",
+    "device_id",
+    "registration_id",
+    "endorsement_key",
+    "endorsement_key_template",
+    "endorsement_key_certificate",
+    "endorsement_key_certificate_chain",
+    "tpm_type",
+    "tpm_manufacturer",
+    "tpm_model",
+    "tpm_firmware_version",
+    "storage_root_key",
+    "ownership",
+)
+_SAID = ("state", "at", "station", "reason", "answer", "outcome")
+_OUTCOME = re.compile(r"[a-z_]{1,40}")
+_OUTCOMES = ("done", "verified")
+_TEXTS = ("endorsement_key_template", "tpm_manufacturer", "tpm_model", "tpm_firmware_version", "tpm_type")
+_LONGEST = {"serial_number": 255, "device_id": 128, "registration_id": 128, "station": 255, "reason": 2000}
+
+
+class Report(NamedTuple):
+    """A report that was read: *units* with ``record`` (what is said of the device) beside what else is said of each."""
+
+    number: str
+    units: list[dict[str, Any]]
+
+
+def document_of(number: str, records: Iterable[Mapping[str, Any]]) -> bytes:
+    """The report on those of *records*, a journal's, that are on the order *number* and done or failed."""
+    units = [_unit(record) for record in records if order_in(record).get("number") == number]
+    units.sort(key=lambda one: str(one["endorsement_key"]))
+    document = {"work_report_version": VERSION, "number": number, "count": len(units), "units": units}
+    return f"{json.dumps(document, indent=1, sort_keys=True)}\n".encode("ascii")
+
+
+def _unit(record: Mapping[str, Any]) -> dict[str, Any]:
+    order = order_in(record)
+    unit = {name: record[name] for name in RECORDED if record.get(name)}
+    unit.update({name: order[name] for name in ("state", "at", "station", "reason", "answer") if order.get(name)})
+    if order["state"] == DONE:
+        outcome = (record.get("steps") or {}).get(STEP, {}).get("outcome") or {}
+        unit["outcome"] = {name: one for name, one in outcome.items() if one in _OUTCOMES}
+    return unit
+
+
+def report_of(document: Any) -> Report:
+    """The report that *document* is. TrustError, as the end of a sentence about it, where it is none."""
+    if not isinstance(document, Mapping) or "work_report_version" not in document:
+        raise TrustError("is no work report")
+    if document["work_report_version"] is not VERSION:
+        version = visible(document["work_report_version"], most=40)
+        raise TrustError(f"is a work report of version {version}, and {VERSION} is known here: update the collection")
+    strange = [name for name in document if name not in ("work_report_version", "number", "count", "units")]
+    if strange:
+        raise TrustError(f"has {visible(strange[0], most=60)}, which is not known here")
+    units = document.get("units")
+    count = document.get("count")
+    if not isinstance(units, list) or isinstance(count, bool) or count != len(units) or len(units) > MOST_UNITS:
+        raise TrustError("does not have as many units as it says")
+    read = [_read(unit, f"unit {place}") for place, unit in enumerate(units, start=1)]
+    seen: set[str] = set()
+    for unit in read:
+        key = unit["record"]["endorsement_key_sha256"]
+        if key in seen:
+            raise TrustError(f"has the unit with the endorsement key of SHA-256 {key} twice")
+        seen.add(key)
+    return Report(checked_number(document.get("number")), read)
+
+
+def _read(unit: Any, where: str) -> dict[str, Any]:
+    if not isinstance(unit, Mapping):
+        raise TrustError(f"is wrong: {where} is no object")
+    strange = [name for name in unit if name not in (*RECORDED, *_SAID)]
+    if strange:
+        raise TrustError(f"is wrong: {where} has {visible(strange[0], most=60)}, which is not known here")
+    record = {name: unit[name] for name in RECORDED if unit.get(name) is not None}
+    fields, wrong = checked_record_fields(record)
+    fault = fault_of(record) or _fault(unit, record)
+    wrong = wrong or ([f"its {fault}"] if fault else [])
+    if not wrong and "endorsement_key_sha256" not in fields:
+        wrong = ["it has no endorsement key"]
+    if wrong:
+        raise TrustError(f"is wrong: {where}: {wrong[0]}")
+    said = {name: unit[name] for name in _SAID if unit.get(name) is not None}
+    return {"station": "", "outcome": {}, **said, "record": {**record, **fields}}
+
+
+def _fault(unit: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
+    """What of a unit is not of its type, as the end of "its …"."""
+    if unit.get("state") not in (DONE, FAILED):
+        return "state is neither done nor failed"
+    at = unit.get("at")
+    if not isinstance(at, str) or moment_of(at) is None:
+        return "time is none"
+    for name, longest in _LONGEST.items():
+        value = unit.get(name, " ")
+        if not isinstance(value, str) or not 0 < len(value) <= longest:
+            return f"{name} is no text of 1 to {longest} characters"
+    for name in _TEXTS:
+        if not isinstance(record.get(name, ""), str) or len(record.get(name, "")) > 255:
+            return f"{name} is no short text"
+    outcome = {} if unit.get("outcome") is None else unit["outcome"]
+    if not isinstance(outcome, Mapping) or not all(
+        _OUTCOME.fullmatch(str(name)) and one in _OUTCOMES for name, one in outcome.items()
+    ):
+        return "outcome is none"
+    ownership = record.get("ownership") or {}
+    flags = ("owner_auth_set", "lockout_auth_set", "endorsement_auth_set")
+    version = ownership.get("key_version", 1)
+    if (
+        set(ownership) - {"profile", "key_version", *flags}
+        or ownership.get("profile", "fleet") not in ("fleet", "sdk")
+        or isinstance(version, bool)
+        or not isinstance(version, int)
+        or version < 1
+        or not all(isinstance(ownership.get(one, False), bool) for one in flags)
+    ):
+        return "ownership is none"
+    chain = record.get("endorsement_key_certificate_chain", [])
+    if not isinstance(chain, list) or not all(isinstance(one, str) for one in chain):
+        return "chain of certificates is none"
+    return None

@@ -1,0 +1,193 @@
+#!/usr/bin/python
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: work_order_units
+short_description: Opens work orders, and finds the units of a batch on them
+version_added: 1.1.0
+author: tpmfleet contributors (@tpmfleet)
+description:
+  - For the line that works from orders that M(tpmfleet.azure_dps.work_order) wrote. An order is refused, before any
+    device is asked, where it is not for this line's key, has no good signature of an allowed signer, was changed or
+    cut, is expired or revoked, or shares its number or a unit with another one.
+  - A device is on an order by its endorsement key. Where the inventory says another serial number, device ID or
+    registration ID for it than the order, it is refused.
+  - What is sealed for a unit is returned as it is in the order. Nothing of it can be read without the unit's TPM.
+extends_documentation_fragment:
+  - tpmfleet.azure_dps.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  orders:
+    description: The files of the orders, on the machine where the task runs.
+    type: list
+    elements: path
+    required: true
+  decryption_key:
+    description:
+      - The private key that the orders are encrypted to, an SSH key (Ed25519 or RSA) without a passphrase or a file of
+        C(age-keygen), on the machine where the task runs.
+    type: path
+    required: true
+  allowed_signers:
+    description: The file with the owners whose orders count, as C(ssh-keygen -Y verify) takes it.
+    type: path
+    required: true
+  signer:
+    description: The one whose orders count, where the file has several.
+    type: str
+  revocations:
+    description:
+      - Notices of revoked orders. A file beside an order, with C(.revoked) behind its name, is one too.
+    type: list
+    elements: path
+    default: []
+  records:
+    description: Device records of the batch, each with C(host). Without them the orders are only looked at.
+    type: list
+    elements: dict
+    default: []
+requirements:
+  - pyrage
+  - ssh-keygen of OpenSSH 8.2 or later where the task runs
+seealso:
+  - module: tpmfleet.azure_dps.work_order
+  - module: tpmfleet.azure_dps.device_work
+  - module: tpmfleet.azure_dps.work_report_export
+"""
+
+EXAMPLES = r"""
+- name: Look at an order
+  tpmfleet.azure_dps.work_order_units:
+    orders: [/srv/orders/WO-2026-0042.age]
+    decryption_key: /etc/tpmfleet/line
+    allowed_signers: /etc/tpmfleet/customers
+  register: opened
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+orders:
+  description: What each order says of all of its units.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - number: WO-2026-0042
+      owner: Example Devices
+      expires: "2027-01-31T00:00:00Z"
+      count: 480
+      file: /srv/orders/WO-2026-0042.age
+      signed_by: owner@example.org
+      key_version: 1
+      install: {"client": "builtin", "profile": "fleet", "id_scope": "0ne00000A1B", "global_endpoint": "https://dps.example"}
+units:
+  description: What the orders have for each of the hosts, by its name, for M(tpmfleet.azure_dps.device_work).
+  returned: success
+  type: dict
+  sample: {}
+refused:
+  description: Why a host gets nothing, by its name.
+  returned: success
+  type: dict
+  sample: {"rack1-slot09": "its endorsement key of SHA-256 69e8… is on none of the work orders WO-2026-0042"}
+"""
+
+from datetime import datetime, timezone
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.handover.opened_orders import Trusted, opened_orders
+from ..module_utils.handover.work_order import IDENTITIES
+from ..module_utils.module.failure_kind import SETUP, failure
+from ..module_utils.outside.visible import visible
+from ..module_utils.trust.derived import checked_record_fields
+from ..module_utils.trust.findings import TrustError
+
+
+def told(opened):
+    """What is returned of an order."""
+    terms = opened.order.terms
+    about = {name: value for name, value in terms._asdict().items() if name != "recipients"}
+    return {**about, "count": len(opened.order.units), "file": opened.path, "signed_by": opened.signed_by}
+
+
+def unit_of(record, found, numbers):
+    """(What the orders have for the device of *record*, None); or (None, why nothing)."""
+    fields, wrong = checked_record_fields({"endorsement_key": record.get("endorsement_key")})
+    sha256 = fields.get("endorsement_key_sha256")
+    if sha256 is None:
+        return None, (wrong or ["it says no endorsement key"])[0]
+    if sha256 not in found:
+        return None, f"its endorsement key of SHA-256 {sha256} is on none of the work orders {numbers}"
+    opened, unit = found[sha256]
+    for name in IDENTITIES:
+        said, ordered = record.get(name), unit.get(name)
+        # The default one follows from the key, and stands in every record that was read.
+        if name == "registration_id" or said is None or ordered is None:
+            continue
+        if str(said) != ordered:
+            words = name.replace("_", " ").replace(" id", " ID")
+            return None, (
+                f"its {words} is {visible(said, most=100)} here, and the work order {opened.order.terms.number} has "
+                f"{visible(ordered, most=100)} for its TPM"
+            )
+    terms = opened.order.terms
+    common = {"number": terms.number, "key_version": terms.key_version, "install": dict(terms.install)}
+    return {**common, **unit}, None
+
+
+def look(params):
+    """The result of the module."""
+    opened = opened_orders(
+        params["orders"],
+        key=params["decryption_key"],
+        trusted=Trusted(params["allowed_signers"], params["signer"]),
+        revocations=params["revocations"],
+        now=datetime.now(timezone.utc),
+    )
+    found = {sha256: (one, unit) for one in opened for sha256, unit in one.order.units.items()}
+    numbers = ", ".join(one.order.terms.number for one in opened)
+    units, refused = {}, {}
+    for record in params["records"]:
+        unit, why = unit_of(record, found, numbers)
+        if unit is None:
+            refused[str(record.get("host"))] = why
+        else:
+            units[str(record.get("host"))] = unit
+    return {"changed": False, "orders": [told(one) for one in opened], "units": units, "refused": refused}
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "orders": {"type": "list", "elements": "path", "required": True},
+            "decryption_key": {"type": "path", "required": True, "no_log": False},
+            "allowed_signers": {"type": "path", "required": True},
+            "signer": {"type": "str"},
+            "revocations": {"type": "list", "elements": "path", "default": []},
+            "records": {"type": "list", "elements": "dict", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = look(module.params)
+    except TrustError as error:
+        result = {"failed": True, "msg": str(error), **failure(SETUP, "orders")}
+    # Outside of the handler: inside, Ansible would take it for a crash and show a traceback.
+    if result.get("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

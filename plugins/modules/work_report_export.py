@@ -1,0 +1,219 @@
+#!/usr/bin/python
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: work_report_export
+short_description: What became of the units of work orders, noted in the line's journal and reported to their owner
+version_added: 1.1.0
+author: tpmfleet contributors (@tpmfleet)
+description:
+  - Notes in the journal what became of each unit that was worked on, and writes a signed report for each order with
+    all of its units that the journal knows. C(meta/work-report.schema.json) has what is in it.
+  - The journal is a ledger of the line's own, which M(tpmfleet.azure_dps.device_records) writes too. A unit that was
+    done stays done.
+  - An equal journal gives an equal report. It is written as a whole or not at all.
+extends_documentation_fragment:
+  - tpmfleet.azure_dps.attributes
+  - tpmfleet.azure_dps.ledger
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  numbers:
+    description: The numbers of the orders.
+    type: list
+    elements: str
+    required: true
+  dest:
+    description:
+      - The directory of the reports, on the machine where the task runs. A report is called as its order, with
+        C(.report) behind that.
+    type: path
+    required: true
+  signing_key:
+    description:
+      - The line's SSH key, on the machine where the task runs. Where an agent or a hardware token has the private key,
+        it is the file of the public one. Nobody is asked for a passphrase.
+    type: path
+    required: true
+  units:
+    description:
+      - What became of units, each with C(endorsement_key_sha256), the C(number) of its order, and C(state). One that is
+        V(done) has C(answer), one that V(failed) has C(reason). The filter P(tpmfleet.azure_dps.work_outcomes#filter)
+        makes them.
+    type: list
+    elements: dict
+    default: []
+  station:
+    description: The station, for the report.
+    type: str
+    default: ""
+  operator:
+    description: As of M(tpmfleet.azure_dps.device_records).
+    type: str
+    default: ""
+  run_id:
+    description: As of M(tpmfleet.azure_dps.device_records).
+    type: str
+    default: ""
+requirements:
+  - ssh-keygen of OpenSSH 8.2 or later where the task runs
+seealso:
+  - module: tpmfleet.azure_dps.work_order_units
+  - module: tpmfleet.azure_dps.work_report_import
+"""
+
+EXAMPLES = r"""
+- name: Report what the journal has of an order
+  tpmfleet.azure_dps.work_report_export:
+    ledger: /var/lib/line/work-journal.sqlite
+    numbers: [WO-2026-0042]
+    dest: /srv/reports
+    signing_key: /etc/tpmfleet/line
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+reports:
+  description: The report of each order, with how many units are in which state.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - number: WO-2026-0042
+      file: /srv/reports/WO-2026-0042.report
+      states: {"done": 478, "failed": 2}
+"""
+
+import os
+from collections import Counter
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.handover.signature import fingerprint, is_signed_by
+from ..module_utils.handover.signed_document import parts_of, signed_document
+from ..module_utils.handover.work_order import checked_number
+from ..module_utils.handover.work_report import MOST_BYTES, NAMESPACE, STEP, document_of
+from ..module_utils.ledger.devices import Devices
+from ..module_utils.ledger.ordered import DONE, FAILED, each_known, on_order, order_in
+from ..module_utils.module.ledger import ledger_option, now, run
+from ..module_utils.outside.durable import replace_file
+from ..module_utils.outside.files import FileError, read_file
+from ..module_utils.outside.visible import visible
+from ..module_utils.trust.findings import TrustError
+
+_MOST_REASON = 1000
+
+
+def news_of(unit, station):
+    """What the journal notes of a *unit*, without the time. TrustError for what is no outcome."""
+    state = unit.get("state")
+    if state == DONE:
+        return {"number": str(unit.get("number")), "state": DONE, "station": station, "answer": unit.get("answer")}
+    if state == FAILED:
+        reason = visible(unit.get("reason") or "no reason was given", most=_MOST_REASON)
+        return {"number": str(unit.get("number")), "state": FAILED, "station": station, "reason": reason}
+    raise TrustError(f"units has the state {visible(state, most=40)}, which is neither {DONE} nor {FAILED}.")
+
+
+def note(connection, params, known):
+    """Notes what became of the units in the journal; (whether that was news, *known* with it)."""
+    devices = Devices(connection)
+    rows = {record.get("endorsement_key_sha256"): row for row, record in known.items()}
+    by = {name: params[name] for name in ("operator", "run_id") if params[name]}
+    at = now()
+    known = dict(known)
+    changed = False
+    for unit in params["units"]:
+        row = rows.get(unit.get("endorsement_key_sha256"))
+        news = {name: value for name, value in news_of(unit, params["station"]).items() if value}
+        if row is None:
+            # In check mode the journal does not know it yet.
+            changed = True
+            continue
+        record = known[row]
+        before = order_in(record)
+        failed = news["state"] == FAILED
+        if failed:
+            what = {"state": "stopped", "reasons": [news["reason"]], "order": news["number"], **by}
+            devices.note(row, record.get("host"), at=at, step=STEP, station=params["station"], what=what)
+        if failed and before.get("state") == DONE and before.get("number") == news["number"]:
+            continue
+        if {name: value for name, value in before.items() if name not in ("at", "station")} == {
+            name: value for name, value in news.items() if name != "station"
+        }:
+            continue
+        changed = True
+        known[row] = {**record, "work_order": {**news, "at": at}}
+        devices.save(row, known[row])
+    devices.write()
+    return changed, known
+
+
+def is_there(path, document, signing_key):
+    """Whether the report at *path* is *document*, and signed by the key. TrustError where no file is there."""
+    if not os.path.lexists(path):
+        return False
+    try:
+        signature, written = parts_of(read_file(path, most=MOST_BYTES))
+    except FileError as error:
+        raise TrustError(f"What is at {visible(path)} {error}, and is left alone.") from None
+    except TrustError:
+        return False
+    return written == document and is_signed_by(document, signature, fingerprint(signing_key), namespace=NAMESPACE)
+
+
+def export(connection, module):
+    """The result of the module."""
+    params = module.params
+    numbers = [checked_number(one) for one in params["numbers"]]
+    if not os.path.isdir(params["dest"]):
+        raise TrustError(f"The directory {visible(params['dest'])} is not there: make it.")
+    changed, known = note(connection, params, each_known(connection))
+    reports = []
+    for number in numbers:
+        there = on_order(known, number).values()
+        document = document_of(number, there)
+        path = os.path.join(params["dest"], f"{number}.report")
+        if not is_there(path, document, params["signing_key"]):
+            changed = True
+            if not module.check_mode:
+                whole = signed_document(document, params["signing_key"], namespace=NAMESPACE)
+                try:
+                    replace_file(path, whole, 0o600)
+                except OSError as error:
+                    words = f"{visible(path)} could not be written: {error.strerror}. Run again to complete it."
+                    raise TrustError(words) from None
+        reports.append(
+            {"number": number, "file": path, "states": dict(Counter(order_in(one)["state"] for one in there))}
+        )
+    return {"changed": changed, "reports": reports}
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            **ledger_option(),
+            "numbers": {"type": "list", "elements": "str", "required": True},
+            "dest": {"type": "path", "required": True},
+            "signing_key": {"type": "path", "required": True, "no_log": False},
+            "units": {"type": "list", "elements": "dict", "default": []},
+            "station": {"type": "str", "default": ""},
+            "operator": {"type": "str", "default": ""},
+            "run_id": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    run(module, lambda connection: export(connection, module))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,329 @@
+#!/usr/bin/python
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: work_report_import
+short_description: Holds a work report against its order, and says which of its units are to be enrolled
+version_added: 1.1.0
+author: tpmfleet contributors (@tpmfleet)
+description:
+  - For the owner, whose ledger has the order. A report without a good signature of an allowed line, that was changed or
+    cut, that is none, or that is of an order which the ledger does not know, is refused as a whole.
+  - A unit is taken where its TPM answered the order's challenge. The right answer is derived from the master key, so
+    that nobody has to be trusted for it. One with another answer, one that the line says otherwise of than the ledger,
+    and one that the ledger would stop at step 3 are refused by name, and nothing of them is taken.
+  - What was taken in before is not taken in again. So a report may come twice, and an older one later.
+  - Where units failed, their reasons are noted. What was taken has its place noted before it is enrolled, and is done
+    when M(tpmfleet.azure_dps.device_records) wrote it, which the role P(tpmfleet.azure_dps.work_report#role) does.
+  - The storage root key of a unit is the line's word, until step 4 proves it.
+extends_documentation_fragment:
+  - tpmfleet.azure_dps.attributes
+  - tpmfleet.azure_dps.ledger
+  - tpmfleet.azure_dps.ek_certificates
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  src:
+    description: The report, on the machine where the task runs.
+    type: path
+    required: true
+  allowed_signers:
+    description: The file with the lines whose reports count, as C(ssh-keygen -Y verify) takes it.
+    type: path
+    required: true
+  signer:
+    description: The one whose report it has to be, where the file has several.
+    type: str
+  master_key:
+    description: The fleet master key.
+    type: str
+    required: true
+  id_scope:
+    description: The ID scope of the DPS where the units are about to be enrolled.
+    type: str
+    required: true
+  enrollment:
+    description: Settings of every enrollment, under the names of the options of M(tpmfleet.azure_dps.dps_enrollment).
+    type: dict
+    default: {}
+  enabled:
+    description: Whether an enrollment that is disabled is enabled for a unit that was taken.
+    type: bool
+    default: true
+  software_tpms_allowed:
+    description: Whether units with a software TPM are taken.
+    type: bool
+    default: false
+  ek_list_policy:
+    description: As of M(tpmfleet.azure_dps.device_records).
+    type: str
+    choices: [required, preferred, ignored]
+    default: ignored
+  ek_certificate_policy:
+    description: As of M(tpmfleet.azure_dps.device_records).
+    type: str
+    choices: [required, preferred, ignored]
+    default: ignored
+  operator:
+    description: As of M(tpmfleet.azure_dps.device_records).
+    type: str
+    default: ""
+  run_id:
+    description: As of M(tpmfleet.azure_dps.device_records).
+    type: str
+    default: ""
+requirements:
+  - ssh-keygen of OpenSSH 8.2 or later where the task runs
+seealso:
+  - module: tpmfleet.azure_dps.work_order
+  - module: tpmfleet.azure_dps.work_report_export
+"""
+
+EXAMPLES = r"""
+- name: Look what of a report can be believed
+  tpmfleet.azure_dps.work_report_import:
+    ledger: /var/lib/tpmfleet/ledger.sqlite
+    src: /srv/reports/WO-2026-0042.report
+    allowed_signers: /etc/tpmfleet/lines
+    master_key: "{{ tpmfleet_master_key }}"
+    id_scope: 0ne00000A1B
+  register: report
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+number:
+  description: The number of the order.
+  returned: success
+  type: str
+  sample: WO-2026-0042
+signed_by:
+  description: Whose report it is.
+  returned: success
+  type: str
+  sample: line@example.org
+enrollments:
+  description: What is to be enrolled, for M(tpmfleet.azure_dps.dps_enrollments).
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+records:
+  description: What is to be written once that is done, for M(tpmfleet.azure_dps.device_records).
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+known:
+  description: How many units were taken in before.
+  returned: success
+  type: int
+  sample: 470
+failed_units:
+  description: The units that failed at the line, with its reasons.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{"unit": "TF-000003 (slot03)", "reason": "This TPM has an owner: …"}]
+missing:
+  description: The units of the order that the report says nothing of.
+  returned: success
+  type: list
+  elements: str
+  sample: ["TF-000007 (slot07)"]
+unexpected:
+  description: The units of the report that are not on the order. Nothing of them is taken.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+refused:
+  description: The units that are on the order, and of which nothing is taken, with the reasons.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - unit: TF-000009 (slot09)
+      reason: "the answer is not that of its TPM to this work order: …"
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.handover.report_intake import held_against
+from ..module_utils.handover.signed_document import checked_document
+from ..module_utils.handover.work_report import MOST_BYTES, NAMESPACE, STEP, report_of
+from ..module_utils.ledger.database import LedgerError, is_new
+from ..module_utils.ledger.devices import Devices
+from ..module_utils.ledger.judgement import LIST_POLICIES, Step
+from ..module_utils.ledger.ordered import DONE, FAILED, each_known, on_order, order_in
+from ..module_utils.module.ledger import ledger_option, now, run
+from ..module_utils.module.trust import certificate_options, make_verifier
+from ..module_utils.outside.files import FileError, read_file
+from ..module_utils.outside.visible import visible
+from ..module_utils.record.model import called
+from ..module_utils.trust.findings import TrustError
+from ..module_utils.trust.hierarchy_auth import MasterKeyError, checked_master_key
+from ..module_utils.trust.policy import POLICIES, CertificatePolicy
+
+_NAMES = ("serial_number", "device_id", "registration_id")
+
+
+def opened_report(params):
+    """(The report, who signed it). TrustError where it is none that counts."""
+    try:
+        content = read_file(params["src"], most=MOST_BYTES)
+        document, signed_by = checked_document(
+            content,
+            allowed_signers=params["allowed_signers"],
+            signer=params["signer"],
+            namespace=NAMESPACE,
+            most=MOST_BYTES,
+        )
+        return report_of(document), signed_by
+    except (FileError, TrustError) as error:
+        raise TrustError(
+            f"The work report {visible(params['src'])} {error}. Nothing was taken in: get it again from the line."
+        ) from None
+
+
+def said_of(params, known, unit, hosts):
+    """What is said of a unit that is taken, as a device record of step 3."""
+    # What the ledger calls it is not for the line to say, but where it has no name for it.
+    names = {name: known.get(name) or unit["record"].get(name) for name in _NAMES}
+    host = str(known.get("host") or names["serial_number"] or names["registration_id"])
+    if host in hosts:
+        host = str(names["serial_number"] or names["device_id"] or names["registration_id"])
+    hosts.add(host)
+    said = {**unit["record"], **{name: value for name, value in names.items() if value}, **params["enrollment"]}
+    if params["enabled"] and "provisioning_status" not in params["enrollment"]:
+        said["provisioning_status"] = "enabled" if known.get("provisioning_status") else None
+    allowed = ["software_tpm"] if params["software_tpms_allowed"] else None
+    proven = unit["record"]["endorsement_key_sha256"]
+    said.update(host=host, proven=proven, enrolling=params["id_scope"], exceptions=allowed)
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def note_failures(connection, params, number, known, intake, at):
+    """Notes in the ledger which units failed at the line; whether that was news."""
+    devices = Devices(connection)
+    by = {name: params[name] for name in ("operator", "run_id") if params[name]}
+    changed = False
+    for row, unit in intake.failed.items():
+        record, reason = known[row], visible(unit.get("reason") or "the line gives no reason", most=1000)
+        news = {"state": FAILED, "at": unit["at"], "station": unit["station"], "reason": reason}
+        order = {**order_in(record), **{name: value for name, value in news.items() if value}}
+        if order == order_in(record):
+            continue
+        changed = True
+        devices.save(row, {**record, "work_order": order})
+        what = {"state": "stopped", "reasons": [reason], "order": number, **by}
+        devices.note(row, record.get("host"), at=at, step=STEP, station=unit["station"], what=what)
+    devices.write()
+    return changed
+
+
+def take(connection, policy, module):
+    """The result of the module."""
+    params = module.params
+    try:
+        checked_master_key(params["master_key"])
+        report, signed_by = opened_report(params)
+        if is_new(connection):
+            raise LedgerError("The ledger is not there, or is an empty one. Is its name right?")
+        known = each_known(connection)
+        if not on_order(known, report.number):
+            raise TrustError(
+                f"The work report {visible(params['src'])} is of the work order {report.number}, which the ledger does "
+                "not know. Nothing was taken in: is it the ledger that the order was written with?"
+            )
+        intake = held_against(report, known, params["master_key"])
+    except MasterKeyError as error:
+        raise TrustError(f"{error}.") from None
+    at = now()
+    changed = note_failures(connection, params, report.number, known, intake, at)
+    hosts: set[str] = set()
+    said = {row: said_of(params, known[row], unit, hosts) for row, unit in intake.taken.items()}
+    policy.verify_ahead(list(said.values()))
+    by = {name: params[name] for name in ("operator", "run_id")}
+    step = Step(
+        connection,
+        step=STEP,
+        station=signed_by,
+        at=at,
+        list_policy=params["ek_list_policy"],
+        certificates=policy,
+        **by,
+    )
+    verdicts = step.take(list(said.values())) if said else {}
+    result = {"number": report.number, "signed_by": signed_by, "enrollments": [], "records": []}
+    for row, one in said.items():
+        verdict, unit = verdicts[one["host"]], intake.taken[row]
+        if verdict.reasons:
+            intake.refused.append((visible(called(known[row]), most=120), "; ".join(verdict.reasons)))
+            continue
+        changed = changed or verdict.changed
+        order = {name: value for name, value in order_in(known[row]).items() if name != "reason"}
+        order.update({"state": DONE, "at": unit["at"], "station": unit["station"]})
+        result["enrollments"].append(verdict.record)
+        # The place is noted by now, and is the unit's own from now on.
+        kept = {name: value for name, value in one.items() if name != "enrolling"}
+        kept.update(dps_id_scope=params["id_scope"], outcome=dict(unit["outcome"]), work_order=order)
+        result["records"].append(kept)
+    return {
+        **result,
+        "changed": changed,
+        "known": len(intake.known),
+        "failed_units": [
+            {"unit": called(known[row]), "reason": visible(unit.get("reason") or "", most=1000)}
+            for row, unit in intake.failed.items()
+        ],
+        "missing": [visible(called(known[row]), most=120) for row in intake.missing],
+        "unexpected": [{"unit": name, "reason": why} for name, why in intake.unexpected],
+        "refused": [{"unit": name, "reason": why} for name, why in intake.refused],
+    }
+
+
+def certificate_policy(module):
+    """What the options ask of certificates."""
+    name = module.params["ek_certificate_policy"]
+    return CertificatePolicy(name, None if name == "ignored" else make_verifier(module))
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            **ledger_option(),
+            **certificate_options(),
+            "src": {"type": "path", "required": True},
+            "allowed_signers": {"type": "path", "required": True},
+            "signer": {"type": "str"},
+            "master_key": {"type": "str", "required": True, "no_log": True},
+            "id_scope": {"type": "str", "required": True},
+            "enrollment": {"type": "dict", "default": {}},
+            "enabled": {"type": "bool", "default": True},
+            "software_tpms_allowed": {"type": "bool", "default": False},
+            "ek_list_policy": {"type": "str", "choices": list(LIST_POLICIES), "default": "ignored"},
+            "ek_certificate_policy": {"type": "str", "choices": list(POLICIES), "default": "ignored"},
+            "operator": {"type": "str", "default": ""},
+            "run_id": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    run(
+        module,
+        lambda connection, policy: take(connection, policy, module),
+        prepare=lambda: certificate_policy(module),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A unit that is worked on by a work order: what that says in place of the inventory, and how its TPM proves itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.order_challenge import OrderedProof
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.sealed_authorizations import AUTHORIZATIONS
+
+CLIENTS = {"builtin": "__dps_client_builtin_options", "aziot": "__dps_client_aziot_options"}
+
+
+class NotOrderedError(Exception):
+    """Why a unit is on no order, as a sentence to follow its name."""
+
+
+class OrderedUnit:
+    """One unit. No authorization of it is here: those are sealed in the order's challenge."""
+
+    def __init__(self, found: Mapping[str, Any], host: str) -> None:
+        """*found* is what ``work_order_units`` returned for the batch. NotOrderedError where *host* is on none."""
+        unit = (found.get("units") or {}).get(host)
+        if unit is None:
+            why = (found.get("refused") or {}).get(host, "it is on no work order")
+            raise NotOrderedError(f"{why}. Nothing was done to it: set it aside, and ask the owner of the order.")
+        self._unit = unit
+        self._install = unit["install"]
+        self._proof: OrderedProof | None = None
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Options of the task that the order says."""
+        return {"flavour": self._install["client"], "client": CLIENTS[self._install["client"]]}
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Variables of the roles and of the device record that the order says, whatever the inventory does."""
+        # Of a master key in the inventory nothing is made.
+        unset = dict.fromkeys(("ownership_owner_auth", "ownership_lockout_auth", "ownership_endorsement_auth"), "")
+        unset.update(dict.fromkeys(("dps_client_owner_auth", "dps_client_endorsement_auth", "dps_client_ca_file"), ""))
+        version, profile, client = self._unit["key_version"], self._install["profile"], self._install["client"]
+        return {
+            **unset,
+            "ownership_state": "claimed",
+            "ownership_key_version": version,
+            "tpmfleet_key_version": version,
+            "ownership_profile": profile,
+            "dps_client_ownership_profile": profile,
+            "tpmfleet_ownership_profile": profile,
+            "ownership_client_flavour": client,
+            "dps_client_flavour": client,
+            "dps_client_id_scope": self._install["id_scope"],
+            "dps_client_global_endpoint": self._install["global_endpoint"],
+        }
+
+    @staticmethod
+    def without_authorizations(options: Mapping[str, Any]) -> dict[str, Any]:
+        """*options* of a claim of ownership, whose authorizations the order has sealed."""
+        return {name: value for name, value in options.items() if name not in AUTHORIZATIONS}
+
+    def with_certificates(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """*options* of the client, with the certificate authorities of the order where it has any."""
+        certificates = self._install.get("ca_certificates")
+        return {**options, "ca_certificates": certificates} if certificates else dict(options)
+
+    def proof(self) -> OrderedProof:
+        """The proof by the order's challenge. PossessionError where that is none."""
+        self._proof = OrderedProof(self._unit["challenge"], self._unit["answer_sha256"])
+        return self._proof
+
+    @property
+    def outcome(self) -> dict[str, Any]:
+        """What the report has of it: the number of the order, and the answer of its TPM once that was right."""
+        return {"number": self._unit["number"], "answer": self._proof.answer if self._proof else {}}

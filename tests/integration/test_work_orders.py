@@ -1,0 +1,378 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Firms that share nothing but the files that they hand over: TPM maker, owner, and who installs software.
+
+The tests stand in the order of the day and share its rack. The owner never reaches a unit, and the installer has
+neither the owner's ledger, nor his master key, nor a right at his DPS.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+NUMBER = "WO-2026-0042"
+SECOND = "WO-2026-0043"
+# On the first order, on the second, on none.
+FIRST, FAILS, OTHER, STRANGER = (f"rack1-slot0{number}" for number in range(1, 5))
+
+
+def ssh_key(path):
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", path.name, "-f", path], check=True)
+    return path
+
+
+class Firms:
+    """Directories of three firms, and what they run there."""
+
+    def __init__(self, line, directory: Path) -> None:
+        self.line = line
+        self.owner, self.installer = directory / "owner", directory / "installer"
+        for place in (self.owner, self.installer):
+            place.mkdir()
+        lab = yaml.safe_load((line.directory / "inventory.yml").read_text())
+        said = lab["all"]["vars"]
+        hosts = lab["devices"]["hosts"]
+        self.master_key = (line.directory / "master-key").read_text().strip()
+        self.connection_string = said["tpmfleet_dps_connection_string"]
+        self.id_scope = said["tpmfleet_dps_id_scope"]
+        self.ledger = self.owner / "ledger.sqlite"
+        # What the owner has, but no way to a unit.
+        self._inventory(
+            self.owner,
+            {**said, "tpmfleet_ledger": str(self.ledger)},
+            {name: {"ansible_host": "192.0.2.1"} for name in hosts},
+            lab["devices"]["vars"],
+        )
+        # What an installer has: the way to the units, and his own names for them.
+        reach = (
+            "ansible_host",
+            "ansible_port",
+            "ansible_user",
+            "ansible_ssh_private_key_file",
+            "ansible_ssh_common_args",
+        )
+        keep = ("tpmfleet_production", "tpmfleet_tpm_timeout")
+        self._inventory(
+            self.installer,
+            {name: value for name, value in said.items() if name in keep},
+            {
+                name: {one: value for one, value in host.items() if one in (*reach, "tpmfleet_tcti")}
+                for name, host in hosts.items()
+            },
+            {name: value for name, value in lab["devices"]["vars"].items() if name in keep or "ansible" in name},
+        )
+        self.owners_key, self.installers_key = ssh_key(self.owner / "owner-key"), ssh_key(self.installer / "line-key")
+        self.hand_over(self.owners_key.with_suffix(".pub"), self.installer)
+        self.hand_over(self.installers_key.with_suffix(".pub"), self.owner)
+        public = (self.installer / "owner-key.pub").read_text()
+        (self.installer / "customers").write_text(f"owner@example.org {public}")
+        public = (self.owner / "line-key.pub").read_text()
+        (self.owner / "lines").write_text(f"line@example.org {public}")
+
+    @staticmethod
+    def _inventory(place, everywhere, hosts, of_devices):
+        inventory = {"all": {"vars": everywhere}, "devices": {"hosts": hosts, "vars": of_devices}}
+        (place / "inventory.yml").write_text(yaml.safe_dump(inventory))
+
+    @staticmethod
+    def hand_over(path, place):
+        return shutil.copy(path, place / path.name)
+
+    def play(self, place, playbook, *arguments, **said):
+        values = place / "values.json"
+        values.write_text(json.dumps(said))
+        inventory = ["-i", str(place / "inventory.yml"), "-e", f"@{values}"]
+        done = self.line.command("ansible-playbook", *inventory, f"playbooks/{playbook}.yml", *arguments)
+        values.unlink()
+        # A long message is wrapped anywhere.
+        done.stdout, done.lines = " ".join(done.stdout.split()), done.stdout
+        return done
+
+    def order(self, number, units, *arguments, **said):
+        listed = [json.loads(one) for one in (self.line.directory / "rack/ek-list.jsonl").read_text().splitlines()]
+        known = {
+            one["name"]: one for one in json.loads((self.line.directory / "rack/rack.json").read_text())["devices"]
+        }
+        meant = [
+            {**one, "serial_number": known[name]["serial_number"]}
+            for name, one in zip(sorted(known), listed)
+            if name in units
+        ]
+        (self.owner / f"{number}.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in meant))
+        given = {
+            "tpmfleet_work_order_number": number,
+            "tpmfleet_work_order_dest": str(self.owner / f"{number}.age"),
+            "tpmfleet_work_order_owner": "Example Devices",
+            "tpmfleet_work_order_expires": "2037-01-31",
+            "tpmfleet_work_order_list": str(self.owner / f"{number}.jsonl"),
+            "tpmfleet_work_order_recipients": [(self.owner / "line-key.pub").read_text()],
+            "tpmfleet_work_order_signing_key": str(self.owners_key),
+        }
+        return self.play(self.owner, "work_order", *arguments, **{**given, **said})
+
+    def install(self, *arguments, numbers=(NUMBER, SECOND), **said):
+        given = {
+            "tpmfleet_work_order": [str(self.installer / f"{number}.age") for number in numbers],
+            "tpmfleet_work_order_key": str(self.installers_key),
+            "tpmfleet_work_order_allowed_signers": str(self.installer / "customers"),
+            "tpmfleet_station": "installers-line",
+        }
+        return self.play(self.installer, "software_install", *arguments, **{**given, **said})
+
+    def report(self, number=NUMBER):
+        content = (self.installer / f"{number}.report").read_text()
+        return json.loads(content.partition("-----END SSH SIGNATURE-----\n")[2])
+
+
+@pytest.fixture(scope="module")
+def firms(start_line, tmp_path_factory):
+    return Firms(start_line(4), tmp_path_factory.mktemp("firms"))
+
+
+def test_the_owner_takes_the_makers_list_in_and_writes_the_orders(firms):
+    taken = firms.play(firms.owner, "ek_intake")
+    assert taken.returncode == 0, taken.stdout
+    for number, units in ((NUMBER, (FIRST, FAILS)), (SECOND, (OTHER,))):
+        done = firms.order(number, units, "--check")
+        assert done.returncode == 0 and not (firms.owner / f"{number}.age").exists(), done.stdout
+        done = firms.order(number, units)
+        assert done.returncode == 0 and f"Work order {number}: {len(units)} units" in done.stdout, done.stdout
+        firms.hand_over(firms.owner / f"{number}.age", firms.installer)
+    assert "changed=0" in firms.order(SECOND, (OTHER,)).stdout
+
+
+def test_what_is_refused_is_refused_before_any_device_is_touched(firms):
+    (firms.installer / "customers").rename(firms.installer / "no-customers")
+    (firms.installer / "customers").write_text(
+        f"line@example.org {firms.installers_key.with_suffix('.pub').read_text()}"
+    )
+    before = firms.line.seen()
+    refused = firms.install()
+    assert refused.returncode != 0 and "No device was touched" in refused.stdout, refused.stdout
+    assert "Read the device" not in refused.stdout and not (firms.installer / "work-journal.sqlite").exists()
+    assert firms.line.seen() == before
+    (firms.installer / "no-customers").rename(firms.installer / "customers")
+
+
+def test_a_check_of_the_line_changes_nothing(firms):
+    before = firms.line.seen()
+    done = firms.install("--check", "--limit", f"{FIRST},{OTHER}")
+    assert done.returncode == 0, done.stdout
+    assert firms.line.seen() == before and not list(firms.installer.glob("*.report"))
+
+
+def test_the_line_works_from_two_orders_and_stops_a_unit_that_is_on_none(firms):
+    done = firms.install("--limit", f"!{FAILS}")
+    assert done.returncode != 0 and "is on none of the work orders" in done.stdout, done.stdout
+    seen = firms.line.seen()
+    assert [name for name, one in sorted(seen.items()) if one.owned] == [FIRST, OTHER]
+    for number, unit in ((NUMBER, FIRST), (SECOND, OTHER)):
+        [reported] = firms.report(number)["units"]
+        assert reported["state"] == "done" and reported["station"] == "installers-line", reported
+        assert reported["outcome"] == {"ownership": "done", "possession": "verified", "dps_client": "done"}
+        assert reported["storage_root_key"] and reported["answer"]["answer"] and reported["endorsement_key_certificate"]
+        config = json.loads((firms.line.rack.device(unit).files / "etc/tpmfleet-dps-client/config.json").read_text())
+        assert config["id_scope"] == firms.id_scope
+
+
+def test_a_second_run_verifies_and_reports_the_same(firms):
+    before = [(firms.installer / f"{number}.report").read_bytes() for number in (NUMBER, SECOND)]
+    done = firms.install("--limit", f"{FIRST},{OTHER}")
+    assert done.returncode == 0 and "changed=1" not in done.stdout, done.stdout
+    assert [(firms.installer / f"{number}.report").read_bytes() for number in (NUMBER, SECOND)] == before
+    assert all(path.stat().st_mode & 0o077 == 0 for path in firms.installer.glob("*.report"))
+    assert (firms.installer / "work-journal.sqlite").stat().st_mode & 0o077 == 0
+
+
+def test_a_unit_that_fails_is_reported_with_its_reason_also_where_it_is_the_only_one(firms):
+    claimed = firms.line.tool(FAILS, "tpm2_changeauth", "-c", "owner", "of-a-stranger")
+    assert claimed.returncode == 0, claimed.stdout
+    done = firms.install("--limit", FAILS)
+    assert done.returncode != 0 and "This TPM has an owner" in done.stdout, done.stdout
+    failed = [one for one in firms.report()["units"] if one["state"] == "failed"]
+    assert len(failed) == 1 and "This TPM has an owner" in failed[0]["reason"], done.stdout
+
+
+def secrets_of_the_owner(firms):
+    """The master key, the connection string and its key, and the authorizations of the units that were reported."""
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.templates import decode_public, name_of
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.hierarchy_auth import derive
+
+    secrets = [firms.master_key, firms.connection_string]
+    secrets += [one.partition("SharedAccessKey=")[2] for one in (firms.connection_string,)]
+    for unit in (*firms.report(NUMBER)["units"], *firms.report(SECOND)["units"]):
+        name = name_of(decode_public(unit["endorsement_key"], "endorsement_key")).hex()
+        secrets += [derive(firms.master_key, name, one, 1) for one in ("owner", "lockout")]
+    assert len(set(secrets)) == 9
+    return secrets
+
+
+def test_the_installers_machine_has_none_of_the_owners_secrets(firms):
+    secrets = secrets_of_the_owner(firms)
+    files = [path for path in firms.installer.rglob("*") if path.is_file()]
+    assert len(files) > 6
+    for path in files:
+        content = path.read_bytes()
+        assert not [one for one in secrets if one.encode() in content], path
+
+
+def test_no_process_of_the_installer_shows_a_secret(firms, monkeypatch):
+    """Their arguments and environments, for as long as a run lasts."""
+    secrets = [one.encode() for one in secrets_of_the_owner(firms)]
+    shown, seen, done = set(), set(), threading.Event()
+
+    def watch():
+        while not done.is_set():
+            for process in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError):
+                    environment = (process / "environ").read_bytes()
+                    # What the run started, here and on the devices that it reached.
+                    if b"TPMFLEET_INSTALLER_RUN=" in environment:
+                        told = (process / "cmdline").read_bytes()
+                        seen.add(process.name)
+                        if any(one in told or one in environment for one in secrets):
+                            shown.add(told)
+            time.sleep(0.02)
+
+    monkeypatch.setenv("TPMFLEET_INSTALLER_RUN", "1")
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        assert firms.install("--limit", f"{FIRST},{OTHER}").returncode == 0
+    finally:
+        done.set()
+        watching.join()
+    assert len(seen) > 5 and shown == set()
+
+
+def take_in(firms, report, *arguments, **said):
+    given = {
+        "tpmfleet_work_report": str(report),
+        "tpmfleet_work_report_allowed_signers": str(firms.owner / "lines"),
+    }
+    return firms.play(firms.owner, "work_report", *arguments, **{**given, **said})
+
+
+def enrollments(firms):
+    return {name for name, one in firms.line.seen().items() if one.enrolled}
+
+
+def records(firms):
+    import sqlite3
+
+    with sqlite3.connect(firms.ledger) as connection:
+        found = [json.loads(one) for (one,) in connection.execute("SELECT record FROM devices ORDER BY id")]
+    return {one["serial_number"]: one for one in found}
+
+
+def states(firms):
+    return sorted(one["work_order"]["state"] for one in records(firms).values())
+
+
+def test_a_report_that_was_changed_on_its_way_is_refused_and_nothing_is_taken(firms):
+    report = firms.hand_over(firms.installer / f"{NUMBER}.report", firms.owner)
+    content = report.read_bytes()
+    before = records(firms)
+    for spoilt in (
+        content.replace(b'"failed"', b'"done"'),
+        content.replace(b'"done"', b'"failed"'),
+        content[:-2],
+        content[content.index(b"{") :],
+        content.replace(NUMBER.encode(), SECOND.encode()),
+    ):
+        assert spoilt != content
+        report.write_bytes(spoilt)
+        done = take_in(firms, report)
+        assert done.returncode != 0 and "Nothing was taken in" in done.stdout, done.stdout
+    report.write_bytes(content)
+    assert records(firms) == before and enrollments(firms) == set()
+
+
+def test_the_owner_takes_the_report_in_and_enrolls_what_is_proven(firms):
+    report = firms.owner / f"{NUMBER}.report"
+    planned = take_in(firms, report, "--check")
+    assert planned.returncode == 0 and enrollments(firms) == set(), planned.stdout
+    assert states(firms) == ["ordered"] * 3
+    done = take_in(firms, report)
+    assert done.returncode == 0 and "1 taken in, 0 known, 1 failed there, 0 missing" in done.stdout, done.stdout
+    assert "Failed: TF-000002" in done.stdout and "This TPM has an owner" in done.stdout
+    assert enrollments(firms) == {FIRST} and states(firms) == ["done", "failed", "ordered"]
+    taken = records(firms)["TF-000001"]
+    assert taken["endorsement_key_proven"] and taken["storage_root_key_name"]
+    assert taken["steps"]["software_install"]["outcome"]["enrollment"] == "done"
+    again = take_in(firms, report)
+    assert again.returncode == 0 and "0 taken in, 1 known" in again.stdout and "changed=0" in again.stdout, again.stdout
+
+
+def test_a_unit_that_was_mended_comes_with_the_next_report(firms):
+    mended = firms.line.tool(FAILS, "tpm2_changeauth", "-c", "owner", "-p", "of-a-stranger")
+    assert mended.returncode == 0, mended.stdout
+    done = firms.install("--limit", FAILS)
+    assert done.returncode == 0, done.stdout
+    first = (firms.owner / f"{NUMBER}.report").read_bytes()
+    report = firms.hand_over(firms.installer / f"{NUMBER}.report", firms.owner)
+    done = take_in(firms, report)
+    assert done.returncode == 0 and "1 taken in, 1 known, 0 failed there" in done.stdout, done.stdout
+    assert enrollments(firms) == {FIRST, FAILS}
+    # An older one that comes later takes nothing back.
+    report.write_bytes(first)
+    assert take_in(firms, report).returncode == 0 and states(firms) == ["done", "done", "ordered"]
+
+
+def test_an_answer_to_another_order_is_refused_by_name(firms):
+    """By a line that signs what it likes."""
+    report = firms.report(SECOND)
+    [unit] = report["units"]
+    unit["answer"] = firms.report(NUMBER)["units"][0]["answer"]
+    text = firms.owner / "forged.json"
+    text.write_text(json.dumps(report))
+    sign = ["ssh-keygen", "-q", "-Y", "sign", "-f", firms.installers_key, "-n", "tpmfleet-work-report", text]
+    subprocess.run(sign, check=True)
+    forged = firms.owner / "forged.report"
+    forged.write_text(Path(f"{text}.sig").read_text() + text.read_text())
+    done = take_in(firms, forged)
+    assert done.returncode != 0 and "TF-000003" in done.stdout, done.stdout
+    assert "the answer is not that of its TPM" in done.stdout
+    assert enrollments(firms) == {FIRST, FAILS} and states(firms) == ["done", "done", "ordered"]
+
+
+def test_a_revoked_order_is_taken_in_no_more_and_refused_at_the_line(firms):
+    done = firms.order(SECOND, (OTHER,), tpmfleet_work_order_state="revoked")
+    assert done.returncode == 0 and "1 revoked" in done.stdout, done.stdout
+    report = firms.hand_over(firms.installer / f"{SECOND}.report", firms.owner)
+    done = take_in(firms, report)
+    assert done.returncode != 0 and "was revoked on" in done.stdout, done.stdout
+    assert enrollments(firms) == {FIRST, FAILS} and states(firms) == ["done", "done", "revoked"]
+    firms.hand_over(firms.owner / f"{SECOND}.age.revoked", firms.installer)
+    refused = firms.install("--limit", OTHER)
+    assert refused.returncode != 0 and "was revoked by its owner" in refused.stdout, refused.stdout
+    assert "Read the device" not in refused.stdout
+
+
+def test_what_a_revoked_line_was_given_is_not_used_again(firms):
+    """The owner has the unit at hand now, which that line had claimed."""
+    ours = ["-e", f"tpmfleet_ledger={firms.ledger}", "--limit", OTHER]
+    refused = firms.line.play("software_install", *ours)
+    assert refused.bad == {OTHER} and "that line has the authorizations of key version 1" in refused.printed
+    rotated = firms.line.play(
+        "rotate_ownership", *ours, "-e", "tpmfleet_key_version=2", "-e", "tpmfleet_previous_key_version=1"
+    )
+    assert rotated.code == 0, rotated.printed
+    done = firms.line.play("software_install", *ours, "-e", "tpmfleet_key_version=2")
+    assert done.code == 0 and enrollments(firms) == {FIRST, FAILS, OTHER}, done.printed
+
+
+def test_the_first_units_provision_themselves(firms):
+    done = firms.line.play("field_activation", "-e", f"tpmfleet_ledger={firms.ledger}", "--limit", f"{FIRST},{FAILS}")
+    assert done.code == 0, done.printed

@@ -1,0 +1,482 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A work report from the line's journal to the owner's ledger: what is in it, what is believed, what is refused."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import jsonschema
+import pytest
+from ansible_collections.tpmfleet.azure_dps.plugins.filter.enrolled_records import enrolled_records
+from ansible_collections.tpmfleet.azure_dps.plugins.filter.work_outcomes import work_outcomes
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.order_challenge import OrderedProof
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database import Access, opened
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.judgement import Step
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import known_object
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.templates import name_of
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.hierarchy_auth import derive_order_secret
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.policy import CertificatePolicy
+
+COLLECTION = Path(__file__).resolve().parents[4]
+MASTER_KEY = "a master key of the owner, 0123456789abcdef"
+SCHEMA = json.loads((COLLECTION / "meta" / "work-report.schema.json").read_text())
+END = "-----END SSH SIGNATURE-----\n"
+
+
+def take(ledger, *records, step="tpm_install"):
+    with opened(str(ledger), Access.WRITE) as connection:
+        policy = CertificatePolicy("ignored")
+        about = {"station": "line-1", "at": "2026-11-24T12:00:00Z", "list_policy": "ignored"}
+        verdicts = Step(connection, step=step, certificates=policy, **about).take(records)
+    assert not [one.reasons for one in verdicts.values() if one.reasons]
+
+
+class Firms:
+    """An owner with three units on an order, a line, and TPMs that answer without being there."""
+
+    def __init__(self, directory, run_module, make_ek, make_srk, ssh_key, allowed):
+        self.directory, self.run, self.make_ek, self.make_srk = directory, run_module, make_ek, make_srk
+        self.owners_key, self.lines_key, self.other = (ssh_key(name) for name in ("owner", "line", "other"))
+        self.allowed = allowed(self.owners_key, self.lines_key)
+        self.ledger, self.journal = directory / "ledger.sqlite", directory / "journal.sqlite"
+        self.report = directory / "WO-1.report"
+        take(self.ledger, *(self.unit(number, dps_id_scope="0ne00000A1B") for number in range(3)))
+        done = self.order()
+        assert done["changed"], done
+
+    def unit(self, number, **more):
+        known = {"host": f"slot{number}", "serial_number": f"TF-{number}", "registration_id": f"unit-{number}"}
+        return {**known, "endorsement_key": self.make_ek(number), **more}
+
+    def order(self, **options):
+        given = {
+            "number": "WO-1",
+            "owner": "Example Devices",
+            "dest": str(self.directory / "order.age"),
+            "recipients": [self.lines_key.with_suffix(".pub").read_text()],
+            "expires": "2030-01-01",
+            "signing_key": str(self.owners_key),
+            "master_key": MASTER_KEY,
+            "id_scope": "0ne00000A1B",
+        }
+        return self.run("work_order", ledger=str(self.ledger), **{**given, **options})
+
+    def opened(self, records=(), **options):
+        given = {"decryption_key": str(self.lines_key), "allowed_signers": str(self.allowed)}
+        orders = [str(self.directory / "order.age")]
+        return self.run("work_order_units", orders=orders, records=list(records), **{**given, **options})
+
+    def work(self, *numbers, number_of_order="WO-1"):
+        """What the line has in its journal once it is done with units, and the outcomes for the report."""
+        found = self.opened([self.unit(number) for number in numbers])["units"]
+        outcomes = []
+        for number in numbers:
+            srk = self.make_srk(number)
+            ownership = {
+                "profile": "fleet",
+                "key_version": 1,
+                "owner_auth_set": True,
+                "lockout_auth_set": True,
+                "endorsement_auth_set": False,
+            }
+            done = {"ownership": "done", "possession": "verified", "dps_client": "done"}
+            record = self.unit(number, storage_root_key=srk, ownership=ownership, outcome=done, tpm_model="SLB9670")
+            take(self.journal, record, step="software_install")
+            outcomes.append({**self.key(number), "state": "done", "answer": self.answer(found[f"slot{number}"])})
+        return outcomes
+
+    def key(self, number):
+        digest = hashlib.sha256(base64.b64decode(self.make_ek(number))).hexdigest()
+        return {"endorsement_key_sha256": digest, "number": "WO-1"}
+
+    @staticmethod
+    def answer(unit):
+        """What the TPM of the unit answers; these tests know the master key and have no TPM."""
+        proof = OrderedProof(unit["challenge"], unit["answer_sha256"])
+        name = name_of(base64.b64decode(unit["endorsement_key"]))
+        secret = derive_order_secret(MASTER_KEY, name.hex(), unit["number"])
+        given = proof.challenge.answer(secret, endorsement_key_name=name, bound_to_name=known_object.NAME)
+        proof.check_answer(given.hex())
+        return proof.answer
+
+    def export(self, *units, **options):
+        given = {"numbers": ["WO-1"], "dest": str(self.directory), "signing_key": str(self.lines_key)}
+        about = {"ledger": str(self.journal), "station": "line-1", "units": list(units)}
+        return self.run("work_report_export", **{**given, **about, **options})
+
+    def document(self):
+        return json.loads(self.report.read_text().partition(END)[2])
+
+    def forge(self, change, *, key=None, namespace="tpmfleet-work-report"):
+        """The report with a *change* that the line itself, or whose *key* it is, has signed."""
+        document = self.document()
+        change(document)
+        text = self.directory / "document"
+        text.write_text(json.dumps(document))
+        (self.directory / "document.sig").unlink(missing_ok=True)
+        subprocess.run(
+            ["ssh-keygen", "-q", "-Y", "sign", "-f", key or self.lines_key, "-n", namespace, text], check=True
+        )
+        self.report.write_text((self.directory / "document.sig").read_text() + text.read_text())
+
+    def take_in(self, **options):
+        given = {
+            "ledger": str(self.ledger),
+            "src": str(self.report),
+            "allowed_signers": str(self.allowed),
+            "master_key": MASTER_KEY,
+            "id_scope": "0ne00000A1B",
+        }
+        return self.run("work_report_import", **{**given, **options})
+
+    def finish(self, taken, action="created"):
+        """What the role does with what was taken."""
+        results = [{"registration_id": one["registration_id"], "action": action} for one in taken["enrollments"]]
+        records = enrolled_records(taken["records"], {"results": results, "failed_records": []})
+        return self.run(
+            "device_records",
+            ledger=str(self.ledger),
+            step="software_install",
+            station=taken["signed_by"],
+            records=records,
+        )
+
+    def records(self, ledger=None):
+        with sqlite3.connect(ledger or self.ledger) as connection:
+            found = [json.loads(one) for (one,) in connection.execute("SELECT record FROM devices ORDER BY id")]
+        return {one["serial_number"]: one for one in found}
+
+    def states(self):
+        return [one["work_order"]["state"] for one in self.records().values()]
+
+
+@pytest.fixture(scope="session")
+def make_srk(ek_of_modulus):
+    """The TPM2B_PUBLIC of a storage root key, in base64, another one for each number."""
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import templates
+
+    def make(number):
+        modulus = hashlib.sha256(f"srk {number}".encode()).digest() * 8
+        modulus = bytes([modulus[0] | 0x80]) + modulus[1:-1] + bytes([modulus[-1] | 1])
+        return base64.b64encode(templates.with_unique(templates.srk_public_template(), modulus)).decode("ascii")
+
+    return make
+
+
+@pytest.fixture
+def firms(tmp_path, run_module, make_ek, make_srk, ssh_key, allowed):
+    return Firms(tmp_path, run_module, make_ek, make_srk, ssh_key, allowed)
+
+
+def test_a_report_is_as_the_schema_has_it_and_the_same_twice(firms):
+    work = firms.work(0, 1)
+    planned = firms.export(*work, check=True)
+    assert planned["changed"] and not firms.report.exists()
+    done = firms.export(*work)
+    assert done["changed"] and done["reports"] == [
+        {"number": "WO-1", "file": str(firms.report), "states": {"done": 2}}
+    ], done
+    document = firms.document()
+    jsonschema.Draft202012Validator(SCHEMA).validate(document)
+    assert [one["state"] for one in document["units"]] == ["done"] * 2 and document["count"] == 2
+    assert os.stat(firms.report).st_mode & 0o777 == 0o600
+    before = firms.report.read_bytes()
+    assert not firms.export(*work)["changed"] and not firms.export()["changed"]
+    assert firms.report.read_bytes() == before
+    for spoilt in (before[:-1], before.replace(b"done", b"DONE"), b"", b"junk"):
+        firms.report.write_bytes(spoilt)
+        assert firms.export()["changed"] and firms.report.read_bytes() == before
+
+
+def test_what_failed_is_reported_with_its_reason_and_what_was_done_stays_so(firms):
+    done, other = firms.work(0, 1)
+    failed = {**firms.key(1), "state": "failed", "reason": "it is\x1b[2J off"}
+    firms.export(done, failed)
+    by_state = {one["state"]: one for one in firms.document()["units"]}
+    assert by_state["failed"]["reason"] == r"it is\x1b[2J off" and "answer" not in by_state["failed"]
+    assert not firms.export(failed)["changed"]
+    firms.export({**firms.key(0), "state": "failed", "reason": "pulled out"}, other)
+    assert [one["state"] for one in firms.document()["units"]] == ["done"] * 2
+    with sqlite3.connect(firms.journal) as connection:
+        events = [json.loads(one) for (one,) in connection.execute("SELECT what FROM events ORDER BY id")]
+    assert [one["reasons"] for one in events if one["state"] == "stopped"] == [[r"it is\x1b[2J off"]] * 2 + [
+        ["pulled out"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"numbers": ["../x"]}, "is no number"),
+        ({"dest": "/nowhere-at-all"}, "is not there: make it"),
+        ({"signing_key": "/nowhere-at-all"}, "is no"),
+        ({"units": [{"state": "sold"}]}, "neither done nor failed"),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_told(firms, wrong, told):
+    firms.export(*firms.work(0))
+    before = firms.report.read_bytes()
+    failed = firms.export(**wrong)
+    if "signing_key" in wrong:
+        failed = firms.export({**firms.key(0), "state": "failed", "reason": "x"}, **wrong)
+    assert failed["failed"] and firms.report.read_bytes() == before, failed
+
+
+def test_units_are_found_by_their_keys_and_strangers_are_not(firms):
+    found = firms.opened([firms.unit(0), firms.unit(7), firms.unit(1, serial_number="TF-9"), {"host": "dark"}])
+    assert list(found["units"]) == ["slot0"] and found["units"]["slot0"]["serial_number"] == "TF-0"
+    assert "is on none of the work orders WO-1" in found["refused"]["slot7"]
+    assert "its serial number is TF-9 here, and the work order WO-1 has TF-1" in found["refused"]["slot1"]
+    assert found["refused"]["dark"] == "it says no endorsement key"
+    [order] = found["orders"]
+    assert (order["number"], order["count"], order["signed_by"]) == ("WO-1", 3, "owner@example.org")
+    failed = firms.opened(signer="line@example.org")
+    assert failed["failed"] and "and not that of line@example.org" in failed["msg"]
+
+
+def test_outcomes_are_those_of_units_on_an_order():
+    unit = {"endorsement_key_sha256": "aa", "number": "WO-1"}
+    units = {"units": dict.fromkeys(("good", "bad", "stopped", "off"), unit)}
+    batch = {"verdicts": {"stopped": {"reasons": ["a twin", "on no list"]}}}
+    host = {"units": units, "batch": batch}
+    hostvars = {
+        "good": {**host, "done": {"order": {"number": "WO-1", "answer": {"answer": "00"}}}},
+        "bad": {**host, "done": {"failed": True, "msg": "bad: no\nTPM\x1b"}},
+        "stopped": {**host, "done": {"failed": True, "msg": "stopped"}},
+        "off": host,
+        "stranger": {**host, "done": {"failed": True, "msg": "on none"}},
+        "skipped": {"units": {"skipped": True}},
+    }
+    told = work_outcomes(list(hostvars), hostvars, "units", "batch", "done")
+    assert [(one["state"], one.get("reason")) for one in told] == [
+        ("done", None),
+        ("failed", r"bad: no TPM\x1b"),
+        ("failed", "a twin; on no list"),
+    ]
+
+
+def test_the_owner_takes_in_what_is_proven_once(firms, record_schema):
+    firms.export(*firms.work(0, 1), {**firms.key(1), "state": "failed", "reason": "no power"})
+    firms.export({**firms.key(1), "state": "failed", "reason": "no power"})
+    document = firms.document()
+    assert [one["state"] for one in document["units"]] == ["done"] * 2
+    planned = firms.take_in(check=True)
+    assert planned["changed"] and firms.states() == ["ordered"] * 3
+    taken = firms.take_in()
+    assert len(taken["records"]) == 2 and taken["missing"] == ["TF-2 (slot2)"] and not taken["refused"], taken
+    assert taken["signed_by"] == "line@example.org"
+    # Cut off here, nothing is done yet, and all of it is done again.
+    assert firms.states() == ["ordered"] * 3
+    assert [one["places"][0]["registration_id"] for one in taken["enrollments"]] == ["unit-0", "unit-1"] or set(
+        one["places"][0]["registration_id"] for one in taken["enrollments"]
+    ) == {"unit-0", "unit-1"}
+    taken = firms.take_in()
+    assert len(taken["records"]) == 2 and firms.finish(taken)["changed"]
+    assert firms.states() == ["done", "done", "ordered"]
+    record = firms.records()["TF-0"]
+    record_schema.validate(record)
+    assert record["endorsement_key_proven"] and record["tpm_model"] == "SLB9670"
+    assert record["steps"]["software_install"]["station"] == "line@example.org"
+    again = firms.take_in()
+    assert not again["changed"] and again["known"] == 2 and again["records"] == []
+    assert not firms.order()["changed"] and firms.order()["states"] == {"done": 2, "ordered": 1}
+
+
+def test_failures_are_noted_and_a_unit_can_be_done_later(firms):
+    firms.work(0)
+    firms.export({**firms.key(0), "state": "failed", "reason": "no\x1b power"})
+    taken = firms.take_in()
+    assert taken["failed_units"] == [{"unit": "TF-0 (slot0)", "reason": r"no\x1b power"}] and taken["changed"]
+    assert firms.states() == ["failed", "ordered", "ordered"] and not firms.take_in()["changed"]
+    old = firms.report.read_bytes()
+    firms.export(*firms.work(0))
+    firms.finish(firms.take_in())
+    assert firms.states() == ["done", "ordered", "ordered"]
+    firms.report.write_bytes(old)
+    assert firms.take_in()["known"] == 1 and firms.states() == ["done", "ordered", "ordered"]
+
+
+def put(*path, value):
+    def change(document):
+        for name in path[:-1]:
+            document = document[name]
+        document[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (put("work_report_version", value=2), "of version 2"),
+        (lambda one: one.pop("work_report_version"), "is no work report"),
+        (put("number", value="WO-9"), "of the work order WO-9, which the ledger does not know"),
+        (put("number", value="\x1b"), "is no number"),
+        (put("count", value=3), "as many units as it says"),
+        (lambda one: one["units"].pop(), "as many units as it says"),
+        (put("units", value={}), "as many units as it says"),
+        (lambda one: one.update(units=[one["units"][0]] * 2), "twice"),
+        (put("more", value=1), "which is not known here"),
+        (put("units", 0, "more", value=1), "which is not known here"),
+        (put("units", 0, value=7), "is no object"),
+        (put("units", 0, "state", value="sold"), "neither done nor failed"),
+        (put("units", 0, "at", value="today"), "time is none"),
+        (put("units", 0, "at", value=None), "time is none"),
+        (put("units", 0, "station", value=7), "station is no text"),
+        (put("units", 0, "serial_number", value=[]), "serial_number is no text"),
+        (put("units", 0, "tpm_model", value={}), "tpm_model is no short text"),
+        (put("units", 0, "outcome", value={"ownership": "stolen"}), "outcome is none"),
+        (put("units", 0, "outcome", value=[]), "outcome is none"),
+        (put("units", 0, "outcome", value=["x"]), "outcome is none"),
+        (put("units", 0, "ownership", value={"key_version": True}), "ownership is none"),
+        (put("units", 0, "ownership", value={"owner_auth": "x"}), "ownership is none"),
+        (put("units", 0, "ownership", value=7), "ownership is no object"),
+        (put("units", 0, "endorsement_key", value="AAAA"), "unit 1"),
+        (put("units", 0, "endorsement_key", value=None), "no endorsement key"),
+        (put("units", 0, "storage_root_key", value="AAAA"), "unit 1"),
+        (put("units", 0, "endorsement_key_certificate_chain", value=[7]), "chain of certificates"),
+        (put("units", 0, "endorsement_key_certificate", value=7), "unit 1"),
+    ],
+)
+def test_what_is_no_report_is_refused_whole_even_where_the_line_signed_it(firms, change, told):
+    firms.export(*firms.work(0, 1))
+    firms.forge(change)
+    before = firms.ledger.read_bytes()
+    failed = firms.take_in()
+    assert failed.get("failed") and told in failed["msg"] and "Nothing was taken in" in failed["msg"], failed
+    assert firms.ledger.read_bytes() == before and "\x1b" not in failed["msg"]
+
+
+def spoil(text, at):
+    return text[:at] + ("0" if text[at] != "0" else "1") + text[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda one, other: one.pop("answer"), "the answer is not that of its TPM"),
+        (lambda one, other: one.update(answer=other["answer"]), "the answer is not that of its TPM"),
+        (lambda one, other: one.update(answer="00"), "the answer is not that of its TPM"),
+        (
+            lambda one, other: one["answer"].update(answer=spoil(one["answer"]["answer"], 5)),
+            "the answer is not that of its TPM",
+        ),
+        (
+            lambda one, other: one["answer"].update(digests=spoil(one["answer"]["digests"], 70)),
+            "the answer is not that of its TPM",
+        ),
+        (lambda one, other: one.pop("storage_root_key"), "no storage root key of it"),
+        (lambda one, other: one["ownership"].update(key_version=2), "the line says key version 2"),
+        (lambda one, other: one.update(serial_number="TF-9"), "its serial number is TF-"),
+        (lambda one, other: one.update(registration_id="unit-9"), "its registration ID is unit-"),
+    ],
+)
+def test_a_unit_that_is_not_proven_is_refused_by_name_and_the_others_are_taken(firms, change, told):
+    firms.export(*firms.work(0, 1))
+    bad = firms.document()["units"][0]["serial_number"]
+    firms.forge(lambda document: change(document["units"][0], document["units"][1]))
+    taken = firms.take_in()
+    assert [one["unit"] for one in taken["refused"]] == [f"{bad} (slot{bad[-1]})"] and told in taken["refused"][0][
+        "reason"
+    ]
+    assert len(taken["records"]) == 1 and taken["records"][0]["serial_number"] != bad
+    refused = firms.records()[bad]
+    assert (
+        "storage_root_key" not in refused and "ownership" not in refused and not refused.get("endorsement_key_proven")
+    )
+
+
+def test_a_unit_that_is_not_on_the_order_is_unexpected(firms):
+    firms.export(*firms.work(0))
+    firms.forge(lambda document: document["units"][0].update(endorsement_key=firms.make_ek(9)))
+    taken = firms.take_in()
+    assert [one["unit"] for one in taken["unexpected"]] == ["TF-0 (unit-0)"] and taken["records"] == []
+    assert taken["missing"] == ["TF-0 (slot0)", "TF-1 (slot1)", "TF-2 (slot2)"]
+
+
+def test_a_report_is_of_a_line_that_counts(firms, allowed):
+    firms.export(*firms.work(0))
+    before = firms.ledger.read_bytes()
+    firms.forge(lambda document: None, key=firms.other)
+    assert "has no signature of anybody in" in firms.take_in()["msg"]
+    firms.forge(lambda document: None, namespace="file")
+    assert "has no signature that is good" in firms.take_in()["msg"]
+    firms.forge(lambda document: None)
+    assert "and not that of owner@example.org" in firms.take_in(signer="owner@example.org")["msg"]
+    assert firms.ledger.read_bytes() == before
+    assert firms.take_in(signer="line@example.org")["records"]
+
+
+def test_every_changed_byte_of_a_report_is_noticed(firms):
+    firms.export(*firms.work(0))
+    content, before = firms.report.read_bytes(), firms.ledger.read_bytes()
+    for at in [*range(0, len(content), 97), len(content) - 1]:
+        spoilt = bytearray(content)
+        spoilt[at] ^= 1
+        firms.report.write_bytes(spoilt)
+        assert "Nothing was taken in" in firms.take_in()["msg"], at
+    for size in (0, 10, len(content) - 1):
+        firms.report.write_bytes(content[:size])
+        assert "Nothing was taken in" in firms.take_in()["msg"], size
+    assert firms.ledger.read_bytes() == before
+
+
+def test_another_master_key_takes_nothing(firms):
+    firms.export(*firms.work(0))
+    taken = firms.take_in(master_key="another master key of the owner, 01234567")
+    assert taken["records"] == [] and len(taken["refused"]) == 1
+    failed = firms.take_in(master_key="short")
+    assert failed["failed"] and "has 5 characters" in failed["msg"]
+
+
+def test_a_revoked_order_takes_nothing_more(firms):
+    firms.export(*firms.work(0, 1))
+    firms.forge(lambda document: document.update(units=document["units"][:1], count=1))
+    firms.finish(firms.take_in())
+    firms.export()
+    assert firms.order(state="revoked")["states"] == {"done": 1, "revoked": 2}
+    taken = firms.take_in()
+    assert taken["known"] == 1 and taken["records"] == [] and "was revoked on" in taken["refused"][0]["reason"]
+
+
+def test_what_came_later_overwrites_nothing(firms):
+    firms.export(*firms.work(0))
+    firms.finish(firms.take_in())
+    firms.forge(lambda document: document["units"][0].update(storage_root_key=firms.make_srk(9)))
+    taken = firms.take_in()
+    assert "taken in with another storage root key" in taken["refused"][0]["reason"] and taken["records"] == []
+
+
+def test_a_disabled_enrollment_is_enabled_unless_it_is_not_to_be(firms):
+    take(firms.ledger, firms.unit(0, provisioning_status="disabled"))
+    firms.export(*firms.work(0, 1))
+    status = {one["registration_id"]: one.get("provisioning_status") for one in firms.take_in()["enrollments"]}
+    assert status == {"unit-0": "enabled", "unit-1": None}
+
+
+def test_it_stays_disabled_where_it_is_to(firms):
+    take(firms.ledger, firms.unit(0, provisioning_status="disabled"))
+    firms.export(*firms.work(0))
+    [wanted] = firms.take_in(enabled=False)["enrollments"]
+    assert wanted["provisioning_status"] == "disabled"
+
+
+def test_a_twin_of_another_device_is_stopped_as_at_step_3(firms, make_ek):
+    firms.work(0)
+    with sqlite3.connect(firms.ledger) as connection:
+        text = json.dumps({**firms.records()["TF-0"], "serial_number": None, "device_id": None})
+        connection.execute("UPDATE devices SET record = ?, serial_number = NULL WHERE serial_number = 'TF-0'", (text,))
+    connection.close()
+    take(firms.ledger, firms.unit(5, serial_number="TF-0", host="slot5"))
+    firms.export(*firms.work(0))
+    taken = firms.take_in()
+    assert taken["records"] == [] and "is this another unit" in taken["refused"][0]["reason"], taken
