@@ -25,7 +25,7 @@ ELSEWHERE = {
     "control-plane.md": "test_maker_access.py",
     "errors.md": "test_explain.py",
     "lab.md": "test_what_is_shipped.py",
-    "work-orders.md": "test_work_order.py",
+    "work-orders.md": "test_work_orders.py",
 }
 # Beside a rack: a program that no registry here has.
 UNTRIED = {"--vault-password-file": "asks a person for the vault's new password"}
