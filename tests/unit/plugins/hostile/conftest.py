@@ -125,6 +125,7 @@ def _inventory(options: dict, groups: tuple[str, ...] = ()) -> dict:
 
     defaults = {name: one.get("default") for name, one in yaml.safe_load(dps.DOCUMENTATION)["options"].items()}
     of_fragments = {name: one.get("default") for name, one in dps.connection_options().items()}
+    of_fragments["progress_interval"] = 10
     of_ansible = {"strict": False, "compose": {}, "groups": {}, "keyed_groups": [], "cache": False}
 
     class Plugin(dps.InventoryModule):
