@@ -108,6 +108,9 @@ class _Apart:
         code = 1
         try:
             os.setsid()
+            # What the call passes on has to end it, whatever its own parents ignored.
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
             os.close(self._told)
             nothing = os.open(os.devnull, os.O_RDONLY)
             for number, source in enumerate((nothing, self._out, self._err)):
