@@ -64,7 +64,7 @@ def play(tmp_path):
         play = {"name": STEP, "hosts": "all", "gather_facts": False, "tasks": tasks}
         (tmp_path / "play.json").write_text(json.dumps([play]))
         (tmp_path / "ansible.cfg").touch()
-        kept = {name: value for name, value in os.environ.items() if name not in ("CI", "NO_COLOR")}
+        kept = {name: value for name, value in os.environ.items() if name not in ("CI", "COLUMNS", "LINES", "NO_COLOR")}
         return [ANSIBLE_PLAYBOOK, "-i", "hosts.json", "-f", "40", "play.json"], {
             **kept,
             "ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg"),
