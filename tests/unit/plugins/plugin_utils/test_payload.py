@@ -212,7 +212,7 @@ def test_a_slow_chip_makes_each_key_once_and_no_secret_is_left_meanwhile(softwar
 
     def call(*, ends):
         goes_on = {"name": name, "ends": ends, "seconds": 60}
-        return run(payload_of("tpm_endorsement_key_info").program(options, goes_on=goes_on))
+        return run(payload_of("device_read").program(options, goes_on=goes_on))
 
     code, said, _printed = call(ends=True)
     assert (code, said) == (going_on.STILL_AT_WORK_CODE, going_on.STILL_AT_WORK)
