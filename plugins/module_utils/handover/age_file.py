@@ -38,9 +38,9 @@ def checked_recipients(given: list[str]) -> list[str]:
     """The recipients in one form, without comments, each once. TrustError where one is none."""
     _look_for_age()
     found: dict[str, None] = {}
-    for text in given:
-        words = text.split()
-        one = " ".join(words[:2]) if text.startswith("ssh-") else text.strip()
+    # A file of public keys may have several.
+    for text in (line.strip() for one in given for line in one.strip().splitlines() or [""]):
+        one = " ".join(text.split()[:2]) if text.startswith("ssh-") else text.lower()
         _recipient(one)
         found[one] = None
     if not found:

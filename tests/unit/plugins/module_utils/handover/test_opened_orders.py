@@ -318,3 +318,13 @@ def test_a_file_of_signers_that_is_none_lets_nothing_pass(line, tmp_path):
 
 def test_a_reader_knows_what_others_encrypt_to(line):
     assert Reader(str(line.key)).recipient == line.recipient(line.key)
+
+
+def test_recipients_are_told_apart_however_they_are_written(line):
+    keys = [one.with_suffix(".pub").read_text() for one in (line.key, line.another)]
+    wanted = [line.recipient(one) for one in (line.key, line.another)]
+    assert checked_recipients([f" \n{keys[0]}", f"\t{keys[1]}"]) == wanted == checked_recipients(["".join(keys)])
+    age = "age127yw6jf6wxe822r6yremaeh9xkzjr83qzqvvs23s2842a24ntd7qfulk2y"
+    assert checked_recipients([age.upper()]) == [age]
+    with pytest.raises(TrustError, match="is no recipient"):
+        checked_recipients([keys[0], " "])
