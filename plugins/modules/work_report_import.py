@@ -156,10 +156,13 @@ refused:
       reason: "the answer is not that of its TPM to this work order: …"
 """
 
+import base64
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.handover.report_intake import held_against
 from ..module_utils.handover.signed_document import checked_document
+from ..module_utils.handover.work_order import IDENTITIES
 from ..module_utils.handover.work_report import MOST_BYTES, NAMESPACE, STEP, report_of
 from ..module_utils.ledger.database import LedgerError, is_new
 from ..module_utils.ledger.devices import Devices
@@ -170,11 +173,10 @@ from ..module_utils.module.trust import certificate_options, make_verifier
 from ..module_utils.outside.files import FileError, read_file
 from ..module_utils.outside.visible import visible
 from ..module_utils.record.model import called
+from ..module_utils.tpm.templates import registration_id
 from ..module_utils.trust.findings import TrustError
 from ..module_utils.trust.hierarchy_auth import MasterKeyError, checked_master_key
 from ..module_utils.trust.policy import POLICIES, CertificatePolicy
-
-_NAMES = ("serial_number", "device_id", "registration_id")
 
 
 def opened_report(params):
@@ -197,13 +199,16 @@ def opened_report(params):
 
 def said_of(params, known, unit, hosts):
     """What is said of a unit that is taken, as a device record of step 3."""
-    # What the ledger calls it is not for the line to say, but where it has no name for it.
-    names = {name: known.get(name) or unit["record"].get(name) for name in _NAMES}
+    # What it is called is not for the line to say, but for its serial number where the ledger has none: by a device ID
+    # or a registration ID it would take another device's place in the hub or at the DPS.
+    names = {name: known.get(name) for name in IDENTITIES}
+    names["serial_number"] = names["serial_number"] or unit["record"].get("serial_number")
+    names["registration_id"] = names["registration_id"] or registration_id(base64.b64decode(known["endorsement_key"]))
     host = str(known.get("host") or names["serial_number"] or names["registration_id"])
     if host in hosts:
         host = str(names["serial_number"] or names["device_id"] or names["registration_id"])
     hosts.add(host)
-    said = {**unit["record"], **{name: value for name, value in names.items() if value}, **params["enrollment"]}
+    said = {**unit["record"], **names, **params["enrollment"]}
     if params["enabled"] and "provisioning_status" not in params["enrollment"]:
         said["provisioning_status"] = "enabled" if known.get("provisioning_status") else None
     allowed = ["software_tpm"] if params["software_tpms_allowed"] else None
@@ -212,8 +217,8 @@ def said_of(params, known, unit, hosts):
     return {name: value for name, value in said.items() if value is not None}
 
 
-def note_failures(connection, params, number, known, intake, at):
-    """Notes in the ledger which units failed at the line; whether that was news."""
+def note_failures(connection, params, number, known, intake, at, signed_by):
+    """Notes in the ledger which units failed at the line, whether that was news, and which ones are not believed."""
     devices = Devices(connection)
     by = {name: params[name] for name in ("operator", "run_id") if params[name]}
     changed = False
@@ -227,6 +232,9 @@ def note_failures(connection, params, number, known, intake, at):
         devices.save(row, {**record, "work_order": order})
         what = {"state": "stopped", "reasons": [reason], "order": number, **by}
         devices.note(row, record.get("host"), at=at, step=STEP, station=unit["station"], what=what)
+    for row, why in intake.stopped.items():
+        what = {"state": "stopped", "reasons": [why], "order": number, **by}
+        devices.note(row, known[row].get("host"), at=at, step=STEP, station=signed_by, what=what)
     devices.write()
     return changed
 
@@ -249,7 +257,7 @@ def take(connection, policy, module):
     except MasterKeyError as error:
         raise TrustError(f"{error}.") from None
     at = now()
-    changed = note_failures(connection, params, report.number, known, intake, at)
+    changed = note_failures(connection, params, report.number, known, intake, at, signed_by)
     hosts: set[str] = set()
     said = {row: said_of(params, known[row], unit, hosts) for row, unit in intake.taken.items()}
     policy.verify_ahead(list(said.values()))

@@ -27,13 +27,15 @@ from .work_report import Report
 @dataclass
 class Intake:
     """What became of each unit, by the row of the ledger: the report's unit that is *taken*, the reason of one that is
-    *failed*. *known* were taken in before. *refused* and *unexpected* are pairs of a unit's name and the reason.
+    *failed*. *known* were taken in before. *refused* and *unexpected* are pairs of a unit's name and the reason; of the
+    refused ones that were not taken in before *stopped* has the reason, too.
     """
 
     taken: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     failed: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     known: list[int] = field(default_factory=list)
     missing: list[int] = field(default_factory=list)
+    stopped: dict[int, str] = field(default_factory=dict)
     refused: list[tuple[str, str]] = field(default_factory=list)
     unexpected: list[tuple[str, str]] = field(default_factory=list)
 
@@ -42,6 +44,7 @@ def held_against(report: Report, records: Mapping[int, Mapping[str, Any]], maste
     """*report* against the ledger's *records*, by row. MasterKeyError where the key is none."""
     ordered = on_order(records, report.number)
     rows = {record.get("endorsement_key_sha256"): row for row, record in ordered.items()}
+    taken_names = {str(one["serial_number"]).lower() for one in records.values() if one.get("serial_number")}
     intake = Intake()
     for unit in report.units:
         said = unit["record"]
@@ -55,8 +58,13 @@ def held_against(report: Report, records: Mapping[int, Mapping[str, Any]], maste
             master_key, report.number, base64.b64decode(said["endorsement_key"]), unit.get("answer")
         )
         why = _why_not(unit, record, answered)
+        if not why and not record.get("serial_number") and str(said.get("serial_number")).lower() in taken_names:
+            name = visible(said["serial_number"], most=100)
+            why = f"the line says the serial number {name}, which is another device's"
         if why:
             intake.refused.append((visible(called(record), most=120), why))
+            if order_in(record).get("state") != DONE:
+                intake.stopped[row] = why
         elif order_in(record).get("state") == DONE:
             intake.known.append(row)
         elif unit["state"] == DONE:

@@ -11,7 +11,6 @@ the line that signed it, but for the answers of the TPMs.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -44,9 +43,13 @@ RECORDED = (
     "ownership",
 )
 _SAID = ("state", "at", "station", "reason", "answer", "outcome")
-_OUTCOME = re.compile(r"[a-z_]{1,40}")
+_PARTS = ("ownership", "possession", "dps_client", "dps_identity")
 _OUTCOMES = ("done", "verified")
 _TEXTS = ("endorsement_key_template", "tpm_manufacturer", "tpm_model", "tpm_firmware_version", "tpm_type")
+# As much as is kept of a chain. A record that is longer than a ledger reads spoils the ledger.
+_MOST_CERTIFICATES = 64 << 10
+_MOST_OF = {**dict.fromkeys(_TEXTS, 255), "endorsement_key_certificate": _MOST_CERTIFICATES}
+_LONGEST_MOMENT = 40
 _LONGEST = {"serial_number": 255, "device_id": 128, "registration_id": 128, "station": 255, "reason": 2000}
 
 
@@ -67,11 +70,12 @@ def document_of(number: str, records: Iterable[Mapping[str, Any]]) -> bytes:
 
 def _unit(record: Mapping[str, Any]) -> dict[str, Any]:
     order = order_in(record)
-    unit = {name: record[name] for name in RECORDED if record.get(name)}
+    # What a device makes too much of is left out, so that the report of the others is one.
+    unit = {name: record[name] for name in RECORDED if record.get(name) and _fits(name, record[name])}
     unit.update({name: order[name] for name in ("state", "at", "station", "reason", "answer") if order.get(name)})
     if order["state"] == DONE:
         outcome = (record.get("steps") or {}).get(STEP, {}).get("outcome") or {}
-        unit["outcome"] = {name: one for name, one in outcome.items() if one in _OUTCOMES}
+        unit["outcome"] = {name: outcome[name] for name in _PARTS if outcome.get(name) in _OUTCOMES}
     return unit
 
 
@@ -114,6 +118,8 @@ def _read(unit: Any, where: str) -> dict[str, Any]:
     if wrong:
         raise TrustError(f"is wrong: {where}: {wrong[0]}")
     said = {name: unit[name] for name in _SAID if unit.get(name) is not None}
+    # One text for one moment, however it was written there.
+    said["at"] = f"{moment_of(unit['at']).replace(tzinfo=None).isoformat()}Z"
     return {"station": "", "outcome": {}, **said, "record": {**record, **fields}}
 
 
@@ -122,18 +128,18 @@ def _fault(unit: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
     if unit.get("state") not in (DONE, FAILED):
         return "state is neither done nor failed"
     at = unit.get("at")
-    if not isinstance(at, str) or moment_of(at) is None:
+    if not isinstance(at, str) or len(at) > _LONGEST_MOMENT or moment_of(at) is None:
         return "time is none"
     for name, longest in _LONGEST.items():
         value = unit.get(name, " ")
         if not isinstance(value, str) or not 0 < len(value) <= longest:
             return f"{name} is no text of 1 to {longest} characters"
-    for name in _TEXTS:
-        if not isinstance(record.get(name, ""), str) or len(record.get(name, "")) > 255:
-            return f"{name} is no short text"
+    unfit = [name for name, value in record.items() if not _fits(name, value)]
+    if unfit:
+        return f"{unfit[0]} is no text of {_MOST_OF[unfit[0]]:,} characters at most"
     outcome = {} if unit.get("outcome") is None else unit["outcome"]
     if not isinstance(outcome, Mapping) or not all(
-        _OUTCOME.fullmatch(str(name)) and one in _OUTCOMES for name, one in outcome.items()
+        name in _PARTS and one in _OUTCOMES for name, one in outcome.items()
     ):
         return "outcome is none"
     ownership = record.get("ownership") or {}
@@ -151,4 +157,10 @@ def _fault(unit: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
     chain = record.get("endorsement_key_certificate_chain", [])
     if not isinstance(chain, list) or not all(isinstance(one, str) for one in chain):
         return "chain of certificates is none"
+    if sum(map(len, chain)) > _MOST_CERTIFICATES:
+        return f"chain of certificates is longer than {_MOST_CERTIFICATES:,} characters"
     return None
+
+
+def _fits(name: str, value: Any) -> bool:
+    return name not in _MOST_OF or (isinstance(value, str) and len(value) <= _MOST_OF[name])

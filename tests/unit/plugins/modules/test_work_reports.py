@@ -331,9 +331,13 @@ def put(*path, value):
         (put("units", 0, "state", value="sold"), "neither done nor failed"),
         (put("units", 0, "at", value="today"), "time is none"),
         (put("units", 0, "at", value=None), "time is none"),
+        (put("units", 0, "at", value=f"2026-11-27T00:00:00.{'1' * (9 << 20)}"), "time is none"),
         (put("units", 0, "station", value=7), "station is no text"),
         (put("units", 0, "serial_number", value=[]), "serial_number is no text"),
-        (put("units", 0, "tpm_model", value={}), "tpm_model is no short text"),
+        (put("units", 0, "tpm_model", value={}), "tpm_model is no text of 255 characters"),
+        (put("units", 0, "endorsement_key_certificate", value="A" * (65 << 10)), "no text of 65,536 characters"),
+        (put("units", 0, "endorsement_key_certificate_chain", value=["A" * (33 << 10)] * 2), "chain of certificates"),
+        (put("units", 0, "outcome", value={"enrollment": "done"}), "outcome is none"),
         (put("units", 0, "outcome", value={"ownership": "stolen"}), "outcome is none"),
         (put("units", 0, "outcome", value=[]), "outcome is none"),
         (put("units", 0, "outcome", value=["x"]), "outcome is none"),
@@ -389,6 +393,7 @@ def test_a_unit_that_is_not_proven_is_refused_by_name_and_the_others_are_taken(f
         "reason"
     ]
     assert len(taken["records"]) == 1 and taken["records"][0]["serial_number"] != bad
+    assert stopped(firms) == [[taken["refused"][0]["reason"]]]
     refused = firms.records()[bad]
     assert (
         "storage_root_key" not in refused and "ownership" not in refused and not refused.get("endorsement_key_proven")
@@ -448,6 +453,46 @@ def test_a_revoked_order_takes_nothing_more(firms):
     assert taken["known"] == 1 and taken["records"] == [] and "was revoked on" in taken["refused"][0]["reason"]
 
 
+def stopped(firms):
+    """Why units were stopped, by the ledger's events."""
+    with sqlite3.connect(firms.ledger) as connection:
+        events = [json.loads(one) for (one,) in connection.execute("SELECT what FROM events ORDER BY id")]
+    return [one["reasons"] for one in events if one["state"] == "stopped"]
+
+
+def unnamed(firms, number):
+    """The ledger knows no serial number of the unit."""
+    with sqlite3.connect(firms.ledger) as connection:
+        text = json.dumps({**firms.records()[f"TF-{number}"], "serial_number": None})
+        named = f"WHERE serial_number = 'TF-{number}'"
+        connection.execute(f"UPDATE devices SET record = ?, serial_number = NULL {named}", (text,))
+    connection.close()
+
+
+def test_a_line_gives_no_unit_the_place_of_another_device(firms):
+    unnamed(firms, 0)
+    firms.export(*firms.work(0))
+    genuine = firms.report.read_bytes()
+    firms.forge(lambda document: document["units"][0].update(serial_number="tf-1"))
+    taken = firms.take_in()
+    assert taken["records"] == [] and "tf-1, which is another device's" in taken["refused"][0]["reason"], taken
+    assert stopped(firms) == [[taken["refused"][0]["reason"]]]
+    firms.report.write_bytes(genuine)
+    firms.forge(lambda document: document["units"][0].update(device_id="unit-1", at="2026-11-27 09:00:00.5+01:00"))
+    taken = firms.take_in()
+    assert [one.get("device_id") for one in taken["enrollments"]] == [None]
+    assert [one["serial_number"] for one in taken["records"]] == ["TF-0"]
+    assert taken["records"][0]["work_order"]["at"] == "2026-11-27T08:00:00Z"
+
+
+def test_a_device_that_says_too_much_spoils_no_report(firms):
+    work = firms.work(0, 1)
+    more = {"tpm_model": "x" * 300, "endorsement_key_certificate": "A" * (65 << 10), "tpm_manufacturer": ["x"]}
+    take(firms.journal, firms.unit(0, **more), step="software_install")
+    firms.export(*work)
+    assert len(firms.take_in()["records"]) == 2
+
+
 def test_what_came_later_overwrites_nothing(firms):
     firms.export(*firms.work(0))
     firms.finish(firms.take_in())
@@ -479,4 +524,5 @@ def test_a_twin_of_another_device_is_stopped_as_at_step_3(firms, make_ek):
     take(firms.ledger, firms.unit(5, serial_number="TF-0", host="slot5"))
     firms.export(*firms.work(0))
     taken = firms.take_in()
-    assert taken["records"] == [] and "is this another unit" in taken["refused"][0]["reason"], taken
+    assert taken["records"] == [] and "which is another device's" in taken["refused"][0]["reason"], taken
+    assert len(stopped(firms)) == 1
