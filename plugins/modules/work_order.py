@@ -198,6 +198,7 @@ from ..module_utils.handover.work_order import (
     checked_number,
     content_sha256,
     document_of,
+    is_expired,
     revocation_of,
 )
 from ..module_utils.handover.work_order import faults_of as faults_of_units
@@ -214,6 +215,7 @@ from ..module_utils.ledger.ordered import (
     listed,
     on_order,
     order_in,
+    was_written,
 )
 from ..module_utils.ledger.selection import Selection
 from ..module_utils.module.ledger import ledger_option, now, run
@@ -366,6 +368,13 @@ def present(connection, module):
         raise LedgerError("The ledger is not there, or is an empty one. Is its name right?")
     known = each_known(connection)
     there = on_order(known, terms.number)
+    if not there and is_expired(terms, datetime.now(timezone.utc)):
+        raise TrustError(f"expires is {terms.expires}, which is over: no line would take the order.")
+    if not there and was_written(connection, terms.number):
+        # An answer to the one would be an answer to the other.
+        raise TrustError(
+            f"There was a work order {terms.number}, whose units are on later ones by now. Take another number."
+        )
     devices = Devices(connection)
     problems = []
     meant = of_list(devices, params["src"], problems) if params["src"] else of_ledger(known, params["filters"])

@@ -11,14 +11,15 @@ again from the master key.
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..outside.visible import visible
 from ..record.model import called, decommission_in_words, merged
 from ..trust.derived import derived_from_endorsement_key
-from .database import LedgerError
-from .devices import Devices
+from .database import EVENTS, LedgerError, sqlalchemy
+from .devices import Devices, event_of
 from .reading import each_record
 
 STEP = "work_order"
@@ -45,6 +46,14 @@ def each_known(connection: Any) -> dict[int, dict[str, Any]]:
 def on_order(known: Mapping[int, Mapping[str, Any]], number: str) -> dict[int, Mapping[str, Any]]:
     """Those of *known* that are on the order *number*."""
     return {row: record for row, record in known.items() if order_in(record).get("number") == number}
+
+
+def was_written(connection: Any, number: str) -> bool:
+    """Whether there ever was an order *number*, also where all of its units are on later ones by now."""
+    written = EVENTS.c.what.contains(json.dumps(number), autoescape=True)
+    found = sqlalchemy.select(EVENTS).where(EVENTS.c.step == STEP, written)
+    # What a database compares may count small letters as capital ones.
+    return any(event_of(event).get("order") == number for event in connection.execute(found))
 
 
 def listed(devices: Devices, entry: Mapping[str, Any]) -> tuple[int | None, dict[str, Any]]:

@@ -19,8 +19,11 @@ import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.filter.enrolled_records import enrolled_records
 from ansible_collections.tpmfleet.azure_dps.plugins.filter.work_outcomes import work_outcomes
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.order_challenge import OrderedProof
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.work_order import MOST_UNITS
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.work_report import RECORDED
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database import Access, opened
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.judgement import Step
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.strict_json import MOST_VALUES
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import known_object
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.templates import name_of
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.hierarchy_auth import derive_order_secret
@@ -451,6 +454,33 @@ def test_a_revoked_order_takes_nothing_more(firms):
     assert firms.order(state="revoked")["states"] == {"done": 1, "revoked": 2}
     taken = firms.take_in()
     assert taken["known"] == 1 and taken["records"] == [] and "was revoked on" in taken["refused"][0]["reason"]
+
+
+def test_no_other_order_has_the_number_of_one_whose_units_are_on_a_later_one(firms):
+    """The answers to the earlier one would be answers to it."""
+    firms.export(*firms.work(0, 1, 2))
+    firms.finish(firms.take_in())
+    later = firms.order(number="WO-2", dest=str(firms.directory / "later.age"))
+    assert later["states"] == {"ordered": 3}
+    again = {"dest": str(firms.directory / "again.age"), "expires": "2031-01-01"}
+    firms.order(number="WO-2", dest=str(firms.directory / "later.age"), state="revoked")
+    failed = firms.order(**again, key_version=2)
+    assert failed["failed"] and "There was a work order WO-1" in failed["msg"], failed
+    assert not (firms.directory / "again.age").exists()
+
+
+def test_a_report_on_as_many_units_as_an_order_has_can_be_read(firms):
+    work = firms.work(0)
+    about = {name: "x" for name in ("device_id", "tpm_type", "tpm_manufacturer", "tpm_firmware_version")}
+    certificates = {
+        "endorsement_key_certificate": "AAAA",
+        "endorsement_key_certificate_chain": ["AAAA", "BBBB", "CCCC"],
+    }
+    take(firms.journal, firms.unit(0, endorsement_key_template="tcg", **about, **certificates))
+    firms.export(*work)
+    [unit] = firms.document()["units"]
+    assert not {*RECORDED, "answer", "outcome"} - set(unit)
+    assert sum(map(json.dumps(unit).count, "[{,")) < MOST_VALUES // MOST_UNITS
 
 
 def stopped(firms):
