@@ -187,7 +187,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.handover.age_file import checked_recipients, encrypted
 from ..module_utils.handover.opened_orders import REVOKED as NOTICE
-from ..module_utils.handover.signed_document import signed_document
+from ..module_utils.handover.signed_document import parts_of, signed_document
 from ..module_utils.handover.work_order import (
     CLIENTS,
     MOST_UNITS,
@@ -200,6 +200,7 @@ from ..module_utils.handover.work_order import (
     document_of,
     is_expired,
     revocation_of,
+    revoked_number,
 )
 from ..module_utils.handover.work_order import faults_of as faults_of_units
 from ..module_utils.ledger.database import LedgerError, is_new
@@ -222,6 +223,7 @@ from ..module_utils.module.ledger import ledger_option, now, run
 from ..module_utils.outside.durable import replace_file
 from ..module_utils.outside.files import FileError, read_file
 from ..module_utils.outside.moments import FORMS, moment_of
+from ..module_utils.outside.strict_json import JsonError, parse
 from ..module_utils.outside.visible import visible
 from ..module_utils.record.model import called
 from ..module_utils.trust.findings import TrustError
@@ -326,6 +328,17 @@ def file_sha256(path):
         return hashlib.sha256(read_file(path, most=_MOST_FILE)).hexdigest() if os.path.lexists(path) else None
     except FileError as error:
         raise TrustError(f"What is at {visible(path)} {error}, and is left alone.") from None
+
+
+def is_notice(path, number):
+    """Whether the notice of the order *number* is at *path*, and not what was cut off or that of another order."""
+    if file_sha256(path) is None:
+        return False
+    try:
+        _signature, document = parts_of(read_file(path, most=_MOST_FILE))
+        return revoked_number(parse(document)) == number
+    except (TrustError, JsonError):
+        return False
 
 
 def place(path, content):
@@ -437,7 +450,7 @@ def revoked(connection, module):
     )
     moments = sorted(order_in(one)["at"] for _row, one in meant if order_in(one)["state"] == REVOKED)
     path = params["dest"] + NOTICE
-    stale = file_sha256(path) is None
+    stale = not is_notice(path, number)
     if stale and not module.check_mode:
         notice = revocation_of(number, at=moments[0] if moments else at)
         place(path, signed_document(notice, params["signing_key"], namespace=REVOCATION_NAMESPACE))

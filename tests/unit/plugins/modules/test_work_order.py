@@ -269,6 +269,18 @@ def test_a_revoked_order_is_told_to_both_and_asks_for_the_next_key_version(order
     assert order(**other, key_version=2)["changed"] and states(ledger) == ["ordered"] * 3
 
 
+def test_a_notice_that_is_cut_or_of_another_order_is_none(order, ledger, tmp_path):
+    order()
+    order(state="revoked")
+    notice = tmp_path / "order.age.revoked"
+    told = notice.read_text()
+    assert not order(state="revoked")["changed"]
+    for spoilt in ("", "junk", told[:-20], told.replace("WO-1", "WO-2")):
+        notice.write_text(spoilt)
+        assert order(state="revoked")["changed"] and not order(state="revoked")["changed"]
+        assert notice.read_text().partition("-----END")[2] == told.partition("-----END")[2]
+
+
 def test_an_order_that_nobody_knows_is_not_revoked(order, tmp_path):
     failed = order(state="revoked", number="WO-9")
     assert failed["failed"] and "knows no work order WO-9" in failed["msg"]
