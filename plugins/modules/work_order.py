@@ -415,6 +415,7 @@ def present(connection, module):
     stale = found is None or any(order_in(one).get("file_sha256") != found for one in records)
     result = {"changed": stale, "file": params["dest"]}
     news = {"number": terms.number, "key_version": terms.key_version, "content_sha256": content}
+    news["id_scope"] = terms.install["id_scope"]
     at = now()
     if stale and not module.check_mode:
         try:

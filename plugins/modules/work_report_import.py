@@ -253,6 +253,13 @@ def take(connection, policy, module):
                 f"The work report {visible(params['src'])} is of the work order {report.number}, which the ledger does "
                 "not know. Nothing was taken in: is it the ledger that the order was written with?"
             )
+        scopes = {order_in(one).get("id_scope", params["id_scope"]) for one in on_order(known, report.number).values()}
+        if scopes != {params["id_scope"]}:
+            raise TrustError(
+                f"The work order {report.number} has the ID scope {', '.join(sorted(scopes))}, and id_scope is "
+                f"{params['id_scope']}: the clients that the line placed would not find their enrollments. Nothing was "
+                "taken in."
+            )
         intake = held_against(report, known, params["master_key"])
     except MasterKeyError as error:
         raise TrustError(f"{error}.") from None

@@ -438,6 +438,14 @@ def test_every_changed_byte_of_a_report_is_noticed(firms):
     assert firms.ledger.read_bytes() == before
 
 
+def test_a_report_is_taken_in_for_the_dps_that_was_ordered(firms):
+    firms.export(*firms.work(0))
+    before = firms.ledger.read_bytes()
+    failed = firms.take_in(id_scope="0ne00000B2C")
+    assert failed["failed"] and "has the ID scope 0ne00000A1B, and id_scope is 0ne00000B2C" in failed["msg"], failed
+    assert firms.ledger.read_bytes() == before
+
+
 def test_another_master_key_takes_nothing(firms):
     firms.export(*firms.work(0))
     taken = firms.take_in(master_key="another master key of the owner, 01234567")
