@@ -231,6 +231,7 @@ from ..module_utils.trust.hierarchy_auth import MasterKeyError, checked_master_k
 
 _MOST_FILE = 256 << 20
 _MOST_CERTIFICATES = 256 << 10
+_AGE = b"age-encryption.org/"
 
 
 def terms_of(params):
@@ -330,6 +331,19 @@ def file_sha256(path):
         raise TrustError(f"What is at {visible(path)} {error}, and is left alone.") from None
 
 
+def check_what_is_there(path, found, known, number):
+    """TrustError where the file at *path*, of the SHA-256 *found*, is no order, or that of another number."""
+    others = {order_in(one).get("file_sha256"): order_in(one)["number"] for one in known.values() if order_in(one)}
+    if others.get(found, number) != number:
+        raise TrustError(f"The file at {visible(path)} is the work order {others[found]}: give another name.")
+    try:
+        content = read_file(path, most=_MOST_FILE)
+    except FileError as error:
+        raise TrustError(f"What is at {visible(path)} {error}, and is left alone.") from None
+    if content and not content.startswith(_AGE):
+        raise TrustError(f"What is at {visible(path)} is no work order, and is left alone: give another name.")
+
+
 def is_notice(path, number):
     """Whether the notice of the order *number* is at *path*, and not what was cut off or that of another order."""
     if file_sha256(path) is None:
@@ -337,7 +351,7 @@ def is_notice(path, number):
     try:
         _signature, document = parts_of(read_file(path, most=_MOST_FILE))
         return revoked_number(parse(document)) == number
-    except (TrustError, JsonError):
+    except (FileError, TrustError, JsonError):
         return False
 
 
@@ -413,6 +427,8 @@ def present(connection, module):
             "remove it, or give another name."
         )
     stale = found is None or any(order_in(one).get("file_sha256") != found for one in records)
+    if found and stale:
+        check_what_is_there(params["dest"], found, known, terms.number)
     result = {"changed": stale, "file": params["dest"]}
     news = {"number": terms.number, "key_version": terms.key_version, "content_sha256": content}
     news["id_scope"] = terms.install["id_scope"]

@@ -269,6 +269,22 @@ def test_a_revoked_order_is_told_to_both_and_asks_for_the_next_key_version(order
     assert order(**other, key_version=2)["changed"] and states(ledger) == ["ordered"] * 3
 
 
+def test_a_second_run_writes_over_no_other_file(order, ledger, tmp_path, make_ek):
+    order()
+    take(ledger, unit(make_ek, 7, maker="Other"))
+    second = tmp_path / "second.age"
+    done = order(number="WO-2", dest=str(second), filters={"maker": "Other"})
+    assert done.get("total") == 1, done
+    junk = tmp_path / "junk"
+    junk.write_text("a private key")
+    for path, told in ((second, "is the work order WO-2"), (junk, "is no work order")):
+        before = path.read_bytes()
+        failed = order(dest=str(path))
+        assert failed["failed"] and told in failed["msg"] and path.read_bytes() == before, failed
+    junk.write_text("")
+    assert order(dest=str(junk))["changed"]
+
+
 def test_a_notice_that_is_cut_or_of_another_order_is_none(order, ledger, tmp_path):
     order()
     order(state="revoked")
