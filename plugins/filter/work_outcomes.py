@@ -78,6 +78,7 @@ def work_outcomes(hosts, hostvars, units, batch, done) -> list[dict]:
         if unit is None:
             continue
         about = {"endorsement_key_sha256": unit["endorsement_key_sha256"], "number": unit["number"]}
+        about.update({name: unit[name] for name in ("customer",) if unit.get(name)})
         result = variables.get(done) or {}
         verdict = (variables.get(batch) or {}).get("verdicts", {}).get(host) or {}
         if result.get("order"):

@@ -142,7 +142,12 @@ def unit_of(record, found, numbers):
                 f"{visible(ordered, most=100)} for its TPM"
             )
     terms = opened.order.terms
-    common = {"number": terms.number, "key_version": terms.key_version, "install": dict(terms.install)}
+    common = {
+        "number": terms.number,
+        "customer": opened.signed_by,
+        "key_version": terms.key_version,
+        "install": dict(terms.install),
+    }
     return {**common, **unit}, None
 
 

@@ -44,9 +44,16 @@ options:
         it is the file of the public one. Nobody is asked for a passphrase.
     type: path
     required: true
+  customers:
+    description:
+      - Who signed each order, by its number, as M(tpmfleet.azure_dps.work_order_units) says it. Two customers may call
+        an order the same, and neither is told of the other's units.
+    type: dict
+    default: {}
   units:
     description:
-      - What became of units, each with C(endorsement_key_sha256), the C(number) of its order, and C(state). One that is
+      - What became of units, each with C(endorsement_key_sha256), the C(number) and C(customer) of its order, and
+        C(state). One that is
         V(done) has C(answer), one that V(failed) has C(reason). The filter P(tpmfleet.azure_dps.work_outcomes#filter)
         makes them.
     type: list
@@ -116,11 +123,12 @@ _MOST_REASON = 1000
 def news_of(unit, station):
     """What the journal notes of a *unit*, without the time. TrustError for what is no outcome."""
     state = unit.get("state")
+    order = {"number": str(unit.get("number")), "customer": unit.get("customer")}
     if state == DONE:
-        return {"number": str(unit.get("number")), "state": DONE, "station": station, "answer": unit.get("answer")}
+        return {**order, "state": DONE, "station": station, "answer": unit.get("answer")}
     if state == FAILED:
         reason = visible(unit.get("reason") or "no reason was given", most=_MOST_REASON)
-        return {"number": str(unit.get("number")), "state": FAILED, "station": station, "reason": reason}
+        return {**order, "state": FAILED, "station": station, "reason": reason}
     raise TrustError(f"units has the state {visible(state, most=40)}, which is neither {DONE} nor {FAILED}.")
 
 
@@ -145,7 +153,8 @@ def note(connection, params, known):
         if failed:
             what = {"state": "stopped", "reasons": [news["reason"]], "order": news["number"], **by}
             devices.note(row, record.get("host"), at=at, step=STEP, station=params["station"], what=what)
-        if failed and before.get("state") == DONE and before.get("number") == news["number"]:
+        same = all(before.get(name) == news.get(name) for name in ("number", "customer"))
+        if failed and before.get("state") == DONE and same:
             continue
         if {name: value for name, value in before.items() if name not in ("at", "station")} == {
             name: value for name, value in news.items() if name != "station"
@@ -156,6 +165,14 @@ def note(connection, params, known):
         devices.save(row, known[row])
     devices.write()
     return changed, known
+
+
+def of_customer(number, records, customer):
+    """Those of *records* that are on the order *number* of *customer*: another one may have an order of that number."""
+    found = {order_in(one).get("customer") for one in records}
+    if customer is None and len(found) > 1:
+        raise TrustError(f"The journal has orders {number} of several customers: say in customers whose is meant.")
+    return [one for one in records if customer is None or order_in(one).get("customer") == customer]
 
 
 def is_there(path, document, signing_key):
@@ -180,7 +197,7 @@ def export(connection, module):
     changed, known = note(connection, params, each_known(connection))
     reports = []
     for number in numbers:
-        there = on_order(known, number).values()
+        there = of_customer(number, on_order(known, number).values(), params["customers"].get(number))
         document = document_of(number, there)
         path = os.path.join(params["dest"], f"{number}.report")
         if not is_there(path, document, params["signing_key"]):
@@ -205,6 +222,7 @@ def main():
             "numbers": {"type": "list", "elements": "str", "required": True},
             "dest": {"type": "path", "required": True},
             "signing_key": {"type": "path", "required": True, "no_log": False},
+            "customers": {"type": "dict", "default": {}},
             "units": {"type": "list", "elements": "dict", "default": []},
             "station": {"type": "str", "default": ""},
             "operator": {"type": "str", "default": ""},

@@ -464,6 +464,17 @@ def test_a_revoked_order_takes_nothing_more(firms):
     assert taken["known"] == 1 and taken["records"] == [] and "was revoked on" in taken["refused"][0]["reason"]
 
 
+def test_two_customers_may_call_an_order_the_same_and_neither_is_told_of_the_others_units(firms):
+    mine, others = ({**one, "customer": name} for one, name in zip(firms.work(0, 1), ("owner@example.org", "other")))
+    assert firms.opened([firms.unit(0)])["units"]["slot0"]["customer"] == "owner@example.org"
+    firms.export(mine, others, customers={"WO-1": "other"})
+    assert [one["serial_number"] for one in firms.document()["units"]] == ["TF-1"]
+    firms.export(customers={"WO-1": "owner@example.org"})
+    assert [one["serial_number"] for one in firms.document()["units"]] == ["TF-0"]
+    failed = firms.export()
+    assert failed["failed"] and "of several customers" in failed["msg"]
+
+
 def test_no_other_order_has_the_number_of_one_whose_units_are_on_a_later_one(firms):
     """The answers to the earlier one would be answers to it."""
     firms.export(*firms.work(0, 1, 2))
