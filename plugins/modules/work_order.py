@@ -178,6 +178,7 @@ problems:
   sample: ["TF-000007 (slot07) is on the work order WO-2026-0041, which is open: take its report in, or revoke it"]
 """
 
+import base64
 import hashlib
 import os
 from collections import Counter
@@ -226,6 +227,7 @@ from ..module_utils.outside.moments import FORMS, moment_of
 from ..module_utils.outside.strict_json import JsonError, parse
 from ..module_utils.outside.visible import visible
 from ..module_utils.record.model import called
+from ..module_utils.tpm.templates import registration_id
 from ..module_utils.trust.findings import TrustError
 from ..module_utils.trust.hierarchy_auth import MasterKeyError, checked_master_key
 
@@ -301,7 +303,12 @@ def of_ledger(known, filters):
     if selection.of_failures:
         raise LedgerError("filters cannot ask for failures here.")
     wanted = [(row, one) for row, one in known.items() if one.get("endorsement_key") and selection.takes(one)]
-    return [(row, one) for row, one in wanted if filters or not one.get("decommission")]
+    # A line takes no unit without a registration ID.
+    return [
+        (row, {"registration_id": registration_id(base64.b64decode(one["endorsement_key"])), **one})
+        for row, one in wanted
+        if filters or not one.get("decommission")
+    ]
 
 
 def problems_with(terms, meant, there, chosen):

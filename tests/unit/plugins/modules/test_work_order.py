@@ -285,6 +285,14 @@ def test_a_second_run_writes_over_no_other_file(order, ledger, tmp_path, make_ek
     assert order(dest=str(junk))["changed"]
 
 
+def test_a_unit_of_the_ledger_without_a_registration_id_is_ordered_with_that_of_its_key(order, ledger, make_ek):
+    take(ledger, {"host": "slot7", "serial_number": "TF-7", "endorsement_key": make_ek(7)})
+    done = order()
+    _signature, document = read(done["file"], order.line)
+    assert len({one["registration_id"] for one in document["units"]}) == 4
+    assert not order()["changed"]
+
+
 def test_a_notice_that_is_cut_or_of_another_order_is_none(order, ledger, tmp_path):
     order()
     order(state="revoked")
