@@ -64,6 +64,9 @@ def listed(devices: Devices, entry: Mapping[str, Any]) -> tuple[int | None, dict
     key = derived_from_endorsement_key(base64.b64decode(entry["endorsement_key"]))
     name = " ".join(str(entry[one]) for one in ("tray", "position") if entry.get(one))
     said = {one: entry[one] for one in ("serial_number", "device_id", "host", "maker", "batch") if entry.get(one)}
+    if name and not (said.get("serial_number") or said.get("device_id")):
+        # By its host alone it is found again, and trays of two shipments are called the same.
+        name = f"{name} {key['registration_id'][:8]}"
     said = {"host": name or key["registration_id"], **said, "endorsement_key": entry["endorsement_key"]}
     said = {**said, "endorsement_key_sha256": key["sha256"], "endorsement_key_name": key["name"]}
     row = devices.other_row_with("endorsement_key_sha256", key["sha256"], None)

@@ -475,6 +475,44 @@ def test_two_customers_may_call_an_order_the_same_and_neither_is_told_of_the_oth
     assert failed["failed"] and "of several customers" in failed["msg"]
 
 
+def test_units_of_a_list_without_serial_numbers_are_told_apart(firms):
+    """Also where it says the tray only, or a later shipment has trays of the same names."""
+    for number, units in (("WO-2", (20, 21)), ("WO-3", (22, 23))):
+        listed = firms.directory / "list.jsonl"
+        listed.write_text(
+            "".join(json.dumps({"tray": "T-1", "endorsement_key": firms.make_ek(one)}) + "\n" for one in units)
+        )
+        dest = str(firms.directory / f"{number}.age")
+        done = firms.order(number=number, dest=dest, src=str(listed))
+        assert done.get("total") == 2, done
+        opened = firms.run(
+            "work_order_units",
+            orders=[dest],
+            records=[{"host": f"slot{one}", "endorsement_key": firms.make_ek(one)} for one in units],
+            decryption_key=str(firms.lines_key),
+            allowed_signers=str(firms.allowed),
+        )["units"]
+        outcomes = []
+        for one in units:
+            unit = opened[f"slot{one}"]
+            record = {
+                "host": f"slot{one}",
+                "registration_id": unit["registration_id"],
+                "endorsement_key": firms.make_ek(one),
+            }
+            more = {"storage_root_key": firms.make_srk(one), "ownership": {"profile": "fleet", "key_version": 1}}
+            take(firms.journal, {**record, **more, "outcome": {"ownership": "done"}}, step="software_install")
+            about = {**firms.key(one), "number": number}
+            outcomes.append({**about, "state": "done", "answer": firms.answer(unit)})
+        firms.export(*outcomes, numbers=[number])
+        taken = firms.take_in(src=str(firms.directory / f"{number}.report"))
+        assert len(taken["records"]) == 2 and not taken["refused"], taken
+        firms.finish(taken)
+    with sqlite3.connect(firms.ledger) as connection:
+        found = [json.loads(one) for (one,) in connection.execute("SELECT record FROM devices ORDER BY id")]
+    assert [one["work_order"]["state"] for one in found] == ["ordered"] * 3 + ["done"] * 4
+
+
 def test_no_other_order_has_the_number_of_one_whose_units_are_on_a_later_one(firms):
     """The answers to the earlier one would be answers to it."""
     firms.export(*firms.work(0, 1, 2))
