@@ -35,6 +35,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.service_setting
     wrong_enrollment_settings,
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.start_checks import out_of_step, wrong_at_start
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.templated import is_to_be_made
 
 
 class ActionModule(ActionBase):
@@ -84,7 +85,7 @@ class ActionModule(ActionBase):
         others = {
             name
             for name, (default, _variables) in switches.items()
-            if str(task_vars.get(name)) != default and "{{" in str(task_vars.get(name))
+            if str(task_vars.get(name)) != default and is_to_be_made(task_vars.get(name))
         }
         return sorted(name for name, names in takes.items() if names <= alike and name not in others)
 
@@ -137,6 +138,8 @@ class ActionModule(ActionBase):
     def _value(self, name, host, here, own, play, hostvars) -> Any:
         """The templated value; AnsibleError where it cannot be templated, which its own task says better."""
         raw = own.get(name, play.get(name)) if host != here else play[name]
-        if not isinstance(raw, (str, list, dict)) or "{{" not in str(raw):
+        if not is_to_be_made(raw):
             return raw
-        return self._templar.template(raw) if host == here or name not in own else hostvars[host][name]
+        value = self._templar.template(raw) if host == here or name not in own else hostvars[host][name]
+        # Before ansible-core 2.19 what a vault has encrypted stays what it is, and is text by its own class only.
+        return str(value) if getattr(value, "__ENCRYPTED__", False) else value

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible import context
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.templated import is_to_be_made
 
 # A part of a step that places or asks the client, and steps of which it is only a part now and then.
 ROOTS_ROLES = frozenset(("dps_client",))
@@ -35,10 +36,10 @@ def of_play(task: Any) -> tuple[bool, str, str]:
 def is_without_root(variables: Mapping[str, Any], become: bool, become_user: str, user: str) -> bool:
     """Whether a host with *variables* is reached without root for certain; *become* and the users are the play's.
 
-    What is templated, and what ssh's own configuration may say, is not known here.
+    What is templated or encrypted, and what ssh's own configuration may say, is not known here.
     """
     said = {name: variables.get(f"ansible_{name}") for name in ("become", "become_user", "user", "connection")}
-    if any("{{" in str(value) for value in said.values()):
+    if any(map(is_to_be_made, said.values())):
         return False
     if said["become"] is not None:
         become = boolean(said["become"], strict=False)

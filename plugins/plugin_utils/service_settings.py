@@ -18,6 +18,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.enrollment_
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.errors import DpsError
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import several
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.templated import is_to_be_made
 
 CA_FILES = ("tpmfleet_dps_ca_file", "tpmfleet_previous_dps_ca_file")
 _IDENTITIES = ("tpmfleet_serial_number", "tpmfleet_device_id", "tpmfleet_registration_id")
@@ -49,7 +50,8 @@ def missing_files(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (name, f"{name}: there is no file {visible(value, most=300)} on the controller.")
         for name, value in values.items()
-        if isinstance(value, str) and value and not os.path.isfile(os.path.expanduser(value))
+        # As a module takes an option that is a path.
+        if isinstance(value, str) and value and not os.path.isfile(os.path.expanduser(os.path.expandvars(value)))
     ]
 
 
@@ -61,7 +63,7 @@ def one_name_for_all(batch: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, 
     told = []
     for name in _IDENTITIES:
         values = {str(variables.get(name) or "") for variables in batch.values()}
-        if len(batch) > 1 and len(values) == 1 and (value := values.pop()) and "{{" not in value:
+        if len(batch) > 1 and len(values) == 1 and (value := values.pop()) and not is_to_be_made(value):
             words = f"{name} is {visible(value, most=80)} for all {len(batch)} devices, and each has one of its own."
             told.append((name, f"{words} Set it for each host, not for a group."))
     return told
@@ -72,8 +74,8 @@ def wrong_enrollment_settings(batch: Mapping[str, Mapping[str, Any]]) -> list[tu
     wrong: dict[str, list[str]] = {}
     for host, variables in batch.items():
         said = {name: value for name, value in variables.items() if name.startswith(WHOLE)}
-        # What is templated is known when the enrollment is made.
-        if said and "{{" not in str(said):
+        # What is templated or encrypted is known when the enrollment is made.
+        if said and not is_to_be_made(said):
             for words in _faults(said):
                 wrong.setdefault(words, []).append(host)
     told = []

@@ -12,11 +12,19 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from ansible_collections.tpmfleet.azure_dps.plugins.action.step_start import ActionModule
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import variables_of, wrong_values
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rights import is_without_root, takes_root
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.service_settings import (
+    missing_files,
+    one_name_for_all,
+    wrong_enrollment_settings,
+)
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.templated import is_to_be_made
 
 ANSIBLE_PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 COLLECTION = Path(__file__).resolve().parents[4]
@@ -228,3 +236,64 @@ def test_a_part_that_no_device_needs_is_skipped_once_and_one_that_some_need_reac
     assert re.findall(r"^skipping: \[(\w+)\]", part, re.MULTILINE) == skipped, printed
     included = re.findall(r"^included: .* for (.*)$", part, re.MULTILINE)
     assert [host for hosts in included for host in hosts.split(", ")] == needs
+
+
+def test_what_is_a_template_or_encrypted_is_known_when_it_is_used():
+    class Encrypted:
+        """As both of Ansible's classes are, of which each release has one: no text."""
+
+    for value in ("{{ x }}", "{% if x %}1{% endif %}", "{# why #}1", Encrypted()):
+        assert all(map(is_to_be_made, (value, [value], {"a": {"b": [1, value]}}))), value
+        named = {"tpmfleet_enrollment": {"allocation_policy": value, "iot_hubs": [value]}}
+        assert wrong_enrollment_settings({"unit1": named, "unit2": named}) == []
+        assert is_without_root({"ansible_user": value}, False, "", "") is False
+    for value in ("x", 1, 1.5, True, None, [], {"a": ["{"]}):
+        assert not is_to_be_made(value), value
+    said = {"tpmfleet_serial_number": "{% if x %}TF{% endif %}{{ y }}"}
+    assert one_name_for_all({"unit1": said, "unit2": said}) == []
+
+
+def test_a_template_of_statements_is_no_value(play):
+    made = {
+        "tpmfleet_production": "{% if true %}true{% endif %}",
+        "tpmfleet_previous_dps_id_scope": "{% if true %}0ne00000001{% endif %}",
+        "tpmfleet_tpm_timeout": -5,
+    }
+    _printed, summary = play("software_install", "-e", json.dumps(made))
+    (mend,) = summary["mend"]
+    assert "tpmfleet_tpm_timeout is -5" in mend["reason"]
+    assert "tpmfleet_production" not in mend["reason"] and "tpmfleet_previous" not in mend["reason"]
+
+
+def test_an_id_scope_may_be_encrypted(play, tmp_path):
+    (tmp_path / "password").write_text("pw\n")
+    (tmp_path / "values.yml").write_text("tpmfleet_tpm_timeout: -5\ntpmfleet_previous_dps_id_scope: !vault |\n")
+    command = [str(ANSIBLE_PLAYBOOK.with_name("ansible-vault")), "encrypt_string", "--vault-password-file", "password"]
+    done = subprocess.run([*command, "0ne00000001"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    with (tmp_path / "values.yml").open("a") as values:
+        values.writelines(f"  {line.strip()}\n" for line in done.stdout.splitlines()[1:])
+    _printed, summary = play("software_install", "-e", "@values.yml", "--vault-password-file", "password")
+    (mend,) = summary["mend"]
+    assert "tpmfleet_tpm_timeout is -5" in mend["reason"] and "tpmfleet_previous" not in mend["reason"]
+
+
+@pytest.mark.parametrize("template", ["{{ inventory_hostname == 'unit2' }}", "{% if x %}true{% endif %}"])
+def test_a_switch_with_a_template_is_asked_of_each_device(template):
+    """One may not tell for all: what it comes to looks at the host."""
+
+    def same(value):
+        units = {f"unit{number}": {"software_install_software_tpm": value} for number in (1, 2)}
+        hosts = type("Hosts", (dict,), {"raw_get": dict.get})(units)
+        action = ActionModule.__new__(ActionModule)
+        action._templar = SimpleNamespace(template=lambda _text: False)
+        return action._same(STEP, units, {**units["unit1"], "inventory_hostname": "unit1", "hostvars": hosts})
+
+    assert "software_install_software_tpm" in same(False)
+    assert "software_install_software_tpm" not in same(template)
+
+
+def test_a_ca_file_is_found_as_a_module_finds_it(tmp_path, monkeypatch):
+    (tmp_path / "ca.pem").touch()
+    monkeypatch.setenv("CERTIFICATES", str(tmp_path))
+    assert missing_files({"tpmfleet_dps_ca_file": "$CERTIFICATES/ca.pem"}) == []
+    assert missing_files({"tpmfleet_dps_ca_file": "${CERTIFICATES}/no.pem"}) != []
