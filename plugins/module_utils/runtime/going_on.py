@@ -31,6 +31,8 @@ KEPT = 3600
 # Between the end of the time that a process has and its end.
 _LAST_SECONDS = 10
 _NAME = re.compile(r"[0-9a-f]{32}")
+# From this exit code on a process was ended by a signal, as shells tell it.
+_ENDED_BY_A_SIGNAL = 128
 
 # What the call that ends early prints, and its exit code.
 STILL_AT_WORK = {"still_at_work": True}
@@ -100,7 +102,7 @@ class _Apart:
             sys.stdout.write("\n" + json.dumps(STILL_AT_WORK) + "\n")
             return STILL_AT_WORK_CODE
         status = os.waitpid(child, 0)[1]
-        ended = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+        ended = os.WEXITSTATUS(status) if os.WIFEXITED(status) else _ENDED_BY_A_SIGNAL + os.WTERMSIG(status)
         return _say(self._answer(ended))
 
     def _be(self) -> NoReturn:
@@ -122,7 +124,8 @@ class _Apart:
             signal.setitimer(signal.ITIMER_REAL, 0)
             sys.stdout.flush()
             sys.stderr.flush()
-            if self._lock >= 0:
+            # One that was told to end, as a login manager does with what a user leaves, has no answer.
+            if self._lock >= 0 and code < _ENDED_BY_A_SIGNAL:
                 os.write(self._lock, json.dumps(self._answer(code)).encode())
         finally:
             # The lock ends with the process.
@@ -148,7 +151,7 @@ class _Apart:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(_LAST_SECONDS)
         self._lock = -1
-        raise SystemExit(128 + signal.SIGALRM)
+        raise SystemExit(_ENDED_BY_A_SIGNAL + signal.SIGALRM)
 
     def _answer(self, code: int) -> Answer:
         return Answer(code, _content(self._out), _content(self._err))

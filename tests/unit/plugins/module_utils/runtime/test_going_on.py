@@ -21,7 +21,7 @@ DEVICE_PYTHON = "/usr/bin/python3"
 NAME, OTHER = "0" * 32, "1" * 32
 # The module of a call: it notes that it began, takes its time where it shall, and answers when it may.
 CALL = """
-import importlib.util, json, os, pathlib, sys, time
+import importlib.util, json, os, pathlib, signal, sys, time
 given = json.loads(sys.argv[1])
 place = pathlib.Path(given["place"])
 spec = importlib.util.spec_from_file_location("going_on", given["source"])
@@ -31,7 +31,16 @@ spec.loader.exec_module(going_on)
 going_on.DIRECTORY = str(place / "run")
 impatient = []
 os.geteuid = lambda: given["user"]
+def end(number, frame):
+    raise SystemExit(128 + number)
 def module():
+    # As module_utils.module.tpm has it.
+    signal.signal(signal.SIGTERM, end)
+    try:
+        return work()
+    except SystemExit as ended:
+        return ended.code
+def work():
     with open(place / "began", "a") as began:
         began.write(f"{os.getpid()}\\n")
     if given["slow"]:
@@ -245,3 +254,15 @@ def test_what_nobody_came_for_is_forgotten(device):
     assert set(device.left) == {"2" * 32, at_work}
     device.may_end()
     assert came_to(call) == ANSWER
+
+
+def test_one_that_was_told_to_end_has_no_answer_and_the_next_call_begins_anew(device):
+    """A login manager ends what a user leaves behind when the connection is closed."""
+    assert device.call() == STILL
+    (pid,) = device.began
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not is_there(pid))
+    assert device.left == {NAME: ""}
+    device.may_end()
+    assert device.call(ends=False) == ANSWER
+    assert device.left == {} and len(device.began) == 2
