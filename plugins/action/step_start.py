@@ -99,7 +99,10 @@ class ActionModule(ActionBase):
         for name in names:
             if name in task_vars:
                 with contextlib.suppress(AnsibleError):
-                    known[name] = self._templar.template(task_vars[name])
+                    value = self._templar.template(task_vars[name])
+                    # Before ansible-core 2.19 that is a text that nobody else says.
+                    if value != task_vars.get("omit"):
+                        known[name] = value
         return known
 
     def _wrong_arguments(self, role: Path, task_vars: dict[str, Any]) -> list[tuple[str, str]]:

@@ -297,3 +297,14 @@ def test_a_ca_file_is_found_as_a_module_finds_it(tmp_path, monkeypatch):
     monkeypatch.setenv("CERTIFICATES", str(tmp_path))
     assert missing_files({"tpmfleet_dps_ca_file": "$CERTIFICATES/ca.pem"}) == []
     assert missing_files({"tpmfleet_dps_ca_file": "${CERTIFICATES}/no.pem"}) != []
+
+
+def test_what_is_left_out_is_not_looked_at():
+    """By omit, which stands for nothing to whatever takes the variable up."""
+    action = ActionModule.__new__(ActionModule)
+    action._templar = SimpleNamespace(template=lambda value: value)
+    known = action._known(
+        ["tpmfleet_dps_ca_file", "tpmfleet_dps_host"],
+        {"omit": "__omit__", "tpmfleet_dps_ca_file": "__omit__", "tpmfleet_dps_host": "dps.example"},
+    )
+    assert known == {"tpmfleet_dps_host": "dps.example"}
