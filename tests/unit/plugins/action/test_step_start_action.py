@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -116,3 +117,16 @@ def test_every_step_looks_before_it_does_anything(role):
     assert looks == (has_playbook and role != "doctor")
     if looks:
         assert tasks[0]["run_once"] is True and "when" not in tasks[0]
+
+
+@pytest.mark.parametrize("role", ["tpm_install", "software_install"])
+def test_a_run_that_begins_at_a_later_task_asks_each_device(role, tmp_path):
+    """What the step's first task would have told is not there then, and nobody tells for all."""
+    tasks = yaml.safe_load((ROLES / role / "tasks" / "main.yml").read_text())
+    (asked,) = [task["run_once"] for task in tasks if "start" in str(task.get("run_once"))]
+    switch = re.search(r"not (\w+) \| bool", asked)[1]
+    wanted = {"run_once": asked, "ansible.builtin.debug": {"msg": "is asked"}}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{**own_play(wanted)[0], "vars": {switch: False}}]))
+    command = [str(ANSIBLE_PLAYBOOK), "--inventory", "unit1,unit2,", "--connection", "local", "play.yml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.count("is asked") == 2, done.stdout + done.stderr
