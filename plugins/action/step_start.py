@@ -81,11 +81,12 @@ class ActionModule(ActionBase):
             for name, of_hosts in values.items()
             if not of_hosts or (len(of_hosts) == len(batch) and len(set(map(repr, of_hosts.values()))) == 1)
         }
-        # What somebody else has a template for may look at the host.
+        # What somebody else has a template for may look at the host, and at what only the host's own tasks see.
         others = {
             name
-            for name, (default, _variables) in switches.items()
-            if str(task_vars.get(name)) != default and is_to_be_made(task_vars.get(name))
+            for name, (default, variables) in switches.items()
+            if (str(task_vars.get(name)) != default and is_to_be_made(task_vars.get(name)))
+            or any(is_to_be_made(own.get(one)) for own in (task_vars, *batch.values()) for one in variables)
         }
         return sorted(name for name, names in takes.items() if names <= alike and name not in others)
 

@@ -281,8 +281,8 @@ def test_an_id_scope_may_be_encrypted(play, tmp_path):
 def test_a_switch_with_a_template_is_asked_of_each_device(template):
     """One may not tell for all: what it comes to looks at the host."""
 
-    def same(value):
-        units = {f"unit{number}": {"software_install_software_tpm": value} for number in (1, 2)}
+    def same(value, name="software_install_software_tpm"):
+        units = {f"unit{number}": {name: value} for number in (1, 2)}
         hosts = type("Hosts", (dict,), {"raw_get": dict.get})(units)
         action = ActionModule.__new__(ActionModule)
         action._templar = SimpleNamespace(template=lambda _text: False)
@@ -290,6 +290,8 @@ def test_a_switch_with_a_template_is_asked_of_each_device(template):
 
     assert "software_install_software_tpm" in same(False)
     assert "software_install_software_tpm" not in same(template)
+    assert "software_install_software_tpm" in same(False, "tpmfleet_software_tpm")
+    assert "software_install_software_tpm" not in same(template, "tpmfleet_software_tpm")
 
 
 def test_a_ca_file_is_found_as_a_module_finds_it(tmp_path, monkeypatch):
