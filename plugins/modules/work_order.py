@@ -227,7 +227,7 @@ from ..module_utils.outside.moments import FORMS, moment_of
 from ..module_utils.outside.strict_json import JsonError, parse
 from ..module_utils.outside.visible import visible
 from ..module_utils.record.model import called
-from ..module_utils.tpm.templates import registration_id
+from ..module_utils.trust.derived import derived_from_endorsement_key
 from ..module_utils.trust.findings import TrustError
 from ..module_utils.trust.hierarchy_auth import MasterKeyError, checked_master_key
 
@@ -303,12 +303,13 @@ def of_ledger(known, filters):
     if selection.of_failures:
         raise LedgerError("filters cannot ask for failures here.")
     wanted = [(row, one) for row, one in known.items() if one.get("endorsement_key") and selection.takes(one)]
-    # A line takes no unit without a registration ID.
-    return [
-        (row, {"registration_id": registration_id(base64.b64decode(one["endorsement_key"])), **one})
-        for row, one in wanted
-        if filters or not one.get("decommission")
-    ]
+    return [(row, with_registration_id(one)) for row, one in wanted if filters or not one.get("decommission")]
+
+
+def with_registration_id(record):
+    """*record* with the registration ID that its key has by itself, where it has no other: a line needs one."""
+    key = derived_from_endorsement_key(base64.b64decode(record["endorsement_key"]))
+    return {"registration_id": key["registration_id"], **record}
 
 
 def problems_with(terms, meant, there, chosen):

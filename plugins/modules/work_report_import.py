@@ -173,7 +173,7 @@ from ..module_utils.module.trust import certificate_options, make_verifier
 from ..module_utils.outside.files import FileError, read_file
 from ..module_utils.outside.visible import visible
 from ..module_utils.record.model import called
-from ..module_utils.tpm.templates import registration_id
+from ..module_utils.trust.derived import derived_from_endorsement_key
 from ..module_utils.trust.findings import TrustError
 from ..module_utils.trust.hierarchy_auth import MasterKeyError, checked_master_key
 from ..module_utils.trust.policy import POLICIES, CertificatePolicy
@@ -203,7 +203,8 @@ def said_of(params, known, unit, hosts):
     # or a registration ID it would take another device's place in the hub or at the DPS.
     names = {name: known.get(name) for name in IDENTITIES}
     names["serial_number"] = names["serial_number"] or unit["record"].get("serial_number")
-    names["registration_id"] = names["registration_id"] or registration_id(base64.b64decode(known["endorsement_key"]))
+    key = derived_from_endorsement_key(base64.b64decode(known["endorsement_key"]))
+    names["registration_id"] = names["registration_id"] or key["registration_id"]
     host = str(known.get("host") or names["serial_number"] or names["registration_id"])
     if host in hosts:
         host = str(names["serial_number"] or names["device_id"] or names["registration_id"])

@@ -271,7 +271,8 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "work-report-refused": (
         r"(^|: )The work report ",
         r"of the report on the work order|the answer is not that of its TPM to this work order",
-        r"units has the state ",
+        r"units has the state |has the ID scope .*, and id_scope is ",
+        r"the line says the serial number ",
     ),
     "work-order-unit": (
         r"is on the work order|is owned with key version|which no work order carries",
@@ -279,6 +280,8 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     ),
     "work-order-number": (
         r"was written with other terms|of another order or of a run that was cut off|knows no work order",
+        r"There was a work order |is the work order .*: give another name|The journal has orders ",
+        r"which is over: no line would take",
     ),
     "encryption-key": (r"recipients is empty|is no recipient|is no private key that files can be encrypted to",),
     # Of any file that is read

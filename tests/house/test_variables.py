@@ -65,7 +65,7 @@ def test_what_a_playbook_needs_is_in_the_table(path):
     assert bool(left) is bool(later)
     for play in later:
         assert {**play, "name": "", "hosts": ""} == {**first, "name": "", "hosts": ""}
-        assert f"groups.{left} " in play["hosts"]
+        assert f"'&{left}'" in play["hosts"]
 
 
 def options(role: Path) -> set[str]:
