@@ -118,8 +118,10 @@ def _read(unit: Any, where: str) -> dict[str, Any]:
     if wrong:
         raise TrustError(f"is wrong: {where}: {wrong[0]}")
     said = {name: unit[name] for name in _SAID if unit.get(name) is not None}
-    # One text for one moment, however it was written there.
-    said["at"] = f"{moment_of(unit['at']).replace(tzinfo=None).isoformat()}Z"
+    moment = moment_of(unit["at"])
+    if moment is not None:
+        # One text for one moment, however it was written there.
+        said["at"] = f"{moment.replace(tzinfo=None).isoformat()}Z"
     return {"station": "", "outcome": {}, **said, "record": {**record, **fields}}
 
 

@@ -111,8 +111,8 @@ class _Apart:
         try:
             os.setsid()
             # What the call passes on has to end it, whatever its own parents ignored.
-            for number in (signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, signal.SIG_DFL)
+            for ending in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(ending, signal.SIG_DFL)
             os.close(self._told)
             nothing = os.open(os.devnull, os.O_RDONLY)
             for number, source in enumerate((nothing, self._out, self._err)):
