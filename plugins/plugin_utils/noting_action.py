@@ -48,11 +48,11 @@ class NotingAction(DeviceAction):
 
     # The verdict of the ledger on the unit, where there is one.
     judged: Mapping[str, Any] | None = None
-    _refused = False
+    _proved_nothing = False
 
     def refusal(self, error):
         """The task's result where the device proved nothing."""
-        self._refused = True
+        self._proved_nothing = True
         return super().refusal(error)
 
     def run(self, tmp=None, task_vars=None):
@@ -97,7 +97,7 @@ class NotingAction(DeviceAction):
         record = {name: variables[variable] for name, variable in _NAMES.items() if variables.get(variable)}
         record = {"host": task_vars["inventory_hostname"], **record, "failed": {"reason": reason}}
         unproven = None
-        if self._refused or NOT_HELD in reason:
+        if self._proved_nothing or NOT_HELD in reason:
             record["failed"]["not_proven"] = True
             unproven = self.judged["record"] if self.judged and options.get("dps") else None
         shared = {

@@ -199,3 +199,15 @@ def test_every_task_that_runs_on_a_device_is_behind_the_wall(path):
         assert here, f"{path.name}: {task.get('name')}"
     for play in yaml.safe_load(path.read_text()) if path.parent.name == "playbooks" else ():
         assert play.get("gather_facts", False) is False, path.name
+
+
+@pytest.mark.parametrize("action", sorted(on_devices()))
+def test_no_part_of_an_action_hides_what_another_part_has(action):
+    """The parts of an action know nothing of one another, and may call things alike."""
+    made_of = [one for one in on_devices()[action].__mro__ if one.__module__.startswith("ansible_collections.tpmfleet")]
+    for number, part in enumerate(made_of):
+        for other in made_of[number + 1 :]:
+            if not issubclass(part, other):
+                alike = {name for name in vars(part) if name in vars(other) and not name.startswith("__")}
+                # What each of them does on its way to the next.
+                assert alike <= {"run", "work", "refusal", "ask", "_abc_impl"}, (part, other)
