@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.run_identity import operator, run_id
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_action import StationAction
 
 # Each task of a step at the ledger would load it anew. Here it is loaded once, before their processes are forked.
 with contextlib.suppress(ImportError):
-    import sqlalchemy  # noqa: F401
+    importlib.import_module("sqlalchemy")
 
 WRITES_EVENTS = (
     "device_records",

@@ -73,6 +73,6 @@ class Patience:
         if _FILE is None:
             return None
         written = os.pread(_FILE, os.fstat(_FILE).st_size, 0)
-        known = [one for one in _TIME.iter_unpack(written[: len(written) // _TIME.size * _TIME.size])]
+        known = _TIME.iter_unpack(written[: len(written) // _TIME.size * _TIME.size])
         own = [(seconds, end) for task, seconds, end in known if task == self._task]
         return _Times(*map(max, zip(*own, strict=True))) if own else None
