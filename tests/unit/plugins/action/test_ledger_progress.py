@@ -20,7 +20,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.devices import Devices
 
 ANSIBLE_PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
-UNITS = 30_000
+UNITS = 90_000
 
 
 @pytest.fixture(scope="module")
