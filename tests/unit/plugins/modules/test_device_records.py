@@ -65,11 +65,14 @@ def test_check_mode_predicts_what_a_run_returns_and_makes_no_file(take, unit, tm
     predicted = take(*records, check=True, diff=True)
     assert list(tmp_path.iterdir()) == []
     done = take(*records, diff=True)
+    moments, heads = [], []
     for result in (predicted, done):
-        # The one thing that cannot be foreseen.
-        assert result["verdicts"]["slot1"]["record"]["steps"]["tpm_install"].pop("at")
-        assert result["diff"]["after"]["slot1"]["steps"]["tpm_install"].pop("at")
+        # The one thing that cannot be foreseen, and the hash over it.
+        moments.append(result["verdicts"]["slot1"]["record"]["steps"]["tpm_install"].pop("at"))
+        assert result["diff"]["after"]["slot1"]["steps"]["tpm_install"].pop("at") == moments[-1]
+        heads.append(result["ledger_head"].pop("head"))
         result.pop("invocation")
+    assert all(moments) and (heads[0] == heads[1]) is (moments[0] == moments[1])
     assert predicted == done
     assert done["changed"]
 
