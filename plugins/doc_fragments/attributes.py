@@ -54,8 +54,8 @@ attributes:
     support: full
 """
 
-    # Of what is no text that people could compare.
-    PICTURES = r"""
+    # Of what leaves nothing behind that people could compare as text.
+    WITHOUT_DIFF = r"""
 options: {}
 attributes:
   check_mode:

@@ -17,7 +17,7 @@ description:
   - Equal labels give equal bytes.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
-  - tpmfleet.azure_dps.attributes.pictures
+  - tpmfleet.azure_dps.attributes.without_diff
   - tpmfleet.azure_dps.ledger
 options:
   devices:

@@ -30,6 +30,7 @@ extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
   - tpmfleet.azure_dps.attributes.resource_module
   - tpmfleet.azure_dps.ledger
+  - tpmfleet.azure_dps.events
   - tpmfleet.azure_dps.ek_certificates
 options:
   step:
@@ -41,20 +42,6 @@ options:
     description: The station that found it, for the history.
     type: str
     default: ""
-  operator:
-    description:
-      - Who is at work, for the history. Left out in a task, it is the variable C(tpmfleet_operator), else the user of
-        AWX, else the account that started the playbook, also where that went through sudo.
-    type: str
-    default: ""
-    version_added: 1.1.0
-  run_id:
-    description:
-      - Which run it is, for the history. Left out in a task, it is the variable C(tpmfleet_run_id), else
-        E(TPMFLEET_RUN_ID), else the job of AWX, else a name that is made for each run of a playbook.
-    type: str
-    default: ""
-    version_added: 1.1.0
   records:
     description:
       - The device records, each with C(host). Fields that a record does not mention stay as the ledger has them.
@@ -204,7 +191,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.ledger.ek_list import take_in_planned
 from ..module_utils.ledger.judgement import LIST_POLICIES, Step
-from ..module_utils.module.ledger import ledger_option, now, run
+from ..module_utils.module.ledger import event_options, ledger_option, now, run
 from ..module_utils.module.trust import certificate_options, make_verifier, warn_of_notes
 from ..module_utils.record.model import STEPS
 from ..module_utils.trust.policy import POLICIES, CertificatePolicy
@@ -270,11 +257,10 @@ def main():
     module = AnsibleModule(
         argument_spec={
             **ledger_option(),
+            **event_options(),
             **certificate_options(),
             "step": {"type": "str", "required": True, "choices": list(STEPS)},
             "station": {"type": "str", "default": ""},
-            "operator": {"type": "str", "default": ""},
-            "run_id": {"type": "str", "default": ""},
             "records": {"type": "list", "elements": "dict", "required": True},
             "ek_list_policy": {"type": "str", "choices": list(LIST_POLICIES), "default": "ignored"},
             "ek_certificate_policy": {"type": "str", "choices": list(POLICIES), "default": "ignored"},

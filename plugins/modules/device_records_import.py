@@ -22,6 +22,7 @@ description:
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
   - tpmfleet.azure_dps.ledger
+  - tpmfleet.azure_dps.events
 attributes:
   check_mode:
     support: full
@@ -49,18 +50,6 @@ options:
     description: What the signature was made for, the C(-n) of C(ssh-keygen -Y sign).
     type: str
     default: file
-  operator:
-    description:
-      - Who is at work, for the history. Left out in a task, it is the variable C(tpmfleet_operator), else the user of
-        AWX, else the account that started the playbook, also where that went through sudo.
-    type: str
-    default: ""
-  run_id:
-    description:
-      - Which run it is, for the history. Left out in a task, it is the variable C(tpmfleet_run_id), else
-        E(TPMFLEET_RUN_ID), else the job of AWX, else a name that is made for each run of a playbook.
-    type: str
-    default: ""
 requirements:
   - ssh-keygen of OpenSSH 8.2 or later where the task runs, for signatures
 seealso:
@@ -120,7 +109,7 @@ from ..module_utils.handover.records import NoRecord, record_of
 from ..module_utils.ledger.database import LedgerError
 from ..module_utils.ledger.importing import Taken, take_in
 from ..module_utils.ledger.stored import MOST_OF_A_RECORD
-from ..module_utils.module.ledger import ledger_option, now, run
+from ..module_utils.module.ledger import event_options, ledger_option, now, run
 from ..module_utils.outside.files import FileError, lines_of, open_file
 from ..module_utils.outside.visible import visible
 from ..module_utils.trust.findings import TrustError
@@ -209,13 +198,12 @@ def main():
     module = AnsibleModule(
         argument_spec={
             **ledger_option(),
+            **event_options(),
             "src": {"type": "path", "required": True},
             "signature": {"type": "path"},
             "allowed_signers": {"type": "path"},
             "signer": {"type": "str"},
             "signature_namespace": {"type": "str", "default": "file"},
-            "operator": {"type": "str", "default": ""},
-            "run_id": {"type": "str", "default": ""},
         },
         required_by={"signature": ["allowed_signers"], "signer": ["allowed_signers"]},
         supports_check_mode=True,

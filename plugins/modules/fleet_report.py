@@ -17,7 +17,7 @@ description:
   - Equal ledgers give equal bytes. Ages are counted by the clock of who opens the page.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
-  - tpmfleet.azure_dps.attributes.pictures
+  - tpmfleet.azure_dps.attributes.without_diff
   - tpmfleet.azure_dps.ledger
   - tpmfleet.azure_dps.progress
 options:

@@ -17,13 +17,7 @@ description:
     P(tpmfleet.azure_dps.software_tpm#role) refuses one in a production inventory; this does not.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  idempotent:
-    support: full
+  - tpmfleet.azure_dps.attributes.without_diff
 options:
   state_dir:
     description: Where the TPM's memory is. It is made once and never overwritten; who loses it loses the TPM.

@@ -16,13 +16,7 @@ description:
   - The role P(tpmfleet.azure_dps.tpm_runtime#role) runs it with the variables of the line.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  idempotent:
-    support: full
+  - tpmfleet.azure_dps.attributes.without_diff
 options:
   tcti:
     description: How the device's TPM is reached, which says which library is needed.

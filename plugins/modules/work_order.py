@@ -22,6 +22,7 @@ description:
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
   - tpmfleet.azure_dps.ledger
+  - tpmfleet.azure_dps.events
 attributes:
   check_mode:
     support: full
@@ -107,14 +108,6 @@ options:
   ca_file:
     description: The certificate authorities of service and hub in PEM, where they are not those of the device's system.
     type: path
-  operator:
-    description: As of M(tpmfleet.azure_dps.device_records).
-    type: str
-    default: ""
-  run_id:
-    description: As of M(tpmfleet.azure_dps.device_records).
-    type: str
-    default: ""
 requirements:
   - pyrage
   - ssh-keygen of OpenSSH 8.2 or later where the task runs
@@ -220,7 +213,7 @@ from ..module_utils.ledger.ordered import (
     was_written,
 )
 from ..module_utils.ledger.selection import Selection
-from ..module_utils.module.ledger import ledger_option, now, run
+from ..module_utils.module.ledger import event_options, ledger_option, now, run, written_by
 from ..module_utils.outside.durable import replace_file
 from ..module_utils.outside.files import FileError, read_file
 from ..module_utils.outside.moments import FORMS, moment_of
@@ -373,7 +366,7 @@ def place(path, content):
 
 def noted(devices, meant, news, params, at):
     """Writes *news* into the order of each of *meant*; (before, after) of those that it changes."""
-    by = {name: params[name] for name in ("operator", "run_id") if params[name]}
+    by = written_by(params)
     before, after = {}, {}
     for row, record in meant:
         same = order_in(record)
@@ -497,6 +490,7 @@ def main():
     module = AnsibleModule(
         argument_spec={
             **ledger_option(),
+            **event_options(),
             "state": {"type": "str", "choices": ["present", "revoked"], "default": "present"},
             "number": {"type": "str", "required": True},
             "dest": {"type": "path", "required": True},
@@ -513,8 +507,6 @@ def main():
             "id_scope": {"type": "str"},
             "global_endpoint": {"type": "str", "default": "https://global.azure-devices-provisioning.net"},
             "ca_file": {"type": "path"},
-            "operator": {"type": "str", "default": ""},
-            "run_id": {"type": "str", "default": ""},
         },
         required_if=[("state", "present", ["owner", "recipients", "expires", "master_key", "id_scope"])],
         supports_check_mode=True,

@@ -19,13 +19,7 @@ description:
   - What is sealed for a unit is returned as it is in the order. Nothing of it can be read without the unit's TPM.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  idempotent:
-    support: full
+  - tpmfleet.azure_dps.attributes.without_diff
 options:
   orders:
     description: The files of the orders, on the machine where the task runs.

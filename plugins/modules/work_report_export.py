@@ -18,14 +18,9 @@ description:
   - An equal journal gives an equal report. It is written as a whole or not at all.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
+  - tpmfleet.azure_dps.attributes.without_diff
   - tpmfleet.azure_dps.ledger
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  idempotent:
-    support: full
+  - tpmfleet.azure_dps.events
 options:
   numbers:
     description: The numbers of the orders.
@@ -61,14 +56,6 @@ options:
     default: []
   station:
     description: The station, for the report.
-    type: str
-    default: ""
-  operator:
-    description: As of M(tpmfleet.azure_dps.device_records).
-    type: str
-    default: ""
-  run_id:
-    description: As of M(tpmfleet.azure_dps.device_records).
     type: str
     default: ""
 requirements:
@@ -111,7 +98,7 @@ from ..module_utils.handover.work_order import checked_number
 from ..module_utils.handover.work_report import MOST_BYTES, NAMESPACE, STEP, document_of
 from ..module_utils.ledger.devices import Devices
 from ..module_utils.ledger.ordered import DONE, FAILED, each_known, on_order, order_in
-from ..module_utils.module.ledger import ledger_option, now, run
+from ..module_utils.module.ledger import event_options, ledger_option, now, run, written_by
 from ..module_utils.outside.durable import replace_file
 from ..module_utils.outside.files import FileError, read_file
 from ..module_utils.outside.visible import visible
@@ -136,7 +123,7 @@ def note(connection, params, known):
     """Notes what became of the units in the journal; (whether that was news, *known* with it)."""
     devices = Devices(connection)
     rows = {record.get("endorsement_key_sha256"): row for row, record in known.items()}
-    by = {name: params[name] for name in ("operator", "run_id") if params[name]}
+    by = written_by(params)
     at = now()
     known = dict(known)
     changed = False
@@ -219,14 +206,13 @@ def main():
     module = AnsibleModule(
         argument_spec={
             **ledger_option(),
+            **event_options(),
             "numbers": {"type": "list", "elements": "str", "required": True},
             "dest": {"type": "path", "required": True},
             "signing_key": {"type": "path", "required": True, "no_log": False},
             "customers": {"type": "dict", "default": {}},
             "units": {"type": "list", "elements": "dict", "default": []},
             "station": {"type": "str", "default": ""},
-            "operator": {"type": "str", "default": ""},
-            "run_id": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )

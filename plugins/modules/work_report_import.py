@@ -22,15 +22,10 @@ description:
   - The storage root key of a unit is the line's word, until step 4 proves it.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
+  - tpmfleet.azure_dps.attributes.without_diff
   - tpmfleet.azure_dps.ledger
+  - tpmfleet.azure_dps.events
   - tpmfleet.azure_dps.ek_certificates
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  idempotent:
-    support: full
 options:
   src:
     description: The report, on the machine where the task runs.
@@ -73,14 +68,6 @@ options:
     type: str
     choices: [required, preferred, ignored]
     default: ignored
-  operator:
-    description: As of M(tpmfleet.azure_dps.device_records).
-    type: str
-    default: ""
-  run_id:
-    description: As of M(tpmfleet.azure_dps.device_records).
-    type: str
-    default: ""
 requirements:
   - ssh-keygen of OpenSSH 8.2 or later where the task runs
 seealso:
@@ -168,7 +155,7 @@ from ..module_utils.ledger.database import LedgerError, is_new
 from ..module_utils.ledger.devices import Devices
 from ..module_utils.ledger.judgement import LIST_POLICIES, Step
 from ..module_utils.ledger.ordered import DONE, FAILED, each_known, on_order, order_in
-from ..module_utils.module.ledger import ledger_option, now, run
+from ..module_utils.module.ledger import event_options, ledger_option, now, run, written_by
 from ..module_utils.module.trust import certificate_options, make_verifier
 from ..module_utils.outside.files import FileError, read_file
 from ..module_utils.outside.visible import visible
@@ -221,7 +208,7 @@ def said_of(params, known, unit, hosts):
 def note_failures(connection, params, number, known, intake, at, signed_by):
     """Notes in the ledger which units failed at the line, whether that was news, and which ones are not believed."""
     devices = Devices(connection)
-    by = {name: params[name] for name in ("operator", "run_id") if params[name]}
+    by = written_by(params)
     changed = False
     for row, unit in intake.failed.items():
         record, reason = known[row], visible(unit.get("reason") or "the line gives no reason", most=1000)
@@ -318,6 +305,7 @@ def main():
     module = AnsibleModule(
         argument_spec={
             **ledger_option(),
+            **event_options(),
             **certificate_options(),
             "src": {"type": "path", "required": True},
             "allowed_signers": {"type": "path", "required": True},
@@ -329,8 +317,6 @@ def main():
             "software_tpms_allowed": {"type": "bool", "default": False},
             "ek_list_policy": {"type": "str", "choices": list(LIST_POLICIES), "default": "ignored"},
             "ek_certificate_policy": {"type": "str", "choices": list(POLICIES), "default": "ignored"},
-            "operator": {"type": "str", "default": ""},
-            "run_id": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )

@@ -21,6 +21,7 @@ from typing import Any
 from ansible import template
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.parsing.dataloader import DataLoader
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.templated import is_to_be_made
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 _FILES = ("defaults/main.yml", "vars/main.yml")
@@ -75,7 +76,7 @@ def _compile(reads: Any, text: str) -> None:
 
 
 def _templates(value: Any) -> Iterator[str]:
-    if isinstance(value, str) and "{{" in value:
+    if isinstance(value, str) and is_to_be_made(value):
         yield value
     elif isinstance(value, Mapping):
         for one in value.values():

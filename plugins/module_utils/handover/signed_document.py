@@ -11,9 +11,12 @@ on what somebody else encrypted.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from ..outside.strict_json import JsonError, parse
+from ..outside.visible import visible
 from ..trust.findings import TrustError
 from .signature import sign, signer_of
 
@@ -26,6 +29,25 @@ _MOST_SIGNATURE = 16 << 10
 def signed_document(document: bytes, key: str, *, namespace: str) -> bytes:
     """The file with *document* and the signature of the SSH key *key* over it. TrustError where that makes none."""
     return sign(document, key, namespace=namespace) + document
+
+
+def document_bytes(value: Any) -> bytes:
+    """The document that says *value*, the same whenever it is made."""
+    return f"{json.dumps(value, indent=1, sort_keys=True)}\n".encode("ascii")
+
+
+def of_version(document: Any, called: str, known: int) -> Mapping[str, Any]:
+    """*document*, which is what is *called* so, in the version that is *known* here.
+
+    TrustError, as the end of a sentence about it, where it is another one, or none.
+    """
+    field = f"{called.replace(' ', '_')}_version"
+    if not isinstance(document, Mapping) or field not in document:
+        raise TrustError(f"is no {called}")
+    if document[field] is not known:
+        version = visible(document[field], most=40)
+        raise TrustError(f"is a {called} of version {version}, and {known} is known here: update the collection")
+    return document
 
 
 def parts_of(content: bytes) -> tuple[bytes, bytes]:

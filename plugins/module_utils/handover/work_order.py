@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -26,6 +25,7 @@ from ..trust.derived import checked_record_fields
 from ..trust.findings import TrustError
 from ..trust.hierarchy_auth import derive
 from .order_challenge import order_challenge
+from .signed_document import document_bytes, of_version
 
 VERSION = 1
 NAMESPACE = "tpmfleet-work-order"
@@ -99,19 +99,21 @@ def faults_of(records: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def content_sha256(terms: Terms, records: Sequence[Mapping[str, Any]]) -> str:
     """The same for the same order, however often it is written, and whatever is learnt of its units meanwhile."""
-    return hashlib.sha256(_json([terms.as_document(), sorted(one["endorsement_key"] for one in records)])).hexdigest()
+    return hashlib.sha256(
+        document_bytes([terms.as_document(), sorted(one["endorsement_key"] for one in records)])
+    ).hexdigest()
 
 
 def document_of(terms: Terms, records: Sequence[Mapping[str, Any]], master_key: str, *, written: str) -> bytes:
     """The order for *records*, which are without :func:`faults_of`. MasterKeyError as of :func:`derive`."""
     units = [_unit(terms, record, master_key) for record in _sorted(records)]
     head = {"work_order_version": VERSION, **terms.as_document(), "written": written, "count": len(units)}
-    return _json({**head, "units": units})
+    return document_bytes({**head, "units": units})
 
 
 def revocation_of(number: str, *, at: str) -> bytes:
     """The document that tells a line that an order counts no longer."""
-    return _json({"work_order_revocation_version": VERSION, "number": number, "revoked": at})
+    return document_bytes({"work_order_revocation_version": VERSION, "number": number, "revoked": at})
 
 
 def revoked_number(document: Any) -> str:
@@ -123,11 +125,7 @@ def revoked_number(document: Any) -> str:
 
 def order_of(document: Any) -> Order:
     """The order that *document* is. TrustError, as the end of a sentence about it, where it is none."""
-    if not isinstance(document, Mapping) or "work_order_version" not in document:
-        raise TrustError("is no work order")
-    if document["work_order_version"] is not VERSION:
-        version = visible(document["work_order_version"], most=40)
-        raise TrustError(f"is a work order of version {version}, and {VERSION} is known here: update the collection")
+    document = of_version(document, "work order", VERSION)
     _only(document, ("work_order_version", *Terms._fields, "written", "count", "units"), "the work order")
     install = document.get("install")
     if not isinstance(install, Mapping):
@@ -223,7 +221,3 @@ def _whole(given: Mapping[str, Any], name: str, least: int, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise TrustError(f"says no {name} from {least} to {most}")
     return value
-
-
-def _json(value: Any) -> bytes:
-    return f"{json.dumps(value, indent=1, sort_keys=True)}\n".encode("ascii")

@@ -10,7 +10,6 @@ the line that signed it, but for the answers of the TPMs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from ..outside.moments import moment_of
 from ..outside.visible import visible
 from ..trust.derived import checked_record_fields
 from ..trust.findings import TrustError
+from .signed_document import document_bytes, of_version
 from .work_order import MOST_UNITS, checked_number
 
 VERSION = 1
@@ -64,8 +64,7 @@ def document_of(number: str, records: Iterable[Mapping[str, Any]]) -> bytes:
     """The report on those of *records*, a journal's, that are on the order *number* and done or failed."""
     units = [_unit(record) for record in records if order_in(record).get("number") == number]
     units.sort(key=lambda one: str(one["endorsement_key"]))
-    document = {"work_report_version": VERSION, "number": number, "count": len(units), "units": units}
-    return f"{json.dumps(document, indent=1, sort_keys=True)}\n".encode("ascii")
+    return document_bytes({"work_report_version": VERSION, "number": number, "count": len(units), "units": units})
 
 
 def _unit(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,11 +80,7 @@ def _unit(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def report_of(document: Any) -> Report:
     """The report that *document* is. TrustError, as the end of a sentence about it, where it is none."""
-    if not isinstance(document, Mapping) or "work_report_version" not in document:
-        raise TrustError("is no work report")
-    if document["work_report_version"] is not VERSION:
-        version = visible(document["work_report_version"], most=40)
-        raise TrustError(f"is a work report of version {version}, and {VERSION} is known here: update the collection")
+    document = of_version(document, "work report", VERSION)
     strange = [name for name in document if name not in ("work_report_version", "number", "count", "units")]
     if strange:
         raise TrustError(f"has {visible(strange[0], most=60)}, which is not known here")

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, Callable
 
@@ -16,10 +17,22 @@ from ..ledger.database import SQLALCHEMY_IMPORT_ERROR, Access, LedgerError, is_n
 from ..trust.findings import TrustError
 from .failure_kind import AGAIN, SETUP, failure, option_named_in
 
+_WRITTEN_BY = ("operator", "run_id")
+
 
 def ledger_option() -> dict[str, dict[str, Any]]:
     """The argument specification of the fragment C(tpmfleet.azure_dps.ledger)."""
     return {"ledger": {"type": "str", "required": True}}
+
+
+def event_options() -> dict[str, dict[str, Any]]:
+    """The argument specification of the fragment C(tpmfleet.azure_dps.events)."""
+    return {name: {"type": "str", "default": ""} for name in _WRITTEN_BY}
+
+
+def written_by(params: Mapping[str, Any]) -> dict[str, str]:
+    """What *params* say of who writes an event, and in which run; nothing of what they leave out."""
+    return {name: params[name] for name in _WRITTEN_BY if params[name]}
 
 
 def now() -> str:

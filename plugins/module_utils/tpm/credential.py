@@ -131,28 +131,24 @@ def activate_credential(
     authorization that nobody on the bus to the TPM shall read.
     """
     with authorized_policy(esys, ESYS_TR.ENDORSEMENT, authorized_by) as session:
-        digest = esys.activate_credential(
-            bound_to,
-            endorsement_key,
-            _read(TPM2B_ID_OBJECT, credential),
-            _read(TPM2B_ENCRYPTED_SECRET, secret),
-            session1=ESYS_TR.PASSWORD,
-            session2=session,
-        )
-    return bytes(digest)
+        return _activated(esys, endorsement_key, session, bound_to, credential, secret)
 
 
 def activate_with_storage_root_key(
     esys: Any, *, storage_root_key: Any, bound_to: Any, credential: bytes, secret: bytes
 ) -> bytes:
     """The same of a secret that was made for the holder of *storage_root_key*, whose use takes no authorization."""
+    return _activated(esys, storage_root_key, ESYS_TR.PASSWORD, bound_to, credential, secret)
+
+
+def _activated(esys: Any, key: Any, session: Any, bound_to: Any, credential: bytes, secret: bytes) -> bytes:
     digest = esys.activate_credential(
         bound_to,
-        storage_root_key,
+        key,
         _read(TPM2B_ID_OBJECT, credential),
         _read(TPM2B_ENCRYPTED_SECRET, secret),
         session1=ESYS_TR.PASSWORD,
-        session2=ESYS_TR.PASSWORD,
+        session2=session,
     )
     return bytes(digest)
 
