@@ -21,15 +21,9 @@ description:
   - A line that is no record refuses the whole file.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
+  - tpmfleet.azure_dps.attributes.resource_module
   - tpmfleet.azure_dps.ledger
   - tpmfleet.azure_dps.events
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
 options:
   src:
     description: The file, on the machine where the task runs.

@@ -20,16 +20,10 @@ description:
   - What was done is in the device record that is returned, for M(tpmfleet.azure_dps.device_records).
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
+  - tpmfleet.azure_dps.attributes.resource_module
   - tpmfleet.azure_dps.attributes.actiongroup_tpm
   - tpmfleet.azure_dps.tpm
   - tpmfleet.azure_dps.tpm.named
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
 options:
   device:
     description: The name of the variable with what M(tpmfleet.azure_dps.device_read) returned for the device.
