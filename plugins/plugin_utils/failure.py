@@ -90,6 +90,11 @@ _ACCESS = (
         "Give ansible_become_password, as docs/ownership.md has for other secrets.",
     ),
 )
+# What Ansible says before what ssh has said: where it connected, and where it had begun to send a module.
+_BEFORE_SSH = re.compile(
+    r"(Failed to connect to the host via ssh: "
+    r'|Data could not be sent to remote host ".*?"\. Make sure this host can be reached over ssh: )'
+)
 _SLOW = re.compile(r"Timeout \(\d+s\) waiting for privilege escalation prompt")
 
 
@@ -216,7 +221,7 @@ def _of_connection(result: dict[str, Any], reason: str) -> Failure:
     # An action of ours marks the lines of a quotation.
     lines = [line.strip("| ") for line in str(result.get("msg") or "").splitlines() if line.strip("| ")]
     # Lines before the last may be the device's banner.
-    last = _PREAMBLE.sub("", lines[-1]).removeprefix("Failed to connect to the host via ssh: ") if lines else ""
+    last = _BEFORE_SSH.sub("", _PREAMBLE.sub("", lines[-1]), count=1) if lines else ""
     for form, variable, remedy in _ACCESS:
         if form.fullmatch(last):
             return Failure(SETUP, f"{_ended(reason)} {remedy}", variable)

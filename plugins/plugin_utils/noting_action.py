@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A unit that fails on the device is noted in the ledger by the task in which it fails.
+"""A unit that fails on the device, or cannot be reached, is noted in the ledger by the task in which that happens.
 
 Later there may be nobody left to do it: a task for a batch does not run where all of it failed, or where the play was
 ended for too many failures. Units that fail together share one call of the ledger, and one of the service: each leaves
@@ -21,11 +21,13 @@ from datetime import timedelta
 from typing import Any
 
 from ansible import constants as C
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import SETUP
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.moments import moment_of
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.model import DONE, is_proven
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import end_of, parted
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.failure import failure_of
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import HostVariables
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.in_worker import run_here
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.run_identity import operator, run_id
@@ -61,6 +63,10 @@ class NotingAction(DeviceAction):
         self._task.args = {name: value for name, value in given.items() if name != "noting"}
         try:
             result = super().run(tmp, task_vars)
+        except AnsibleConnectionFailure as error:
+            if given.get("noting") and self._is_of_the_unit(error, task_vars):
+                self._noted({"msg": error.message, "unreachable": True}, given["noting"], task_vars)
+            raise
         except Exception as error:
             if self._gave_up is not None and given.get("noting"):
                 self._noted({"msg": str(error)}, given["noting"], task_vars)
@@ -74,6 +80,11 @@ class NotingAction(DeviceAction):
         if of_the_unit and given.get("noting") and not stopped:
             self._noted(result, given["noting"], task_vars)
         return result
+
+    def _is_of_the_unit(self, error, task_vars) -> bool:
+        """Whether it is not for the inventory to have the unit reached, by what the closing summary makes of it."""
+        said = {"msg": error.message}
+        return failure_of(said, self._task, task_vars["inventory_hostname"], unreachable=True).kind != SETUP
 
     def _noted(self, result, named, task_vars) -> None:
         """Has the failed *result* noted, and puts into it what is to be said of that."""
@@ -93,9 +104,12 @@ class NotingAction(DeviceAction):
         head = f"{self._host}: "
         # What explains it stands at its end, and is no part of what happened.
         reason, explains = parted(str(result.get("msg") or "no reason was given").removeprefix(head))
+        reason = " ".join(line.removeprefix("| ") for line in reason.splitlines())
         variables = values.of_the_record()
         record = {name: variables[variable] for name, variable in _NAMES.items() if variables.get(variable)}
         record = {"host": task_vars["inventory_hostname"], **record, "failed": {"reason": reason}}
+        if result.get("unreachable"):
+            record["failed"]["unreachable"] = True
         unproven = None
         if self._proved_nothing or NOT_HELD in reason:
             record["failed"]["not_proven"] = True

@@ -104,7 +104,7 @@ def test_a_service_that_refuses_stops_the_batch_in_words_and_nothing_is_half_don
 # A device that is lost between its reading and the work on it.
 
 
-def test_a_device_that_is_lost_half_way_is_not_enrolled_and_the_others_are(line, enrolled):
+def test_a_device_that_is_lost_half_way_is_not_enrolled_and_the_others_are(line, enrolled, run_module):
     assert line.play("tpm_install", *LATE).code == 0
     assert enrolled() == 0
     # Its endorsement key is read, and then it is gone.
@@ -112,6 +112,9 @@ def test_a_device_that_is_lost_half_way_is_not_enrolled_and_the_others_are(line,
     run = line.play("software_install", *LATE)
     assert run.bad == {LOST}
     assert "unreachable at device_work" in run.reason(LOST), run.printed
+    [known] = [record for record in line.records() if record["host"] == LOST]
+    told = run_module("device_story_info", ledger=str(line.ledger), serial_number=known["serial_number"])
+    assert "NOT REACHED: " in told["lines"][-1], told["lines"]
     seen = line.seen()
     assert not seen[LOST].owned and not seen[LOST].enrollment and seen[LOST].client_id_scope is None
     assert all(seen[unit].owned and seen[unit].enrolled for unit in UNITS if unit != LOST)

@@ -15,9 +15,9 @@ from typing import Any
 
 from ..outside.visible import visible
 
-STOPPED, FAILED = "stopped", "failed"
-# By the ledger's judgement, and on the device itself.
-FAILURES = (STOPPED, FAILED)
+STOPPED, FAILED, UNREACHABLE = "stopped", "failed", "unreachable"
+# By the ledger's judgement, on the device itself, and on the way to it.
+FAILURES = (STOPPED, FAILED, UNREACHABLE)
 NO_REASON = "no reason was noted"
 _MOST = 2000
 # The reasons of the ledger's judgement that name other devices, by what stands around the names.
@@ -36,7 +36,8 @@ _VALUES = (
     (re.compile(r"\b(?<!0x)[0-9a-fA-F]{12,}\b…?"), "…"),
     (re.compile(r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d| UTC)?)?"), "…"),
     (re.compile(r"\b\d+(?:\.\d+)? ?(s|ms|seconds|minutes|min)\b"), r"… \1"),
-    (re.compile(r"\b(host|port) (?=\S*\d)[\w.:\[\]%-]+"), r"\1 …"),
+    (re.compile(r'(\bremote host )"[^"]*"'), r"\1…"),
+    (re.compile(r"\b(host|port) (?=\S*\d)[\w.:\[\]%-]*[\w\]%]"), r"\1 …"),
 )
 # A shorter name may be a word.
 _LEAST_OF_A_NAME = 5

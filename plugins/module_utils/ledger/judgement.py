@@ -39,6 +39,7 @@ from ..record.places import (
 from ..tpm.virtual import is_reference_code, is_software
 from ..trust.derived import checked_record_fields
 from ..trust.policy import CertificatePolicy, Judged, without_damaged
+from .causes import FAILED, STOPPED, UNREACHABLE
 from .devices import Devices, identity, twins
 from .ek_list import ListedKeys
 from .key_claims import KEY, KeyClaims
@@ -80,7 +81,7 @@ class Verdict:
 
     def as_result(self) -> dict[str, Any]:
         """As a module returns it."""
-        state = "stopped" if self.reasons else outcome_state(self.outcome) if self.outcome else VERIFIED
+        state = STOPPED if self.reasons else outcome_state(self.outcome) if self.outcome else VERIFIED
         if state == VERIFIED and self.changed and not self.outcome:
             state = "done"
         return {
@@ -149,16 +150,17 @@ class Step:
     def _refused(self, host: str, fault: str) -> Verdict:
         """The verdict on what the ledger is not even asked about."""
         reasons = _shown([f"what is said of it is no record: {fault}"])
-        self._note(None, host, {"state": "stopped", "reasons": reasons})
+        self._note(None, host, {"state": STOPPED, "reasons": reasons})
         return Verdict({}, {"host": host}, reasons, changed=False, outcome={})
 
     def _failed(self, said: Mapping[str, Any]) -> Verdict:
-        """The verdict on a unit that failed on the device: it is noted, and what is known of the unit stays."""
+        """The verdict on a unit that failed on the device or was not reached: that is noted, and what is known stays."""
         found = said["failed"] if isinstance(said["failed"], Mapping) else {"reason": said["failed"]}
         reasons = _shown([str(found.get("reason") or "no reason was given")])
         row = self._devices.row_of(said)
         names = _names_of(said, None)
-        what = {"state": "failed", "reasons": reasons, **_names_of(said, row)}
+        state = UNREACHABLE if found.get("unreachable") else FAILED
+        what = {"state": state, "reasons": reasons, **_names_of(said, row)}
         what.update({name: found[name] for name in ("not_proven", "enrollment") if found.get(name)})
         self._note(row, said["host"], what)
         known: dict[str, Any] = {}
@@ -180,7 +182,7 @@ class Step:
             return self._take(said, wrong, claims, shared)
         except DamagedRecord as error:
             reasons = _shown([str(error)])
-            self._note(self._devices.row_of(said), said["host"], {"state": "stopped", "reasons": reasons})
+            self._note(self._devices.row_of(said), said["host"], {"state": STOPPED, "reasons": reasons})
             return Verdict({}, merged({}, said), reasons, changed=False, outcome=said.get("outcome") or {})
 
     def _take(
@@ -224,7 +226,7 @@ class Step:
         remarks = _shown([*judged.remarks, *unasked])
         if reasons:
             reasons = _shown(reasons)
-            self._note(row, said["host"], {"state": "stopped", "reasons": reasons, **_names_of(said, row)})
+            self._note(row, said["host"], {"state": STOPPED, "reasons": reasons, **_names_of(said, row)})
             outcome = said.get("outcome") or {}
             # Also where something else stops it: its proof tells whether the TPM of the unit beside it was cloned.
             contested = claim.contested

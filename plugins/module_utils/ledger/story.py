@@ -11,6 +11,7 @@ from typing import Any
 
 from ..outside.visible import visible
 from ..record.model import DONE, VERIFIED, called, decommission_in_words
+from .causes import FAILED, STOPPED, UNREACHABLE
 
 _STEPS = {
     "tpm_install": "step 2, the TPM is installed",
@@ -85,12 +86,14 @@ def _happened(event: Mapping[str, Any]) -> Iterator[str]:
 
 def _came_of_it(event: Mapping[str, Any]) -> str:
     state = event.get("state")
-    if state == "stopped":
-        return f"STOPPED, {'; '.join(map(str, _listed(event.get('reasons')))) or 'for no reason that was noted'}."
-    if state == "failed":
-        reasons = "; ".join(map(str, _listed(event.get("reasons")))) or "for no reason that was noted"
+    why = "; ".join(map(str, _listed(event.get("reasons")))) or "for no reason that was noted"
+    if state == STOPPED:
+        return f"STOPPED, {why}."
+    if state == FAILED:
         enrollment = f" Its enrollment: {event['enrollment']}." if event.get("enrollment") else ""
-        return f"FAILED on the device: {reasons.rstrip('.')}.{enrollment}"
+        return f"FAILED on the device: {why.rstrip('.')}.{enrollment}"
+    if state == UNREACHABLE:
+        return f"NOT REACHED: {why.rstrip('.')}."
     if state == "withdrawn":
         return f"Its claim to its endorsement key was withdrawn: {event.get('proven_by')} has proven to hold it."
     outcome = event.get("outcome")

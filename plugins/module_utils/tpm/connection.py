@@ -31,7 +31,9 @@ RC_VALUE = 0x084
 RC_HANDLE = 0x08B
 RC_AUTH_FAIL = 0x08E
 RC_SIZE = 0x095
+RC_INTEGRITY = 0x09F
 RC_BAD_AUTH = 0x0A2
+RC_FAILURE = 0x101
 RC_NV_LOCKED = 0x148
 RC_NV_AUTHORIZATION = 0x149
 RC_LOCKOUT = 0x921
@@ -42,6 +44,8 @@ _LAYER = 0xFF0000
 _LAYER_TCTI = 0x0A0000
 _LAYERS_WITH_TPM_CODES = (0x000000, 0x090000, 0x0B0000, 0x0C0000)  # TPM, resource managers
 _FORMAT_ONE = 0x080
+_OF_A_PARAMETER = 0x040
+_NUMBER = 0xF00
 _TCTI_IO_ERROR = 0x0A000A
 
 # TPM_RC_YIELDED, TPM_RC_TESTING, TPM_RC_NV_RATE, TPM_RC_RETRY, TPM_RC_NV_UNAVAILABLE: the command had no effect.
@@ -50,6 +54,9 @@ _PASSING = (0x908, 0x90A, 0x920, 0x922, 0x923)
 # TPM_RC_CONTEXT_GAP, the memories and the handles: another user without a resource manager may be about to make room.
 _CROWDED = (0x901, 0x902, 0x903, 0x904, 0x905, 0x906)
 _PATIENCE_WITH_OTHERS = 2.0
+# Besides these, what a TPM says of itself, whatever it was asked: TPM_RC_INITIALIZE, TPM_RC_FAILURE, TPM_RC_UPGRADE,
+# TPM_RC_REBOOT, TPM_RC_NEEDS_TEST, TPM_RC_CANCELED.
+_OF_ITSELF = (*_PASSING, *_CROWDED, _RC_INITIALIZE, RC_FAILURE, 0x12D, 0x130, _RC_NEEDS_TEST, 0x909)
 # The last of several tries gets this long, so that a TPM that says that it is busy is not told for one that hangs.
 _SHORTEST_TRY = 1.0
 
@@ -68,12 +75,12 @@ _WORDS: dict[int, tuple[str, str | None]] = {
     RC_HANDLE: ("there is nothing at that handle", None),
     0x095: ("a value has a size that this TPM does not take", None),
     0x09D: ("the policy of the key was not satisfied", None),
-    0x09F: ("it was made for another key, or changed on the way", None),
+    RC_INTEGRITY: ("it was made for another key, or changed on the way", None),
     _RC_INITIALIZE: (
         "the TPM has not been started, and TPM2_Startup did not start it",
         "Power-cycle the device; if it stays so, its firmware or kernel does not start the TPM.",
     ),
-    0x101: ("the TPM is in failure mode", "Power-cycle the device; if it stays so, the chip is defective."),
+    RC_FAILURE: ("the TPM is in failure mode", "Power-cycle the device; if it stays so, the chip is defective."),
     0x120: ("the command is disabled", "TPM2_Clear and others can be disabled by firmware or by the owner."),
     0x125: ("it takes an authorization that was not sent", None),
     0x12D: ("the TPM is in the middle of a firmware upgrade", "Finish the upgrade first."),
@@ -134,6 +141,7 @@ _DOING = {
     "flush_context": "flush a key or session",
     "get_capability": "read what the TPM is",
     "hierarchy_change_auth": "change the authorization of a hierarchy",
+    "make_credential": "encrypt to a key of its own",
     "nv_read": "read NV memory",
     "nv_read_public": "look at an NV index",
     "policy_secret": "use the authorization of a hierarchy",
@@ -191,6 +199,19 @@ class TpmError(Exception):
     def code(self) -> int | None:
         """The response code without the number of the handle, parameter or session that it is about."""
         return None if self.rc is None else plain_code(self.rc)
+
+    @property
+    def is_of_the_tpm(self) -> bool:
+        """Whether it tells of the TPM's own state or of the way to it, and so says nothing of what was asked."""
+        return self.rc is None or self.rc & _LAYER == _LAYER_TCTI or self.code in _OF_ITSELF
+
+    @property
+    def is_of_what_was_given(self) -> bool:
+        """Whether the TPM objects to a value that it was given, and to no handle and no session (part 2, 6.6.2)."""
+        rc = self.rc or 0
+        if rc & _LAYER not in _LAYERS_WITH_TPM_CODES or not rc & _FORMAT_ONE:
+            return False
+        return bool(rc & _OF_A_PARAMETER) or not rc & _NUMBER
 
 
 def plain_code(rc: int) -> int:

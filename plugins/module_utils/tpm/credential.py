@@ -33,15 +33,21 @@ try:
 except Exception:  # told by connection.connect, which every use of this file goes through
     pass
 
-from .connection import TpmError
+from .connection import RC_INTEGRITY, RC_SIZE, RC_VALUE, TpmError
 
 # TPM_PT_INPUT_BUFFER is 1024 on every TPM of the PC client profile (section 4.5.1): longer data needs a sequence.
 INPUT_BUFFER = 1024
+# Part 3, 12.5: the padding, the size of what came out of it, and the HMAC of the rest.
+_NOT_FOR_THE_KEY = (RC_VALUE, RC_SIZE, RC_INTEGRITY)
 _PARTS = ("credential", "its secret", "duplicate", "its seed", "public area")
 
 
 class MalformedError(TpmError):
     """What a service sent, or a disk kept, is not the TPM structure that it should be."""
+
+
+class NotForThisKeyError(TpmError):
+    """The TPM says of a credential that it was made for another key, or changed on the way."""
 
 
 class WrappedKey(NamedTuple):
@@ -126,6 +132,7 @@ def activate_credential(
 ) -> bytes:
     """The secret that was made for the holder of both keys, by TPM2_ActivateCredential.
 
+    :class:`NotForThisKeyError` where the TPM says that it was not; whatever else it refuses says nothing of its keys.
     *credential* and *secret* are the marshalled TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET. The key *bound_to* has an
     empty authorization. *authorized_by* is a salted session, needed where the endorsement hierarchy has an
     authorization that nobody on the bus to the TPM shall read.
@@ -142,15 +149,13 @@ def activate_with_storage_root_key(
 
 
 def _activated(esys: Any, key: Any, session: Any, bound_to: Any, credential: bytes, secret: bytes) -> bytes:
-    digest = esys.activate_credential(
-        bound_to,
-        key,
-        _read(TPM2B_ID_OBJECT, credential),
-        _read(TPM2B_ENCRYPTED_SECRET, secret),
-        session1=ESYS_TR.PASSWORD,
-        session2=session,
-    )
-    return bytes(digest)
+    given = _read(TPM2B_ID_OBJECT, credential), _read(TPM2B_ENCRYPTED_SECRET, secret)
+    try:
+        return bytes(esys.activate_credential(bound_to, key, *given, session1=ESYS_TR.PASSWORD, session2=session))
+    except TpmError as error:
+        if error.is_of_what_was_given and error.code in _NOT_FOR_THE_KEY:
+            raise NotForThisKeyError(error.message, error.rc, error.hint) from error
+        raise
 
 
 def import_key(esys: Any, *, endorsement_key: Any, storage_root_key: Any, blob: bytes) -> WrappedKey:

@@ -311,8 +311,10 @@ class _Reading:
             try:
                 if certifies(self._certificate, self._maker.public_of(makers.unusable)):
                     return UNUSABLE
-            except (TpmError, RuntimeError):
+            except (TpmError, RuntimeError) as error:
                 # Neither the library nor the TPM need take what is in there.
+                if isinstance(error, TpmError) and error.is_of_the_tpm:
+                    raise
                 return UNKNOWN
         return UNKNOWN if makers.unread else ANOTHER
 

@@ -95,8 +95,8 @@ class NvReader:
         except _NotReadError as error:
             self._unreadable[index] = str(error)
         except TpmError as error:
-            # A TPM that does not answer, or is gone, could not be asked for anything else either.
-            if error.code is None or error.rc is None or error.rc >> 16 == 0x0A:
+            # That the TPM is gone, busy or defective is no property of the index, and tells nothing of what is in it.
+            if error.is_of_the_tpm:
                 raise
             self._unreadable[index] = error.message.rstrip(".")
         return None

@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 from . import known_object, templates
 from .challenge import Challenge
-from .connection import RC_AUTH_FAIL, RC_BAD_AUTH, TpmError
+from .connection import RC_AUTH_FAIL, RC_BAD_AUTH, RC_FAILURE, TpmError
 from .endorsement_key import EndorsementKey, endorsement_authorized, read_endorsement_key
 from .kept_keys import taken_up
 from .properties import Properties, read_properties
@@ -21,8 +21,8 @@ from .sealed_authorizations import ENDORSEMENT_AUTHORIZATIONS, from_message
 from .session import start_salted_session
 from .storage_root_key import StorageRootKey, persisted_storage_root_key, told_storage_root_key
 
-# TPM_RC_INTEGRITY, TPM_RC_VALUE, TPM_RC_SIZE; libtpms says TPM_RC_FAILURE where the RSA padding is not right.
-_NOT_FOR_THIS_TPM = (0x09F, 0x084, 0x095, 0x101)
+# What a TPM has to open that might be in failure mode.
+_OWN_SECRET = b"of its own making"
 
 LOCKOUT = "The TPM is in dictionary attack lockout; that is not in the way of this proof, but of most else."
 
@@ -150,7 +150,7 @@ def _bound_to(
 def _open(
     esys: Any, properties: Properties, challenge: Challenge, key: EndorsementKey, bound: _Bound, auths: Sequence[bytes]
 ) -> Opened:
-    secret = _with_any(auths, lambda auth: _activate(esys, properties, challenge, key.esys_handle, bound.handle, auth))
+    secret = _with_any(auths, lambda auth: _activate(esys, properties, challenge, key.esys_handle, bound, auth))
     answer = challenge.answer(secret, endorsement_key_name=key.name, bound_to_name=bound.name)
     try:
         message = challenge.unsealed(secret) if challenge.sealed else b""
@@ -166,27 +166,25 @@ def _authorizations(
     may_be_set = properties.endorsement_auth_set or not properties.tells_authorizations
     if sealed is None or not may_be_set:
         return list(given) or [b""]
-    from .credential import activate_with_storage_root_key
+    from .credential import NotForThisKeyError, activate_with_storage_root_key
 
     key = persisted_storage_root_key(esys)
     if key is None:
         raise _not_unsealed(f"nothing is at 0x{templates.SRK_HANDLE:08x}")
     try:
         with known_object.loaded(esys) as bound_to:
-            secret = activate_with_storage_root_key(
-                esys,
-                storage_root_key=key.esys_handle,
-                bound_to=bound_to,
-                credential=sealed.credential,
-                secret=sealed.encrypted_secret,
-            )
-        auths = from_message(sealed.unsealed(secret))
+
+            def activate(credential: bytes, secret: bytes) -> bytes:
+                return activate_with_storage_root_key(
+                    esys, storage_root_key=key.esys_handle, bound_to=bound_to, credential=credential, secret=secret
+                )
+
+            opened = _opened(esys, sealed, key.esys_handle, known_object.NAME, activate)
+        auths = from_message(sealed.unsealed(opened))
     except ValueError as error:
         raise TpmError(f"{error}. Nothing was changed.") from error
-    except TpmError as error:
-        if error.code in _NOT_FOR_THIS_TPM:
-            raise _not_unsealed(f"what is at 0x{templates.SRK_HANDLE:08x} could not open it", error.rc) from error
-        raise
+    except NotForThisKeyError as error:
+        raise _not_unsealed(f"what is at 0x{templates.SRK_HANDLE:08x} could not open it", error.rc) from error
     return [auth.encode() for name in ENDORSEMENT_AUTHORIZATIONS if (auth := auths[name])] or [b""]
 
 
@@ -212,35 +210,63 @@ def _with_any(auths: Sequence[bytes], function: Any) -> Any:
 
 
 def _activate(
-    esys: Any, properties: Properties, challenge: Challenge, endorsement_key: Any, bound_to: Any, auth: bytes
+    esys: Any, properties: Properties, challenge: Challenge, endorsement_key: Any, bound: _Bound, auth: bytes
 ) -> bytes:
     """The secret of *challenge*."""
     # The field client's, which takes the whole TPM library when it is loaded; the controller loads this file too.
-    from .credential import activate_credential
+    from .credential import NotForThisKeyError, activate_credential
 
     session = start_salted_session(esys, endorsement_key) if properties.endorsement_auth_set else None
-    try:
+
+    def activate(credential: bytes, secret: bytes) -> bytes:
         with endorsement_authorized(esys, properties, auth):
             return activate_credential(
                 esys,
                 endorsement_key=endorsement_key,
-                bound_to=bound_to,
-                credential=challenge.credential,
-                secret=challenge.encrypted_secret,
+                bound_to=bound.handle,
+                credential=credential,
+                secret=secret,
                 authorized_by=session,
             )
-    except TpmError as error:
-        if error.code in _NOT_FOR_THIS_TPM:
-            raise TpmError(
-                f"The TPM could not open the challenge (code 0x{error.rc:x}): it was changed on the way, or made for "
-                "another TPM.",
-                error.rc,
-                "Or the TPM in this device does not hold the endorsement key that it reports. Nothing was changed.",
-            ) from error
-        raise
+
+    try:
+        return _opened(esys, challenge, endorsement_key, bound.name, activate)
+    except NotForThisKeyError as error:
+        raise TpmError(
+            f"The TPM could not open the challenge (code 0x{error.rc:x}): it was changed on the way, or made for "
+            "another TPM.",
+            error.rc,
+            "Or the TPM in this device does not hold the endorsement key that it reports. Nothing was changed.",
+        ) from error
     finally:
         if session is not None:
             esys.flush_context(session)
+
+
+def _opened(
+    esys: Any, challenge: Challenge, key: Any, bound_to_name: bytes, activate: Callable[[bytes, bytes], bytes]
+) -> bytes:
+    """What *activate* makes of *challenge*; NotForThisKeyError only where the TPM says so.
+
+    That is its word against the unit. All else, such as that the TPM is busy or defective, says nothing of its keys.
+    """
+    from .credential import NotForThisKeyError
+
+    try:
+        return activate(challenge.credential, challenge.encrypted_secret)
+    except TpmError as error:
+        if error.code != RC_FAILURE:
+            raise
+    # libtpms says TPM_RC_FAILURE where the RSA padding is not right. A TPM that is in failure mode does not open what
+    # it has encrypted itself to the very key either.
+    own = esys.make_credential(key, _OWN_SECRET, bound_to_name)
+    activate(*(bytes(part.marshal()) for part in own))
+    try:
+        return activate(challenge.credential, challenge.encrypted_secret)
+    except TpmError as error:
+        if error.code == RC_FAILURE:
+            raise NotForThisKeyError(error.message, error.rc) from error
+        raise
 
 
 def _storage_root_key(

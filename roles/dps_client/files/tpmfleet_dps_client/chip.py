@@ -264,8 +264,8 @@ def _hub_key_at(esys: Any, handle: int) -> tuple[Any, bytes]:
 
 
 def _is_about_the_key(error: BaseException | None) -> bool:
-    """Whether the TPM, or the library, objects to what it was given. Codes of format one do (part 2, 6.6.2)."""
-    return isinstance(error, MalformedError) or (isinstance(error, TpmError) and bool((error.code or 0) & 0x080))
+    """Whether the TPM, or the library, objects to what it was given."""
+    return isinstance(error, MalformedError) or (isinstance(error, TpmError) and error.is_of_what_was_given)
 
 
 def _persisted(esys: Any, handle: int) -> bool:

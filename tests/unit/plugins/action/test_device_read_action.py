@@ -60,6 +60,9 @@ def read(tmp_path, make_ek):
         answer = json.dumps({"changed": False, "endorsement_key": key, "tpm": TPM, "unreadable": []})
         hosts = {}
         for name, does in devices.items():
+            if isinstance(does, dict):
+                hosts[name] = does
+                continue
             python, log = tmp_path / f"python-{name}", str(tmp_path / f"calls-{name}")
             python.write_text(DEVICE.format(python=sys.executable, log=log, answer=answer, does=does))
             python.chmod(0o755)
@@ -271,3 +274,30 @@ def test_a_call_is_left_once_there_is_something_else_to_do_with_what_it_started(
         bounded(call, seconds=60, leaving=leaving)
     assert started[0].wait(timeout=5) < 0 and len(asked) == 3
     assert bounded(lambda: "done", seconds=60, leaving=leaving) == "done"
+
+
+def test_who_cannot_be_reached_is_noted_once_a_batch_and_what_the_inventory_has_wrong_is_not(
+    read, tmp_path, run_module
+):
+    ledger = str(tmp_path / "ledger.sqlite")
+    noted = {"ledger": ledger, "step": "software_install", "station": "line-1"}
+    away = {"ansible_host": "127.0.0.1", "ansible_port": 1, "noted": noted}
+    units = {f"slot{number}": {**away, "tpmfleet_serial_number": f"TF-{number}"} for number in range(1, 5)}
+    misnamed = {**away, "ansible_host": "no-such-host.invalid", "tpmfleet_serial_number": "TF-9"}
+    devices = {**units, "slot9": misnamed, "slot5": QUICK}
+    for arguments in (["--check"], []):
+        assert not Path(ledger).exists()
+        said, _calls, printed, _groups, code = read(devices, *arguments, first={"noting": "noted"})
+        assert code == 4 and "record" in said[1, "slot5"], printed
+    assert run_module("fleet_info", ledger=ledger)["failures"] == [
+        {
+            "cause": "Data could not be sent to remote host …. Make sure this host can be reached over ssh: ssh: connect "
+            "to host … port …: Connection refused",
+            "step": "software_install",
+            "station": "line-1",
+            "count": 4,
+        }
+    ]
+    for number, told in ((1, True), (9, False)):
+        lines = run_module("device_story_info", ledger=ledger, serial_number=f"TF-{number}")["lines"]
+        assert any("step 3" in one and "NOT REACHED: Data could not be sent" in one for one in lines) is told, lines

@@ -328,6 +328,12 @@ def test_a_device_that_says_what_ansible_would_say_stays_a_device(answered, kind
 CONNECTION = [
     ("Failed to connect to the host via ssh: ssh: connect to host 10.0.0.1 port 22: Connection refused", failure.UNIT),
     ("Failed to connect to the host via ssh: line@10.0.0.1: Permission denied (publickey).", failure.SETUP),
+    # Where the module was larger than what a pipe takes.
+    (
+        'Data could not be sent to remote host "10.0.0.1". Make sure this host can be reached over ssh: '
+        "line@10.0.0.1: Permission denied (publickey).",
+        failure.SETUP,
+    ),
     ("Failed to connect to the host via ssh: a banner\nHost key verification failed.", failure.SETUP),
     ("Host key verification failed.\nssh: connect to host 10.0.0.1 port 22: Connection timed out", failure.UNIT),
     ("ssh: Could not resolve hostname slot1: Name or service not known", failure.SETUP),

@@ -73,6 +73,16 @@ def test_a_failure_is_in_the_history_and_changes_nothing_else(line, run_module):
     assert [(one["step"], one["count"]) for one in told["failures"]] == [("software_install", 1)]
 
 
+def test_one_that_could_not_be_reached_is_in_the_history(line, run_module):
+    line.take("tpm_install", line.unit(1))
+    line.fail(1, unreachable=True, reason="ssh: connect to host 10.0.0.3 port 22: No route to host")
+    assert line.record(1)["history"][-1]["state"] == "unreachable"
+    assert "step 3" in line.story(1)[-1] and "NOT REACHED: ssh: connect to host 10.0.0.3" in line.story(1)[-1]
+    told = run_module("fleet_info", ledger=line.ledger)
+    assert told["states"] == {"unreachable": 1}
+    assert [one["cause"] for one in told["failures"]] == ["ssh: connect to host … port …: No route to host"]
+
+
 def test_a_failure_of_a_unit_that_nobody_knows_names_it(line, run_module):
     verdict = line.fail(7)
     assert not verdict["known"] and verdict["reasons"] == [REASON]

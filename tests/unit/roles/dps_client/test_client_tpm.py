@@ -63,6 +63,19 @@ def test_a_full_tpm_is_no_reason_to_give_an_assignment_up(enrolled):
     assert enrolled.assignment() == before
 
 
+@pytest.mark.parametrize("code", ["FAILURE", "CANCELED", 0x18B, 0x98E])
+def test_a_tpm_that_says_nothing_of_the_kept_key_has_said_nothing_against_it(enrolled, code):
+    """Defective, interrupted, or of the storage root key and its use: a new assignment would be no better."""
+    assert enrolled.run("register").returncode == 0
+    before = enrolled.assignment()
+    enrolled.tpm.stop()
+    enrolled.tpm.answer_by({"answers": [{"command": "Load", "code": code, "times": 1}]})
+    enrolled.tpm.start()
+    assert enrolled.run("register", "--once").returncode == 75
+    assert "nothing to do" in enrolled.run("register", "--once").stderr
+    assert enrolled.assignment() == before
+
+
 # Has the TPM to itself for a moment, again and again, until it is told to end.
 OTHER_USER = """
 import sys, threading, time

@@ -183,6 +183,13 @@ def test_a_tpm_that_hangs_is_no_index_that_cannot_be_read(chip, answers):
         read_endorsement_key(esys, properties=read_properties(esys))
 
 
+@pytest.mark.parametrize("code", ["FAILURE", "REBOOT", "MEMORY", "NV_RATE", "RETRY"])
+def test_a_tpm_in_trouble_is_no_chip_without_a_certificate(chip, answers, code):
+    answers(chip, answers=[{"command": "NV_Read", "code": code}])
+    with pytest.raises(TpmError, match="The TPM could not read NV memory"), connect(chip.tcti, 1) as esys:
+        read_endorsement_key(esys, properties=read_properties(esys))
+
+
 def test_no_certificate_is_read_that_nobody_asked_for(chip, answers):
     answers(chip, answers=[{"command": "NV_Read", "code": "NV_LOCKED"}])
     key, unreadable = look(chip, certificate=False)

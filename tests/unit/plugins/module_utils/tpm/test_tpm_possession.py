@@ -151,6 +151,63 @@ def test_a_challenge_that_was_changed_on_the_way_is_not_opened(chip):
         answer_of(chip, keys, challenge=challenge._replace(credential=changed))
 
 
+NOT_HELD = "does not hold the endorsement key"
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("FAILURE", "is in failure mode .code 0x101.*Power-cycle"),
+        ("INITIALIZE", "has not been started"),
+        ("REBOOT", "has to be started anew"),
+        ("NEEDS_TEST", "has not tested itself"),
+        # For these the library waits itself, up to the end of our patience.
+        ("RETRY", "stayed busy .code 0x922.*Run it again later|did not answer within 1 s"),
+        ("YIELDED", "stayed busy|did not answer within 1 s"),
+        ("TESTING", "did not finish testing itself|did not answer within 1 s"),
+        ("NV_RATE", "limits how often"),
+        ("CANCELED", "was canceled"),
+        ("LOCKOUT", "in dictionary attack lockout"),
+        ("MEMORY", "out of memory"),
+        ("OBJECT_MEMORY", "no room for another key"),
+        ("SESSION_MEMORY", "no room for another session"),
+        # About a handle, and about a session: of no value that it was given.
+        (0x184, "is out of range"),
+        (0x99F, "made for another key"),
+    ],
+)
+def test_a_tpm_in_trouble_is_not_told_for_one_without_the_key(chip, answers, code, words):
+    keys = claim(chip)
+    challenge = challenge_for(*keys)
+    answers(chip, answers=[{"command": "ActivateCredential", "code": code}])
+    with connect(chip.tcti, 1) as esys, pytest.raises(TpmError, match=words) as told:
+        answer_challenge(esys, challenge, endorsement_key=keys[0], storage_root_key=keys[1])
+    assert NOT_HELD not in str(told.value)
+
+
+@pytest.mark.parametrize("code", [0x1DF, 0x2C4, "SIZE"])
+def test_what_says_that_the_key_is_another_is_told_so(chip, answers, code):
+    keys = claim(chip)
+    answers(chip, answers=[{"command": "ActivateCredential", "code": code}])
+    with pytest.raises(TpmError, match=NOT_HELD):
+        answer_of(chip, keys)
+
+
+def test_failure_mode_is_told_by_what_the_tpm_does_with_its_own_key(chip, uncertified, answers):
+    """libtpms says TPM_RC_FAILURE of a padding that is not right too."""
+    keys, others = claim(chip), claim(uncertified)
+    # One that passes is no answer at all.
+    answers(chip, answers=[{"command": "ActivateCredential", "code": "FAILURE", "times": 1}])
+    assert_proven(*answer_of(chip, keys), keys)
+    with pytest.raises(TpmError, match=NOT_HELD):
+        answer_of(chip, keys, challenge=challenge_for(*others))
+    # Begins with the challenge, and stays.
+    answers(chip, answers=[{"command": "PolicySecret", "code": "FAILURE", "after": 1}])
+    with pytest.raises(TpmError, match="failure mode") as told:
+        answer_of(chip, keys, challenge=challenge_for(*others))
+    assert NOT_HELD not in str(told.value)
+
+
 def test_a_tpm_takes_no_foreign_storage_root_key_for_its_own(chip, uncertified):
     """Its public part alone can be loaded into any TPM, under its true name; that is not enough for the credential."""
     endorsement, _storage = claim(chip)
