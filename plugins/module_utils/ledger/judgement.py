@@ -154,7 +154,7 @@ class Step:
         return Verdict({}, {"host": host}, reasons, changed=False, outcome={})
 
     def _failed(self, said: Mapping[str, Any]) -> Verdict:
-        """The verdict on a unit that failed on the device or was not reached: that is noted, and what is known stays."""
+        """The verdict on a unit that failed on the device, or was not reached: noted, and what is known stays."""
         found = said["failed"] if isinstance(said["failed"], Mapping) else {"reason": said["failed"]}
         reasons = _shown([str(found.get("reason") or "no reason was given")])
         row = self._devices.row_of(said)

@@ -291,8 +291,8 @@ def test_who_cannot_be_reached_is_noted_once_a_batch_and_what_the_inventory_has_
         assert code == 4 and "record" in said[1, "slot5"], printed
     assert run_module("fleet_info", ledger=ledger)["failures"] == [
         {
-            "cause": "Data could not be sent to remote host …. Make sure this host can be reached over ssh: ssh: connect "
-            "to host … port …: Connection refused",
+            "cause": "Data could not be sent to remote host …. Make sure this host can be reached over ssh: ssh: "
+            "connect to host … port …: Connection refused",
             "step": "software_install",
             "station": "line-1",
             "count": 4,
