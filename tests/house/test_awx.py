@@ -4,8 +4,9 @@
 
 """docs/examples/awx.yml sets up what docs/awx.md says, with arguments that the modules of awx.awx document.
 
-The playbook is run. In the place of each module is one that takes what the module's documentation says, as
-tests/house/awx_modules.json has it, by Ansible's own check of arguments, and notes what it was given.
+The playbook is run. In the place of each module is an action, which costs no process, that takes what the module's
+documentation says, as tests/house/awx_modules.json has it, by Ansible's own check of arguments, and notes what it was
+given.
 """
 
 from __future__ import annotations
@@ -27,22 +28,16 @@ EXAMPLE = COLLECTION / "docs" / "examples" / "awx.yml"
 TABLE = json.loads(Path(__file__).with_name("awx_modules.json").read_text())
 STEPS = ["ek_intake", "tpm_install", "software_install", "warehouse", "field_activation"]
 STAND_IN = """\
-#!/usr/bin/python
 import json
-from ansible.module_utils.basic import AnsibleModule
+from ansible.plugins.action import ActionBase
 
-DOCUMENTATION = "{{}}"
-SPECIFICATION = json.loads({specification!r})
-
-def main():
-    module = AnsibleModule(SPECIFICATION)
-    given = {{name: value for name, value in module.params.items() if value is not None}}
-    with open({calls!r}, "a") as calls:
-        calls.write(json.dumps([{name!r}, given]) + "\\n")
-    module.exit_json(changed=True, id=1)
-
-if __name__ == "__main__":
-    main()
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        _checked, arguments = self.validate_argument_spec(json.loads({specification!r}))
+        given = {{name: value for name, value in arguments.items() if value is not None}}
+        with open({calls!r}, "a") as calls:
+            calls.write(json.dumps([{name!r}, given]) + "\\n")
+        return {{"changed": True, "id": 1}}
 """
 SECRETS = {
     "awx_device_ssh_key": "the key of the devices",
@@ -67,11 +62,11 @@ def played(directory: Path, *command: str) -> tuple[subprocess.CompletedProcess,
     """What ``ansible-playbook`` with *command* printed, and the calls of modules in their order."""
     calls = directory / "calls"
     calls.write_text("")
-    modules = directory / "ansible_collections" / "awx" / "awx" / "plugins" / "modules"
-    modules.mkdir(parents=True, exist_ok=True)
+    actions = directory / "ansible_collections" / "awx" / "awx" / "plugins" / "action"
+    actions.mkdir(parents=True, exist_ok=True)
     for name, options in TABLE["modules"].items():
         specification = json.dumps(arguments(options))
-        (modules / f"{name}.py").write_text(STAND_IN.format(specification=specification, calls=str(calls), name=name))
+        (actions / f"{name}.py").write_text(STAND_IN.format(specification=specification, calls=str(calls), name=name))
     environment = {"ANSIBLE_COLLECTIONS_PATH": str(directory), "ANSIBLE_LOCALHOST_WARNING": "0"}
     environment["ANSIBLE_INVENTORY_UNPARSED_WARNING"] = "0"
     done = subprocess.run(
