@@ -17,8 +17,8 @@ export ANSIBLE_COLLECTIONS_PATH := $(COLLECTIONS)
 export PYTHONPATH := $(COLLECTIONS):$(COLLECTION)/roles/lab/files
 export ANSIBLE_CONFIG := $(COLLECTION)/ansible.cfg
 
-.PHONY: help setup place demo test lab lab-vm lab-down test-vm test-devices bench-enrollments bench-herd bench-line \
-	bench-scale bench-ledger clean docs
+.PHONY: help setup place demo test test-collection test-device-python test-device-python-as-a-whole lab lab-vm lab-down \
+	test-vm test-devices bench-enrollments bench-herd bench-line bench-scale bench-ledger clean docs
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand --tabs=20
@@ -32,12 +32,22 @@ place: setup
 demo: place  ## five steps over a rack of DEVICES simulated devices, twice, then a table and one line of JSON
 	@cd $(COLLECTION) && $(BIN)/python -m line_demo --devices $(DEVICES)
 
-# In their own order, house and integration come first: files of few tests that take minutes would else be the last ones,
-# when one worker has nothing left to do.
+# Both parts at once. What the first one prints comes as a whole when it ends, in between the other's.
 test: place  ## everything: unit, integration, sanity, lint
-	@cd $(COLLECTION) && /usr/bin/python3 -m pytest -p no:cacheprovider tests/unit/plugins/module_utils/tpm
-	@cd $(COLLECTION) && $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
+	@$(MAKE) --no-print-directory --jobs 2 test-collection test-device-python
+
+# In their own order, house and integration come first: files of few tests that take minutes would else be the last ones,
+# when one worker has nothing left to do. With exec, so that a signal to make reaches pytest.
+test-collection:
+	@cd $(COLLECTION) && exec $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
 		--durations 25 --durations-min 10 $(PYTEST_ARGS)
+
+test-device-python:
+	@$(MAKE) --no-print-directory --output-sync test-device-python-as-a-whole
+
+test-device-python-as-a-whole:
+	@echo
+	@cd $(COLLECTION) && exec /usr/bin/python3 -m pytest -p no:cacheprovider tests/unit/plugins/module_utils/tpm
 
 lab: place  ## start the rack and the emulated service and leave them running
 	@cd $(COLLECTION) && $(BIN)/ansible-playbook playbooks/lab_up.yml \
