@@ -63,8 +63,8 @@ _value:
       reason: The TPM could not open the challenge
 """
 
-from ..module_utils.ledger.ordered import DONE, FAILED
 from ..module_utils.outside.visible import visible
+from ..module_utils.record.orders import DONE, FAILED
 
 _MOST_REASON = 1000
 

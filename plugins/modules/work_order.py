@@ -18,7 +18,9 @@ description:
     is in the file.
   - The ledger notes which unit is on which order. An order is written once; a second call verifies it. One whose file
     is gone is written again. Under its number no other order is ever written.
-  - Where anything is wrong with a unit, nothing is written, and all of it is told.
+  - Where anything is wrong with a unit, nothing is written, and all of it is told. A record that is damaged in the
+    ledger stops no others: it is left out and named.
+  - A unit that is ordered anew keeps its earlier orders in the ledger.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
   - tpmfleet.azure_dps.ledger
@@ -63,6 +65,13 @@ options:
     description:
       - Public keys of the line, as C(~/.ssh/id_ed25519.pub) has one (Ed25519 or RSA), or as C(age-keygen) prints it.
         Required with O(state=present). A line whose key is not among them refuses the order, whoever passed it on.
+    type: list
+    elements: str
+  report_signers:
+    description:
+      - Public SSH keys of the line, of which one has to sign its report. A report that another key signed is refused.
+      - Without it they are those of O(recipients) that are SSH keys. A line that has only a key of age, or signs with a
+        hardware token, needs it.
     type: list
     elements: str
   expires:
@@ -157,6 +166,12 @@ file:
   returned: success
   type: str
   sample: /srv/orders/WO-2026-0042.age
+damaged:
+  description: The records in the ledger that might be meant and cannot be read. Nothing is said of these devices.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 revoked:
   description: The registration IDs of the units that were on the order and had not come back.
   returned: with O(state=revoked)
@@ -181,6 +196,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.handover.age_file import checked_recipients, encrypted
 from ..module_utils.handover.opened_orders import REVOKED as NOTICE
+from ..module_utils.handover.signature import fingerprint_of
 from ..module_utils.handover.signed_document import parts_of, signed_document
 from ..module_utils.handover.work_order import (
     CLIENTS,
@@ -200,18 +216,8 @@ from ..module_utils.handover.work_order import faults_of as faults_of_units
 from ..module_utils.ledger.database import LedgerError, is_new
 from ..module_utils.ledger.devices import Devices
 from ..module_utils.ledger.ek_list import checked_entry, open_list
-from ..module_utils.ledger.ordered import (
-    OPEN,
-    ORDERED,
-    REVOKED,
-    STEP,
-    each_known,
-    faults_of,
-    listed,
-    on_order,
-    order_in,
-    was_written,
-)
+from ..module_utils.ledger.ordered import STEP, faults_of, listed, units_on
+from ..module_utils.ledger.reading import each_record
 from ..module_utils.ledger.selection import Selection
 from ..module_utils.module.ledger import event_options, ledger_option, now, run, written_by
 from ..module_utils.outside.durable import replace_file
@@ -220,6 +226,7 @@ from ..module_utils.outside.moments import FORMS, moment_of
 from ..module_utils.outside.strict_json import JsonError, parse
 from ..module_utils.outside.visible import visible
 from ..module_utils.record.model import called
+from ..module_utils.record.orders import OPEN, ORDERED, REVOKED, order_in, orders_in, spent_key_version, with_order
 from ..module_utils.trust.derived import derived_from_endorsement_key
 from ..module_utils.trust.findings import TrustError
 from ..module_utils.trust.hierarchy_auth import MasterKeyError, checked_master_key
@@ -258,19 +265,32 @@ def terms_of(params):
     empty = [name for name in ("owner", "id_scope", "global_endpoint") if not params[name].strip()]
     if empty:
         raise TrustError(f"{empty[0]} is empty, and the line would not know it.")
+    recipients = checked_recipients(params["recipients"])
     return Terms(
         number=checked_number(params["number"]),
         owner=params["owner"],
         expires=expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
         key_version=params["key_version"],
-        recipients=checked_recipients(params["recipients"]),
+        recipients=recipients,
         install=install,
+        report_signers=signers_of(params["report_signers"] or [one for one in recipients if one.startswith("ssh-")]),
     )
+
+
+def signers_of(keys):
+    """The fingerprints of *keys*, each once. TrustError where there are none."""
+    # A file of public keys may have several.
+    lines = [line for one in keys for line in one.strip().splitlines() or [""]]
+    if not lines:
+        raise TrustError(
+            "No key of SSH is among recipients that could sign the report: give report_signers, the line's public key."
+        )
+    return list(dict.fromkeys(map(fingerprint_of, lines)))
 
 
 def of_list(devices, src, problems):
     """Pairs of row and record of the devices on the list *src*, and into *problems* what is wrong with it."""
-    found = []
+    rows = []
     source = open_list({"src": src, "format": "auto", "delimiter": None, "columns": {}})
     try:
         for _position, place, record, wrong in source.scan():
@@ -279,24 +299,36 @@ def of_list(devices, src, problems):
             if entry is None or reasons:
                 problems += [f"{source.where(place)}: {field or 'the record'} {why}" for field, why in reasons]
                 continue
-            try:
-                # What follows from the key says nothing against a name that the device has.
-                found.append(listed(devices, {**entry, "registration_id": record.get("registration_id")}))
-            except LedgerError as error:
-                problems.append(f"{source.where(place)}: {error}")
+            key = derived_from_endorsement_key(base64.b64decode(entry["endorsement_key"]))
+            # What follows from the key says nothing against a name that the device has.
+            named = {"registration_id": record.get("registration_id"), "endorsement_key_sha256": key["sha256"]}
+            rows.append((source.where(place), {**entry, **named}))
         problems += [f"{source.where(place)}: {field} {why}" for place, field, why in source.lost()]
     finally:
         source.close()
+    devices.expect([entry for _where, entry in rows])
+    found = []
+    for where, entry in rows:
+        try:
+            found.append(listed(devices, entry))
+        except LedgerError as error:
+            problems.append(f"{where}: {error}")
     return found
 
 
-def of_ledger(known, filters):
-    """The same of the ledger's devices that fit *filters*."""
-    selection = Selection(filters, now=datetime.now(timezone.utc))
+def of_ledger(connection, filters, damaged):
+    """The same of the ledger's devices that fit *filters*, no more than show that they are too many; and into *damaged*
+    which ones might and cannot be read."""
+    selection = Selection(filters or {"decommissioned": False}, now=datetime.now(timezone.utc))
     if selection.of_failures:
         raise LedgerError("filters cannot ask for failures here.")
-    wanted = [(row, one) for row, one in known.items() if one.get("endorsement_key") and selection.takes(one)]
-    return [(row, with_registration_id(one)) for row, one in wanted if filters or not one.get("decommission")]
+    found = []
+    for row, one in each_record(connection, damaged, selection):
+        if one.get("endorsement_key"):
+            found.append((row, with_registration_id(one)))
+        if len(found) > MOST_UNITS:
+            break
+    return found
 
 
 def with_registration_id(record):
@@ -305,14 +337,14 @@ def with_registration_id(record):
     return {"registration_id": key["registration_id"], **record}
 
 
-def problems_with(terms, meant, there, chosen):
-    """Why no order is written, as sentences without their end."""
+def problems_with(terms, meant, there):
+    """Why the order of those that are *meant* is not written, as sentences without their end; *there* has its units
+    where it was written before."""
     records = [record for _row, record in meant]
     problems = faults_of_units(records)
-    for row, record in meant:
-        problems += [] if there and row not in there else faults_of(record, terms.number, terms.key_version)
-    # All of a ledger may be more by now.
-    strangers = [record for row, record in meant if there and chosen and row not in there]
+    for record in () if there else records:
+        problems += faults_of(record, terms.number, terms.key_version)
+    strangers = [record for row, record in meant if there and row not in there]
     problems += [
         f"{visible(called(one), most=120)} is not on the work order {terms.number}, which is written: take another one"
         for one in strangers
@@ -320,7 +352,7 @@ def problems_with(terms, meant, there, chosen):
     if not records and not there:
         problems.append("no unit is meant")
     if len(records) > MOST_UNITS:
-        problems.append(f"{len(records):,} units are meant, and an order has {MOST_UNITS:,} at most")
+        problems.append(f"more than {MOST_UNITS:,} units are meant, which is as many as an order has")
     return problems
 
 
@@ -332,11 +364,11 @@ def file_sha256(path):
         raise TrustError(f"What is at {visible(path)} {error}, and is left alone.") from None
 
 
-def check_what_is_there(path, found, known, number):
+def check_what_is_there(devices, path, found, number):
     """TrustError where the file at *path*, of the SHA-256 *found*, is no order, or that of another number."""
-    others = {order_in(one).get("file_sha256"): order_in(one)["number"] for one in known.values() if order_in(one)}
-    if others.get(found, number) != number:
-        raise TrustError(f"The file at {visible(path)} is the work order {others[found]}: give another name.")
+    other = devices.order_in_file(found)
+    if other not in (None, number):
+        raise TrustError(f"The file at {visible(path)} is the work order {other}: give another name.")
     try:
         content = read_file(path, most=_MOST_FILE)
     except FileError as error:
@@ -369,15 +401,15 @@ def noted(devices, meant, news, params, at):
     by = written_by(params)
     before, after = {}, {}
     for row, record in meant:
-        same = order_in(record)
-        order = {**same, **news} if same.get("number") == params["number"] else {"state": ORDERED, "at": at, **news}
+        same = order_in(record, news["number"])
+        order = {**(same or {"state": ORDERED}), **news}
         if order == same:
             continue
-        if order["state"] != same.get("state") or order["number"] != same.get("number"):
+        if order["state"] != same.get("state"):
             order["at"] = at
         name = called(record)
         before[name], after[name] = {"work_order": same}, {"work_order": order}
-        row = devices.save(row, {**record, "work_order": order})
+        row = devices.save(row, with_order(record, order))
         what = {"state": order["state"], "order": order["number"], **by}
         devices.note(row, record.get("host"), at=at, step=STEP, station="", what=what)
     devices.write()
@@ -394,46 +426,60 @@ def present(connection, module):
         raise TrustError(f"{error}.") from None
     if is_new(connection) and not params["src"]:
         raise LedgerError("The ledger is not there, or is an empty one. Is its name right?")
-    known = each_known(connection)
-    there = on_order(known, terms.number)
+    devices = Devices(connection)
+    number = terms.number
+    units = units_on(devices, number)
+    there = units.records
     if not there and is_expired(terms, datetime.now(timezone.utc)):
         raise TrustError(f"expires is {terms.expires}, which is over: no line would take the order.")
-    if not there and was_written(connection, terms.number):
+    if not there and devices.rows_on(number):
         # An answer to the one would be an answer to the other.
-        raise TrustError(
-            f"There was a work order {terms.number}, whose units are on later ones by now. Take another number."
-        )
-    devices = Devices(connection)
-    problems = []
-    meant = of_list(devices, params["src"], problems) if params["src"] else of_ledger(known, params["filters"])
-    problems += problems_with(terms, meant, there, bool(params["src"] or params["filters"]))
+        raise TrustError(f"There was a work order {number}, of which no unit is left to be read. Take another number.")
+    problems, damaged = [], [one.why for one in units.damaged.values()]
+    src, filters = params["src"], params["filters"]
+    meant = []
+    if src:
+        meant = of_list(devices, src, problems)
+    elif filters or not there:
+        meant = of_ledger(connection, filters, damaged)
+    problems += problems_with(terms, meant, there)
     if problems:
         msg = f"{problems[0]}. Nothing was written; {len(problems)} such problems are in `problems`."
         return {"failed": True, "msg": msg, "problems": problems}
-    if there:
-        meant = list(there.items())
+    meant = list(there.items()) if there else meant
     records = [record for _row, record in meant]
+    noted_before = [order_in(one, number) for one in there.values()]
+    if noted_before and not any(one.get("report_signers") for one in noted_before):
+        # It was written before orders had that.
+        terms = terms._replace(report_signers=())
     content = content_sha256(terms, records)
-    if any(order_in(one).get("content_sha256") != content for one in there.values()):
+    # What was ordered cannot be told again without all of its units.
+    if not units.damaged and any(one.get("content_sha256") != content for one in noted_before):
         raise TrustError(
-            f"The work order {terms.number} was written with other terms, and may be at work by now. Revoke it, and "
-            "take another number."
+            f"The work order {number} was written with other terms, and may be at work by now. Revoke it, and take "
+            "another number."
         )
-    if any(order_in(one).get("state") == REVOKED for one in there.values()):
-        raise TrustError(f"The work order {terms.number} was revoked. Take another number.")
+    if any(one.get("state") == REVOKED for one in noted_before):
+        raise TrustError(f"The work order {number} was revoked. Take another number.")
     found = file_sha256(params["dest"])
     if found and not there:
         raise TrustError(
             f"A file is at {visible(params['dest'])} already, of another order or of a run that was cut off: "
             "remove it, or give another name."
         )
-    stale = found is None or any(order_in(one).get("file_sha256") != found for one in records)
+    stale = found is None or any(one.get("file_sha256") != found for one in noted_before)
     if found and stale:
-        check_what_is_there(params["dest"], found, known, terms.number)
-    result = {"changed": stale, "file": params["dest"]}
-    news = {"number": terms.number, "key_version": terms.key_version, "content_sha256": content}
-    news["id_scope"] = terms.install["id_scope"]
+        check_what_is_there(devices, params["dest"], found, number)
+    if stale and there:
+        check_that_it_can_be_written_again(units, number)
+    result = {"changed": stale, "file": params["dest"], "damaged": damaged}
+    news = {"number": number, "key_version": terms.key_version, "content_sha256": content}
+    news.update(id_scope=terms.install["id_scope"], expires=terms.expires)
+    if terms.report_signers:
+        news["report_signers"] = list(terms.report_signers)
     at = now()
+    if not there:
+        news["written"] = at
     if stale and not module.check_mode:
         try:
             document = document_of(terms, records, params["master_key"], written=at)
@@ -443,46 +489,84 @@ def present(connection, module):
         place(params["dest"], whole)
         news["file_sha256"] = hashlib.sha256(whole).hexdigest()
     before, after = noted(devices, meant, news, params, at) if stale else ({}, {})
-    states = Counter(order_in(one)["state"] if there else ORDERED for one in records)
+    states = Counter(order_in(one, number)["state"] if there else ORDERED for one in records)
     result.update(total=len(records), states=dict(states))
     if module._diff:
         result["diff"] = {"before": before, "after": after}
     return result
 
 
+def check_that_it_can_be_written_again(units, number):
+    """TrustError where one of *units* of the order cannot be read, or is on a later order: both would be out."""
+    whys = [one.why for one in units.damaged.values()]
+    whys += [
+        f"{visible(called(one), most=120)} is on a later one, {order_in(one)['number']}"
+        for one in units.records.values()
+        if order_in(one)["number"] != number
+    ]
+    if whys:
+        raise TrustError(
+            f"The file of the work order {number} is gone or another one, and is not written again: {whys[0]}. "
+            "Take another number."
+        )
+
+
 def revoked(connection, module):
     """The result for an order that is to count no longer."""
     params = module.params
     number = checked_number(params["number"])
-    there = on_order(each_known(connection), number)
+    devices = Devices(connection)
+    units = units_on(devices, number)
+    there = units.records
     if not there:
         raise TrustError(f"The ledger knows no work order {number}. Is it this ledger that it was written with?")
-    meant = [(row, one) for row, one in there.items() if order_in(one).get("state") in (*OPEN, REVOKED)]
+    states = {row: order_in(one, number)["state"] for row, one in there.items()}
     at = now()
     before, after = noted(
-        Devices(connection),
-        [one for one in meant if order_in(one[1])["state"] in OPEN],
+        devices,
+        [(row, there[row]) for row, state in states.items() if state in OPEN],
         {"number": number, "state": REVOKED},
         params,
         at,
     )
-    moments = sorted(order_in(one)["at"] for _row, one in meant if order_in(one)["state"] == REVOKED)
+    moments = sorted(order_in(there[row], number)["at"] for row, state in states.items() if state == REVOKED)
     path = params["dest"] + NOTICE
     stale = not is_notice(path, number)
     if stale and not module.check_mode:
         notice = revocation_of(number, at=moments[0] if moments else at)
         place(path, signed_document(notice, params["signing_key"], namespace=REVOCATION_NAMESPACE))
-    states = {row: order_in(one).get("state") for row, one in there.items()}
-    states.update((row, REVOKED) for row, _one in meant)
+    states.update((row, REVOKED) for row, state in states.items() if state in OPEN)
     result = {
         "changed": bool(after) or stale,
         "total": len(there),
         "states": dict(Counter(states.values())),
         "file": path,
-        "revoked": [str(one.get("registration_id")) for _row, one in meant],
+        "revoked": [str(there[row].get("registration_id")) for row, state in states.items() if state == REVOKED],
+        "damaged": [one.why for one in units.damaged.values()],
     }
+    for one in also_open(devices, [row for row, state in states.items() if state == REVOKED]):
+        module.warn(one)
     if module._diff:
         result["diff"] = {"before": before, "after": after}
+    return result
+
+
+def also_open(devices, rows):
+    """What is to be said of those of *rows* that are on another order with what a revoked line was given."""
+    for record in map(devices.record, rows):
+        spent, revoked_order = spent_key_version(record)
+        for order in orders_in(record):
+            if order.get("state") in OPEN and int(order.get("key_version") or 0) <= spent:
+                yield (
+                    f"{visible(called(record), most=120)} is on the work order {order['number']} too, with key version "
+                    f"{order['key_version']}, which the line of {revoked_order} was given: revoke that one as well."
+                )
+
+
+def with_warnings(result, module):
+    """*result*, of which is said what is damaged."""
+    for one in result.get("damaged", ()):
+        module.warn(f"Nothing is said of a device: {one}.")
     return result
 
 
@@ -497,6 +581,7 @@ def main():
             "signing_key": {"type": "path", "required": True, "no_log": False},
             "owner": {"type": "str"},
             "recipients": {"type": "list", "elements": "str"},
+            "report_signers": {"type": "list", "elements": "str"},
             "expires": {"type": "str"},
             "master_key": {"type": "str", "no_log": True},
             "key_version": {"type": "int", "default": 1, "no_log": False},
@@ -512,7 +597,7 @@ def main():
         supports_check_mode=True,
     )
     state = {"present": present, "revoked": revoked}[module.params["state"]]
-    run(module, lambda connection: state(connection, module))
+    run(module, lambda connection: with_warnings(state(connection, module), module))
 
 
 if __name__ == "__main__":

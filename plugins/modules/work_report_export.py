@@ -97,14 +97,17 @@ from ..module_utils.handover.signed_document import parts_of, signed_document
 from ..module_utils.handover.work_order import checked_number
 from ..module_utils.handover.work_report import MOST_BYTES, NAMESPACE, STEP, document_of
 from ..module_utils.ledger.devices import Devices
-from ..module_utils.ledger.ordered import DONE, FAILED, each_known, on_order, order_in
+from ..module_utils.ledger.ordered import units_on
+from ..module_utils.ledger.stored import DamagedRecord
 from ..module_utils.module.ledger import event_options, ledger_option, now, run, written_by
 from ..module_utils.outside.durable import replace_file
 from ..module_utils.outside.files import FileError, read_file
 from ..module_utils.outside.visible import visible
+from ..module_utils.record.orders import DONE, FAILED, order_in, orders_in, with_order
 from ..module_utils.trust.findings import TrustError
 
 _MOST_REASON = 1000
+_KEY = "endorsement_key_sha256"
 
 
 def news_of(unit, station):
@@ -119,47 +122,47 @@ def news_of(unit, station):
     raise TrustError(f"units has the state {visible(state, most=40)}, which is neither {DONE} nor {FAILED}.")
 
 
-def note(connection, params, known):
-    """Notes what became of the units in the journal; (whether that was news, *known* with it)."""
-    devices = Devices(connection)
-    rows = {record.get("endorsement_key_sha256"): row for row, record in known.items()}
+def note(devices, params):
+    """Notes what became of the units in the journal; (whether that was news, what is damaged there)."""
+    devices.expect([{_KEY: unit.get(_KEY)} for unit in params["units"]])
     by = written_by(params)
     at = now()
-    known = dict(known)
-    changed = False
+    changed, damaged = False, []
     for unit in params["units"]:
-        row = rows.get(unit.get("endorsement_key_sha256"))
+        row = devices.other_row_with(_KEY, unit.get(_KEY), None)
         news = {name: value for name, value in news_of(unit, params["station"]).items() if value}
         if row is None:
             # In check mode the journal does not know it yet.
             changed = True
             continue
-        record = known[row]
-        before = order_in(record)
+        try:
+            record = devices.record(row)
+        except DamagedRecord as error:
+            damaged.append(str(error))
+            continue
+        before = order_in(record, news["number"], news.get("customer"))
         failed = news["state"] == FAILED
         if failed:
             what = {"state": "stopped", "reasons": [news["reason"]], "order": news["number"], **by}
             devices.note(row, record.get("host"), at=at, step=STEP, station=params["station"], what=what)
-        same = all(before.get(name) == news.get(name) for name in ("number", "customer"))
-        if failed and before.get("state") == DONE and same:
+        if failed and before.get("state") == DONE:
             continue
         if {name: value for name, value in before.items() if name not in ("at", "station")} == {
             name: value for name, value in news.items() if name != "station"
         }:
             continue
         changed = True
-        known[row] = {**record, "work_order": {**news, "at": at}}
-        devices.save(row, known[row])
+        devices.save(row, with_order(record, {**news, "at": at}))
     devices.write()
-    return changed, known
+    return changed, damaged
 
 
 def of_customer(number, records, customer):
     """Those of *records* that are on the order *number* of *customer*: another one may have an order of that number."""
-    found = {order_in(one).get("customer") for one in records}
+    found = {one.get("customer") for record in records for one in orders_in(record) if one.get("number") == number}
     if customer is None and len(found) > 1:
         raise TrustError(f"The journal has orders {number} of several customers: say in customers whose is meant.")
-    return [one for one in records if customer is None or order_in(one).get("customer") == customer]
+    return [one for one in records if order_in(one, number, customer)]
 
 
 def is_there(path, document, signing_key):
@@ -181,11 +184,15 @@ def export(connection, module):
     numbers = [checked_number(one) for one in params["numbers"]]
     if not os.path.isdir(params["dest"]):
         raise TrustError(f"The directory {visible(params['dest'])} is not there: make it.")
-    changed, known = note(connection, params, each_known(connection))
+    devices = Devices(connection)
+    changed, damaged = note(devices, params)
     reports = []
     for number in numbers:
-        there = of_customer(number, on_order(known, number).values(), params["customers"].get(number))
-        document = document_of(number, there)
+        customer = params["customers"].get(number)
+        units = units_on(devices, number)
+        damaged += [one.why for one in units.damaged.values()]
+        there = of_customer(number, units.records.values(), customer)
+        document = document_of(number, there, customer)
         path = os.path.join(params["dest"], f"{number}.report")
         if not is_there(path, document, params["signing_key"]):
             changed = True
@@ -196,9 +203,10 @@ def export(connection, module):
                 except OSError as error:
                     words = f"{visible(path)} could not be written: {error.strerror}. Run again to complete it."
                     raise TrustError(words) from None
-        reports.append(
-            {"number": number, "file": path, "states": dict(Counter(order_in(one)["state"] for one in there))}
-        )
+        states = Counter(order_in(one, number, customer)["state"] for one in there)
+        reports.append({"number": number, "file": path, "states": dict(states)})
+    for one in dict.fromkeys(damaged):
+        module.warn(f"The report has no word of a unit: {one}.")
     return {"changed": changed, "reports": reports}
 
 

@@ -11,12 +11,13 @@ short_description: Holds a work report against its order, and says which of its 
 version_added: 1.1.0
 author: tpmfleet contributors (@tpmfleet)
 description:
-  - For the owner, whose ledger has the order. A report without a good signature of an allowed line, that was changed or
-    cut, that is none, or that is of an order which the ledger does not know, is refused as a whole.
+  - For the owner, whose ledger has the order. A report without a good signature of the line that the order is for, that
+    was changed or cut, that is none, or that is of an order which the ledger does not know, is refused as a whole.
   - A unit is taken where its TPM answered the order's challenge. The right answer is derived from the master key, so
     that nobody has to be trusted for it. One with another answer, one that the line says otherwise of than the ledger,
     and one that the ledger would stop at step 3 are refused by name, and nothing of them is taken.
-  - What was taken in before is not taken in again. So a report may come twice, and an older one later.
+  - What was taken in before is not taken in again. So a report may come twice, an older one later, and each of several
+    stations may report its part.
   - Where units failed, their reasons are noted. What was taken has its place noted before it is enrolled, and is done
     when M(tpmfleet.azure_dps.device_records) wrote it, which the role P(tpmfleet.azure_dps.work_report#role) does.
   - The storage root key of a unit is the line's word, until step 4 proves it.
@@ -32,9 +33,11 @@ options:
     type: path
     required: true
   allowed_signers:
-    description: The file with the lines whose reports count, as C(ssh-keygen -Y verify) takes it.
+    description:
+      - The file with the lines whose reports count, as C(ssh-keygen -Y verify) takes it. By it who signed has a name.
+      - An order says whose keys sign its report, and no others do. One that was written before orders said so needs
+        this file.
     type: path
-    required: true
   signer:
     description: The one whose report it has to be, where the file has several.
     type: str
@@ -94,7 +97,7 @@ number:
   type: str
   sample: WO-2026-0042
 signed_by:
-  description: Whose report it is.
+  description: Whose report it is, by O(allowed_signers), or the fingerprint of the key where that is left out.
   returned: success
   type: str
   sample: line@example.org
@@ -121,12 +124,29 @@ failed_units:
   type: list
   elements: dict
   sample: [{"unit": "TF-000003 (slot03)", "reason": "This TPM has an owner: …"}]
+states:
+  description: How many units of the order are in which state with it, C(ordered), C(done), C(failed) or C(revoked).
+  returned: success
+  type: dict
+  sample: {"done": 478, "failed": 1, "ordered": 1}
 missing:
-  description: The units of the order that the report says nothing of.
+  description: The units of the order that neither this report nor one before it says anything of.
   returned: success
   type: list
   elements: str
   sample: ["TF-000007 (slot07)"]
+late:
+  description: The units that were taken, and that the line has done after the order had expired, as it says itself.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+damaged:
+  description: The units of the order whose records in the ledger cannot be read. Nothing of them is taken.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 unexpected:
   description: The units of the report that are not on the order. Nothing of them is taken.
   returned: success
@@ -141,25 +161,34 @@ refused:
   sample:
     - unit: TF-000009 (slot09)
       reason: "the answer is not that of its TPM to this work order: …"
+unproven:
+  description: Those of RV(refused) that were not taken in before, and whose TPMs did not prove themselves.
+  returned: success
+  type: list
+  elements: str
+  sample: ["TF-000009 (slot09)"]
 """
 
 import base64
+from collections import Counter
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.handover.report_intake import held_against
-from ..module_utils.handover.signed_document import checked_document
+from ..module_utils.handover.signature import signer_of
+from ..module_utils.handover.signed_document import document_and_key, parts_of
 from ..module_utils.handover.work_order import IDENTITIES
 from ..module_utils.handover.work_report import MOST_BYTES, NAMESPACE, STEP, report_of
 from ..module_utils.ledger.database import LedgerError, is_new
 from ..module_utils.ledger.devices import Devices
 from ..module_utils.ledger.judgement import LIST_POLICIES, Step
-from ..module_utils.ledger.ordered import DONE, FAILED, each_known, on_order, order_in
+from ..module_utils.ledger.ordered import units_on
 from ..module_utils.module.ledger import event_options, ledger_option, now, run, written_by
 from ..module_utils.module.trust import certificate_options, make_verifier
 from ..module_utils.outside.files import FileError, read_file
 from ..module_utils.outside.visible import visible
 from ..module_utils.record.model import called
+from ..module_utils.record.orders import DONE, FAILED, order_in, with_order
 from ..module_utils.trust.derived import derived_from_endorsement_key
 from ..module_utils.trust.findings import TrustError
 from ..module_utils.trust.hierarchy_auth import MasterKeyError, checked_master_key
@@ -167,21 +196,53 @@ from ..module_utils.trust.policy import POLICIES, CertificatePolicy
 
 
 def opened_report(params):
-    """(The report, who signed it). TrustError where it is none that counts."""
+    """(The report, whose it is, the fingerprint of the key that signed it). TrustError where it is none that counts.
+
+    Without allowed signers that is for its order to say.
+    """
     try:
         content = read_file(params["src"], most=MOST_BYTES)
-        document, signed_by = checked_document(
-            content,
-            allowed_signers=params["allowed_signers"],
-            signer=params["signer"],
-            namespace=NAMESPACE,
-            most=MOST_BYTES,
-        )
-        return report_of(document), signed_by
+        name = None
+        if params["allowed_signers"]:
+            signature, document = parts_of(content)
+            trusted = {"allowed_signers": params["allowed_signers"], "signer": params["signer"]}
+            name = signer_of(document, signature, **trusted, namespace=NAMESPACE)
+        document, key = document_and_key(content, namespace=NAMESPACE, most=MOST_BYTES)
+        return report_of(document), name or key, key
     except (FileError, TrustError) as error:
         raise TrustError(
             f"The work report {visible(params['src'])} {error}. Nothing was taken in: get it again from the line."
         ) from None
+
+
+def check_order(params, report, key, units):
+    """TrustError where the report is of no order of the ledger, or nothing that counts for that one."""
+    where = f"The work report {visible(params['src'])}"
+    number = report.number
+    orders = [order_in(one, number) for one in units.records.values()]
+    if not orders:
+        raise TrustError(
+            f"{where} is of the work order {number}, which the ledger does not know. Nothing was taken in: is it the "
+            "ledger that the order was written with?"
+        )
+    signers = {signer for one in orders for signer in one.get("report_signers") or ()}
+    if signers and key not in signers:
+        raise TrustError(
+            f"{where} is signed by the key {key}, and the work order {number} is for a line that signs with "
+            f"{', '.join(sorted(signers))}. Nothing was taken in: ask that line for its report."
+        )
+    if not signers and not params["allowed_signers"]:
+        raise TrustError(
+            f"{where} is of the work order {number}, which does not say whose key signs its report: name the lines "
+            "whose reports count in allowed_signers. Nothing was taken in."
+        )
+    scopes = {one.get("id_scope", params["id_scope"]) for one in orders}
+    if scopes != {params["id_scope"]}:
+        raise TrustError(
+            f"The work order {number} has the ID scope {', '.join(sorted(scopes))}, and id_scope is "
+            f"{params['id_scope']}: the clients that the line placed would not find their enrollments. Nothing was "
+            "taken in."
+        )
 
 
 def said_of(params, known, unit, hosts):
@@ -205,23 +266,27 @@ def said_of(params, known, unit, hosts):
     return {name: value for name, value in said.items() if value is not None}
 
 
-def note_failures(connection, params, number, known, intake, at, signed_by):
+def note_failures(devices, params, number, known, intake, at, signed_by):
     """Notes in the ledger which units failed at the line, whether that was news, and which ones are not believed."""
-    devices = Devices(connection)
     by = written_by(params)
     changed = False
     for row, unit in intake.failed.items():
         record, reason = known[row], visible(unit.get("reason") or "the line gives no reason", most=1000)
+        before = order_in(record, number)
         news = {"state": FAILED, "at": unit["at"], "station": unit["station"], "reason": reason}
-        order = {**order_in(record), **{name: value for name, value in news.items() if value}}
-        if order == order_in(record):
+        order = {**before, **{name: value for name, value in news.items() if value}}
+        # Another station's word on it may be the later one.
+        if order == before or (before["state"] == FAILED and before["at"] > unit["at"]):
             continue
         changed = True
-        devices.save(row, {**record, "work_order": order})
+        known[row] = with_order(record, order)
+        devices.save(row, known[row])
         what = {"state": "stopped", "reasons": [reason], "order": number, **by}
         devices.note(row, record.get("host"), at=at, step=STEP, station=unit["station"], what=what)
     for row, why in intake.stopped.items():
         what = {"state": "stopped", "reasons": [why], "order": number, **by}
+        if row in intake.unproven:
+            what["not_proven"] = True
         devices.note(row, known[row].get("host"), at=at, step=STEP, station=signed_by, what=what)
     devices.write()
     return changed
@@ -232,27 +297,21 @@ def take(connection, policy, module):
     params = module.params
     try:
         checked_master_key(params["master_key"])
-        report, signed_by = opened_report(params)
+        report, signed_by, key = opened_report(params)
         if is_new(connection):
             raise LedgerError("The ledger is not there, or is an empty one. Is its name right?")
-        known = each_known(connection)
-        if not on_order(known, report.number):
-            raise TrustError(
-                f"The work report {visible(params['src'])} is of the work order {report.number}, which the ledger does "
-                "not know. Nothing was taken in: is it the ledger that the order was written with?"
-            )
-        scopes = {order_in(one).get("id_scope", params["id_scope"]) for one in on_order(known, report.number).values()}
-        if scopes != {params["id_scope"]}:
-            raise TrustError(
-                f"The work order {report.number} has the ID scope {', '.join(sorted(scopes))}, and id_scope is "
-                f"{params['id_scope']}: the clients that the line placed would not find their enrollments. Nothing was "
-                "taken in."
-            )
-        intake = held_against(report, known, params["master_key"])
+        devices = Devices(connection)
+        units = units_on(devices, report.number)
+        check_order(params, report, key, units)
+        known = units.records
+        unnamed = {one.get("endorsement_key_sha256") for one in known.values() if not one.get("serial_number")}
+        told = [one["record"] for one in report.units if one["record"]["endorsement_key_sha256"] in unnamed]
+        others = devices.serial_numbers_like([one["serial_number"] for one in told if one.get("serial_number")])
+        intake = held_against(report, units, params["master_key"], others=others)
     except MasterKeyError as error:
         raise TrustError(f"{error}.") from None
     at = now()
-    changed = note_failures(connection, params, report.number, known, intake, at, signed_by)
+    changed = note_failures(devices, params, report.number, known, intake, at, signed_by)
     hosts: set[str] = set()
     said = {row: said_of(params, known[row], unit, hosts) for row, unit in intake.taken.items()}
     policy.verify_ahead(list(said.values()))
@@ -267,6 +326,7 @@ def take(connection, policy, module):
         **by,
     )
     verdicts = step.take(list(said.values())) if said else {}
+    states = {row: order_in(one, report.number)["state"] for row, one in known.items()}
     result = {"number": report.number, "signed_by": signed_by, "enrollments": [], "records": []}
     for row, one in said.items():
         verdict, unit = verdicts[one["host"]], intake.taken[row]
@@ -274,8 +334,9 @@ def take(connection, policy, module):
             intake.refused.append((visible(called(known[row]), most=120), "; ".join(verdict.reasons)))
             continue
         changed = changed or verdict.changed
-        order = {name: value for name, value in order_in(known[row]).items() if name != "reason"}
+        order = {name: value for name, value in order_in(known[row], report.number).items() if name != "reason"}
         order.update({"state": DONE, "at": unit["at"], "station": unit["station"]})
+        states[row] = DONE
         result["enrollments"].append(verdict.record)
         # The place is noted by now, and is the unit's own from now on.
         kept = {name: value for name, value in one.items() if name != "enrolling"}
@@ -284,14 +345,18 @@ def take(connection, policy, module):
     return {
         **result,
         "changed": changed,
+        "states": dict(Counter(states.values())),
         "known": len(intake.known),
         "failed_units": [
             {"unit": called(known[row]), "reason": visible(unit.get("reason") or "", most=1000)}
             for row, unit in intake.failed.items()
         ],
         "missing": [visible(called(known[row]), most=120) for row in intake.missing],
+        "late": [visible(called(known[row]), most=120) for row in intake.late],
+        "damaged": [one.why for one in units.damaged.values()],
         "unexpected": [{"unit": name, "reason": why} for name, why in intake.unexpected],
         "refused": [{"unit": name, "reason": why} for name, why in intake.refused],
+        "unproven": [visible(called(known[row]), most=120) for row in intake.unproven],
     }
 
 
@@ -308,7 +373,7 @@ def main():
             **event_options(),
             **certificate_options(),
             "src": {"type": "path", "required": True},
-            "allowed_signers": {"type": "path", "required": True},
+            "allowed_signers": {"type": "path"},
             "signer": {"type": "str"},
             "master_key": {"type": "str", "required": True, "no_log": True},
             "id_scope": {"type": "str", "required": True},
@@ -318,6 +383,7 @@ def main():
             "ek_list_policy": {"type": "str", "choices": list(LIST_POLICIES), "default": "ignored"},
             "ek_certificate_policy": {"type": "str", "choices": list(POLICIES), "default": "ignored"},
         },
+        required_by={"signer": ["allowed_signers"]},
         supports_check_mode=True,
     )
     run(

@@ -281,9 +281,12 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "work-order-number": (
         r"was written with other terms|of another order or of a run that was cut off|knows no work order",
         r"There was a work order |is the work order .*: give another name|The journal has orders ",
-        r"which is over: no line would take",
+        r"which is over: no line would take|and is not written again: ",
     ),
-    "encryption-key": (r"recipients is empty|is no recipient|is no private key that files can be encrypted to",),
+    "encryption-key": (
+        r"recipients is empty|is no recipient|is no private key that files can be encrypted to",
+        r"No key of SSH is among recipients|is no public key of SSH",
+    ),
     # Of any file that is read
     "file-unreadable": (
         r"(^|: )The (EK list|list|manifest|certificate) ",

@@ -6,83 +6,130 @@
 
 A line is believed in what it says of a unit whose TPM answered the order's challenge, but in nothing that would
 overwrite what is known: a unit that was taken in is not taken in again, so that a report may come twice, or an older
-one later.
+one later, and several stations may each report a part.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..ledger.ordered import DONE, FAILED, OPEN, REVOKED, on_order, order_in
+from ..ledger.ordered import Units
 from ..outside.visible import visible
 from ..record.model import called
+from ..record.orders import DONE, FAILED, ORDERED, REVOKED, order_in, orders_in
 from .order_challenge import is_answered
 from .work_order import IDENTITIES
 from .work_report import Report
 
+# How often it is looked whose an answer is that is not its unit's: a report may have 10,000 of them.
+_MOST_TRIES = 20_000
+
 
 @dataclass
 class Intake:
-    """What became of each unit, by the row of the ledger: the report's unit that is *taken*, the reason of one that is
-    *failed*. *known* were taken in before. *refused* and *unexpected* are pairs of a unit's name and the reason; of the
-    refused ones that were not taken in before *stopped* has the reason, too.
+    """What became of each unit, by the row of the ledger: what the report says of those *taken* and those *failed*.
+
+    *known* were taken in before, *missing* are those of which no report has said anything yet, *late* those that were
+    done after the order had expired. *refused* and *unexpected* are pairs of a unit's name and the reason; of the
+    refused ones that were not taken in before *stopped* has the reason, too, and *unproven* has those whose TPM did not
+    prove itself.
     """
 
     taken: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     failed: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     known: list[int] = field(default_factory=list)
     missing: list[int] = field(default_factory=list)
+    late: list[int] = field(default_factory=list)
     stopped: dict[int, str] = field(default_factory=dict)
+    unproven: list[int] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
     unexpected: list[tuple[str, str]] = field(default_factory=list)
 
 
-def held_against(report: Report, records: Mapping[int, Mapping[str, Any]], master_key: str) -> Intake:
-    """*report* against the ledger's *records*, by row. MasterKeyError where the key is none."""
-    ordered = on_order(records, report.number)
-    rows = {record.get("endorsement_key_sha256"): row for row, record in ordered.items()}
-    taken_names = {str(one["serial_number"]).lower() for one in records.values() if one.get("serial_number")}
+class _Answers:
+    """The answers to the challenges of the order *number*, whose *units* may have given each other's."""
+
+    def __init__(self, master_key: str, number: str, units: Units) -> None:
+        self._master_key = master_key
+        self._number = number
+        self._records = list(units.records.values())
+        self._tries = _MOST_TRIES
+
+    def why_not(self, unit: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
+        """Why the TPM of *record* has not proven itself by what is said of its *unit*; None where it has."""
+        if self._is_of(record, unit.get("answer"), self._number):
+            return None
+        whose = self._whose(record, unit.get("answer"))
+        return (
+            f"the answer is not that of its TPM to this work order: {whose}. Have the unit sent in, and ask the line "
+            "how it came to that"
+        )
+
+    def _is_of(self, record: Mapping[str, Any], said: object, number: str) -> bool:
+        return is_answered(self._master_key, number, base64.b64decode(record["endorsement_key"]), said)
+
+    def _whose(self, record: Mapping[str, Any], said: object) -> str:
+        if not said:
+            return "there is none"
+        for order in orders_in(record)[:-1]:
+            if self._is_of(record, said, str(order.get("number"))):
+                return f"it is the one to the work order {visible(order['number'], most=80)}"
+        for other in self._records[: self._tries]:
+            self._tries -= 1
+            if self._is_of(other, said, self._number):
+                return f"it is that of the TPM of {visible(called(other), most=120)}"
+        return "it was made up, or is of another order, or another TPM gave it"
+
+
+def held_against(report: Report, units: Units, master_key: str, *, others: Collection[str]) -> Intake:
+    """*report* against the ledger's *units* of its order. MasterKeyError where the key is none.
+
+    *others* are serial numbers of other devices, in small letters, as far as the report says them of its units.
+    """
+    rows = {record.get("endorsement_key_sha256"): row for row, record in units.records.items()}
+    damaged = {one.endorsement_key_sha256: one.why for one in units.damaged.values()}
+    answers = _Answers(master_key, report.number, units)
     intake = Intake()
     for unit in report.units:
         said = unit["record"]
-        row = rows.pop(said["endorsement_key_sha256"], None)
+        key = said["endorsement_key_sha256"]
+        row = rows.pop(key, None)
         if row is None:
             name = visible(called({**said, "host": said.get("registration_id")}), most=120)
-            intake.unexpected.append((name, f"it is not on the work order {report.number}"))
+            if key in damaged:
+                intake.refused.append((name, damaged[key]))
+            else:
+                intake.unexpected.append((name, f"it is not on the work order {report.number}"))
             continue
-        record = ordered[row]
-        answered = unit["state"] == DONE and is_answered(
-            master_key, report.number, base64.b64decode(said["endorsement_key"]), unit.get("answer")
-        )
-        why = _why_not(unit, record, answered)
-        if not why and not record.get("serial_number") and str(said.get("serial_number")).lower() in taken_names:
-            name = visible(said["serial_number"], most=100)
-            why = f"the line says the serial number {name}, which is another device's"
+        record = units.records[row]
+        order = order_in(record, report.number)
+        unproven = answers.why_not(unit, record) if unit["state"] == DONE else None
+        why = unproven or _why_not(unit, record, order, others)
         if why:
             intake.refused.append((visible(called(record), most=120), why))
-            if order_in(record).get("state") != DONE:
+            if order.get("state") != DONE:
                 intake.stopped[row] = why
-        elif order_in(record).get("state") == DONE:
+                intake.unproven += [row] if unproven else []
+        elif order.get("state") == DONE:
             intake.known.append(row)
         elif unit["state"] == DONE:
             intake.taken[row] = unit
+            intake.late += [row] if unit["at"] > str(order.get("expires") or unit["at"]) else []
         else:
             intake.failed[row] = unit
-    intake.missing = sorted(row for row in rows.values() if order_in(ordered[row]).get("state") in OPEN)
+    silent = sorted(rows.values())
+    intake.missing = [row for row in silent if order_in(units.records[row], report.number).get("state") == ORDERED]
     return intake
 
 
-def _why_not(unit: Mapping[str, Any], record: Mapping[str, Any], answered: bool) -> str | None:
-    """Why what the report says of a unit is not taken in, to follow its name."""
-    said, order = unit["record"], order_in(record)
-    if unit["state"] == DONE and not answered:
-        return (
-            "the answer is not that of its TPM to this work order: it was made up, is of another order or unit, or "
-            "another TPM gave it. Have the unit sent in, and ask the line how it came to that"
-        )
+def _why_not(
+    unit: Mapping[str, Any], record: Mapping[str, Any], order: Mapping[str, Any], others: Collection[str]
+) -> str | None:
+    """Why what the report says of a unit that has proven itself or failed is not taken in, to follow its name."""
+    said = unit["record"]
     if order.get("state") == REVOKED:
         return f"the work order was revoked on {order['at']}"
     for name in IDENTITIES:
@@ -91,14 +138,27 @@ def _why_not(unit: Mapping[str, Any], record: Mapping[str, Any], answered: bool)
             return (
                 f"its {words} is {visible(record[name], most=100)}, and the line says {visible(said[name], most=100)}"
             )
+    if not record.get("serial_number") and str(said.get("serial_number")).lower() in others:
+        name = visible(said["serial_number"], most=100)
+        return f"the line says the serial number {name}, which is another device's"
     if unit["state"] == FAILED:
         return None
+    if not said.get("storage_root_key"):
+        return "the line says that it is done, and no storage root key of it"
+    if order.get("state") == DONE:
+        return _why_not_again(said, record, order)
     version = (said.get("ownership") or {}).get("key_version")
     if version != order.get("key_version"):
         return f"the line says key version {version}, and the order has {order.get('key_version')}"
-    if not said.get("storage_root_key"):
-        return "the line says that it is done, and no storage root key of it"
+    return None
+
+
+def _why_not_again(said: Mapping[str, Any], record: Mapping[str, Any], order: Mapping[str, Any]) -> str | None:
+    """The same of a unit that was taken in before."""
+    if order_in(record).get("number") != order.get("number"):
+        # What became of it by a later order is nothing that this one could tell.
+        return None
     recorded = record.get("storage_root_key_name")
-    if order.get("state") == DONE and recorded and recorded != said.get("storage_root_key_name"):
+    if recorded and recorded != said.get("storage_root_key_name"):
         return "it was taken in with another storage root key: have it go through step 4, or order it anew"
     return None

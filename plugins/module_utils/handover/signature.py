@@ -10,6 +10,9 @@ nobody may be there to answer.
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
 import os
 import re
 import shutil
@@ -52,14 +55,37 @@ def fingerprint(key: str) -> str:
     return found[0]
 
 
-def is_signed_by(content: bytes | BinaryIO, signature: bytes, key_fingerprint: str, *, namespace: str) -> bool:
-    """Whether *signature* is one of the key with this fingerprint over *content*."""
+def fingerprint_of(public_key: str) -> str:
+    """The same of *public_key*, a line of a file of one: its type, itself in base64, and whatever follows.
+
+    TrustError where it is none.
+    """
+    kind, key = (public_key.split() + ["", ""])[:2]
+    try:
+        blob = base64.b64decode(key, validate=True)
+    except (binascii.Error, ValueError):
+        blob = b""
+    # A key says its type once more (RFC 4253, 6.6).
+    if not kind or not blob.startswith(len(kind).to_bytes(4, "big") + kind.encode("ascii", "replace")):
+        raise TrustError(
+            f"'{visible(public_key, most=60)}' is no public key of SSH: give the line of a file such as id_ed25519.pub."
+        )
+    return f"SHA256:{base64.b64encode(hashlib.sha256(blob).digest()).decode('ascii').rstrip('=')}"
+
+
+def signing_key_of(content: bytes | BinaryIO, signature: bytes, *, namespace: str) -> str | None:
+    """The fingerprint of the key that *signature* over *content* is of, whosever that is; None where it is not good."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(signature)
         file.flush()
         done = _ssh_keygen("-Y", "check-novalidate", "-n", namespace, "-s", file.name, stdin=content)
     found = _FINGERPRINT.search(done.stdout.decode(errors="replace"))
-    return done.returncode == 0 and found is not None and found[0] == key_fingerprint
+    return found[0] if done.returncode == 0 and found is not None else None
+
+
+def is_signed_by(content: bytes | BinaryIO, signature: bytes, key_fingerprint: str, *, namespace: str) -> bool:
+    """Whether *signature* is one of the key with this fingerprint over *content*."""
+    return signing_key_of(content, signature, namespace=namespace) == key_fingerprint
 
 
 def signer_of(content: bytes, signature: bytes, *, allowed_signers: str, signer: str | None, namespace: str) -> str:

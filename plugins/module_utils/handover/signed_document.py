@@ -12,13 +12,13 @@ on what somebody else encrypted.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..outside.strict_json import JsonError, parse
 from ..outside.visible import visible
 from ..trust.findings import TrustError
-from .signature import sign, signer_of
+from .signature import sign, signer_of, signing_key_of
 
 _BEGIN = b"-----BEGIN SSH SIGNATURE-----\n"
 _END = b"-----END SSH SIGNATURE-----\n"
@@ -36,17 +36,18 @@ def document_bytes(value: Any) -> bytes:
     return f"{json.dumps(value, indent=1, sort_keys=True)}\n".encode("ascii")
 
 
-def of_version(document: Any, called: str, known: int) -> Mapping[str, Any]:
-    """*document*, which is what is *called* so, in the version that is *known* here.
+def of_version(document: Any, called: str, known: Collection[int]) -> Mapping[str, Any]:
+    """*document*, which is what is *called* so, in a version that is *known* here.
 
     TrustError, as the end of a sentence about it, where it is another one, or none.
     """
     field = f"{called.replace(' ', '_')}_version"
     if not isinstance(document, Mapping) or field not in document:
         raise TrustError(f"is no {called}")
-    if document[field] is not known:
-        version = visible(document[field], most=40)
-        raise TrustError(f"is a {called} of version {version}, and {known} is known here: update the collection")
+    version = document[field]
+    if isinstance(version, bool) or not isinstance(version, int) or version not in known:
+        version = visible(version, most=40)
+        raise TrustError(f"is a {called} of version {version}, and {max(known)} is known here: update the collection")
     return document
 
 
@@ -67,7 +68,23 @@ def checked_document(
     """
     signature, document = parts_of(content)
     name = signer_of(document, signature, allowed_signers=allowed_signers, signer=signer, namespace=namespace)
+    return _parsed(document, most), name
+
+
+def document_and_key(content: bytes, *, namespace: str, most: int) -> tuple[Any, str]:
+    """(The JSON document in *content*, the fingerprint of the key that signed it), whosever that is.
+
+    For who learns of the document alone whose key counts. TrustError, as the end of a sentence about the file.
+    """
+    signature, document = parts_of(content)
+    key = signing_key_of(document, signature, namespace=namespace)
+    if key is None:
+        raise TrustError("has no signature that is good over what it says")
+    return _parsed(document, most), key
+
+
+def _parsed(document: bytes, most: int) -> Any:
     try:
-        return parse(document, most=most), name
+        return parse(document, most=most)
     except JsonError as error:
         raise TrustError(str(error)) from None

@@ -27,7 +27,10 @@ from ..trust.hierarchy_auth import derive
 from .order_challenge import order_challenge
 from .signed_document import document_bytes, of_version
 
-VERSION = 1
+VERSION = 2
+# In the first one an order did not say whose key has to sign the report on it.
+_WITHOUT_SIGNERS = 1
+_REVOCATION_VERSION = 1
 NAMESPACE = "tpmfleet-work-order"
 REVOCATION_NAMESPACE = "tpmfleet-work-order-revocation"
 MOST_BYTES = 64 << 20
@@ -38,6 +41,7 @@ PROFILES = ("fleet", "sdk")
 IDENTITIES = ("serial_number", "device_id", "registration_id")
 _NUMBER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _CHALLENGE = ("credential", "encrypted_secret", "nonce", "sealed")
 _MOST_TEXT = 4096
 _MOST_CERTIFICATES = 256 << 10
@@ -47,6 +51,8 @@ class Terms(NamedTuple):
     """What all units of an order have in common. *expires* is in UTC, *recipients* are in the one form of age_file.
 
     *install* has ``client``, ``profile``, ``id_scope``, ``global_endpoint`` and may have ``ca_certificates``.
+    *report_signers* are the fingerprints of the keys of which one has to sign the report; an order of the first version
+    says none.
     """
 
     number: str
@@ -55,10 +61,18 @@ class Terms(NamedTuple):
     key_version: int
     recipients: Sequence[str]
     install: Mapping[str, str]
+    report_signers: Sequence[str] = ()
+
+    @property
+    def version(self) -> int:
+        """That of the form which an order with these terms has."""
+        return VERSION if self.report_signers else _WITHOUT_SIGNERS
 
     def as_document(self) -> dict[str, Any]:
         """Its part of the order."""
-        return {**self._asdict(), "recipients": list(self.recipients), "install": dict(self.install)}
+        said = {**self._asdict(), "recipients": list(self.recipients), "install": dict(self.install)}
+        signers = list(said.pop("report_signers"))
+        return {**said, "report_signers": signers} if signers else said
 
 
 class Order(NamedTuple):
@@ -107,26 +121,28 @@ def content_sha256(terms: Terms, records: Sequence[Mapping[str, Any]]) -> str:
 def document_of(terms: Terms, records: Sequence[Mapping[str, Any]], master_key: str, *, written: str) -> bytes:
     """The order for *records*, which are without :func:`faults_of`. MasterKeyError as of :func:`derive`."""
     units = [_unit(terms, record, master_key) for record in _sorted(records)]
-    head = {"work_order_version": VERSION, **terms.as_document(), "written": written, "count": len(units)}
+    head = {"work_order_version": terms.version, **terms.as_document(), "written": written, "count": len(units)}
     return document_bytes({**head, "units": units})
 
 
 def revocation_of(number: str, *, at: str) -> bytes:
     """The document that tells a line that an order counts no longer."""
-    return document_bytes({"work_order_revocation_version": VERSION, "number": number, "revoked": at})
+    return document_bytes({"work_order_revocation_version": _REVOCATION_VERSION, "number": number, "revoked": at})
 
 
 def revoked_number(document: Any) -> str:
     """The number of the order that *document* revokes. TrustError, as the end of a sentence, where it is none."""
-    if not isinstance(document, Mapping) or document.get("work_order_revocation_version") != VERSION:
+    if not isinstance(document, Mapping) or document.get("work_order_revocation_version") != _REVOCATION_VERSION:
         raise TrustError("is no revocation of a work order that this version of the collection knows")
     return _text(document, "number", _NUMBER)
 
 
 def order_of(document: Any) -> Order:
     """The order that *document* is. TrustError, as the end of a sentence about it, where it is none."""
-    document = of_version(document, "work order", VERSION)
-    _only(document, ("work_order_version", *Terms._fields, "written", "count", "units"), "the work order")
+    document = of_version(document, "work order", (_WITHOUT_SIGNERS, VERSION))
+    without = document["work_order_version"] == _WITHOUT_SIGNERS
+    known = [name for name in Terms._fields if name != "report_signers" or not without]
+    _only(document, ("work_order_version", *known, "written", "count", "units"), "the work order")
     install = document.get("install")
     if not isinstance(install, Mapping):
         raise TrustError("does not say what is to be installed")
@@ -146,6 +162,7 @@ def order_of(document: Any) -> Order:
         key_version=_whole(document, "key_version", 1, 2**32 - 1),
         recipients=recipients,
         install=wanted,
+        report_signers=() if without else _signers(document),
     )
     units = document.get("units")
     if not isinstance(units, list) or _whole(document, "count", 1, MOST_UNITS) != len(units):
@@ -194,6 +211,14 @@ def _read_unit(unit: Mapping[str, Any]) -> dict[str, Any]:
     _only(challenge, _CHALLENGE, "a challenge")
     answer = _text(unit, "answer_sha256", _SHA256)
     return {**named, **fields, "challenge": {one: _text(challenge, one) for one in _CHALLENGE}, "answer_sha256": answer}
+
+
+def _signers(document: Mapping[str, Any]) -> list[str]:
+    signers = document.get("report_signers")
+    fit = isinstance(signers, list) and all(isinstance(one, str) and _FINGERPRINT.fullmatch(one) for one in signers)
+    if not fit or not signers:
+        raise TrustError("does not say whose key signs the report")
+    return signers
 
 
 def _only(given: Mapping[str, Any], known: Sequence[str], what: str) -> None:

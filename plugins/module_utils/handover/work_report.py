@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from ..ledger.ordered import DONE, FAILED, order_in
 from ..ledger.stored import fault_of
 from ..outside.moments import moment_of
 from ..outside.visible import visible
+from ..record.orders import DONE, FAILED, order_in
 from ..trust.derived import checked_record_fields
 from ..trust.findings import TrustError
 from .signed_document import document_bytes, of_version
@@ -60,15 +60,15 @@ class Report(NamedTuple):
     units: list[dict[str, Any]]
 
 
-def document_of(number: str, records: Iterable[Mapping[str, Any]]) -> bytes:
-    """The report on those of *records*, a journal's, that are on the order *number* and done or failed."""
-    units = [_unit(record) for record in records if order_in(record).get("number") == number]
+def document_of(number: str, records: Iterable[Mapping[str, Any]], customer: str | None = None) -> bytes:
+    """The report on those of *records*, a journal's, that are on the order *number* of *customer*."""
+    ordered = ((record, order_in(record, number, customer)) for record in records)
+    units = [_unit(record, order) for record, order in ordered if order]
     units.sort(key=lambda one: str(one["endorsement_key"]))
     return document_bytes({"work_report_version": VERSION, "number": number, "count": len(units), "units": units})
 
 
-def _unit(record: Mapping[str, Any]) -> dict[str, Any]:
-    order = order_in(record)
+def _unit(record: Mapping[str, Any], order: Mapping[str, Any]) -> dict[str, Any]:
     # What a device makes too much of is left out, so that the report of the others is one.
     unit = {name: record[name] for name in RECORDED if record.get(name) and _fits(name, record[name])}
     unit.update({name: order[name] for name in ("state", "at", "station", "reason", "answer") if order.get(name)})
@@ -80,7 +80,7 @@ def _unit(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def report_of(document: Any) -> Report:
     """The report that *document* is. TrustError, as the end of a sentence about it, where it is none."""
-    document = of_version(document, "work report", VERSION)
+    document = of_version(document, "work report", (VERSION,))
     strange = [name for name in document if name not in ("work_report_version", "number", "count", "units")]
     if strange:
         raise TrustError(f"has {visible(strange[0], most=60)}, which is not known here")

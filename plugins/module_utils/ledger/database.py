@@ -62,6 +62,7 @@ HEADS: Any = None
 STANDINGS: Any = None
 STEP_TIMES: Any = None
 FAILURES: Any = None
+ORDERED: Any = None
 REVISION: Any = None
 
 if SQLALCHEMY_IMPORT_ERROR is None:
@@ -170,6 +171,15 @@ if SQLALCHEMY_IMPORT_ERROR is None:
         Index("ix_failures_step", "step", "at"),
         Index("ix_failures_at", "at"),
         Index("ix_failures_cause", "cause", "step", "station"),
+    )
+    # Which devices are or were on a work order, by its number, and the SHA-256 of the file that it was last written to.
+    ORDERED = Table(
+        "ordered",
+        METADATA,
+        Column("number", String(64), primary_key=True),
+        Column("device", Integer, primary_key=True, autoincrement=False),
+        Column("file_sha256", String(64)),
+        Index("ix_ordered_file", "file_sha256"),
     )
     # Which revision of Alembic the schema is, as Alembic notes it; others may have their own beside, under its name.
     REVISION = Table("ledger_revision", METADATA, Column("version_num", String(32), primary_key=True))

@@ -20,6 +20,7 @@ from .database import (
     EVENTS,
     FAILURES,
     HEADS,
+    ORDERED,
     RETIRED_KEYS,
     STANDINGS,
     STEP_TIMES,
@@ -28,7 +29,7 @@ from .database import (
     is_old,
     sqlalchemy,
 )
-from .indexed import last_event_of, standing_of, step_times_of
+from .indexed import last_event_of, orders_of, standing_of, step_times_of
 from .stored import RESTORE, DamagedRecord, stored, stored_record
 
 # The columns that identify a device, the surest first. A slot of a rack sees another unit every hour, so the host name
@@ -265,6 +266,8 @@ class Devices:
             self._upsert(STANDINGS, ("device",), rows)
         steps = [{"device": row, **one} for row, record in self._saved.items() for one in step_times_of(record)]
         self._upsert(STEP_TIMES, ("device", "step"), steps)
+        orders = [{"device": row, **one} for row, record in self._saved.items() for one in orders_of(record)]
+        self._upsert(ORDERED, ("number", "device"), orders)
 
     def _upsert(self, table: Any, key: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
         """Writes *rows* in the place of those of *table* with the same *key*; one that says the same stays as it is."""
@@ -347,6 +350,34 @@ class Devices:
     def _all(self, statement: Any, rows: list[dict[str, Any]]) -> None:
         if rows:
             self._connection.execute(statement, rows)
+
+    def rows_on(self, number: str) -> list[int]:
+        """The rows of the devices that are or were on the work order *number*, as far as the index of them tells."""
+        # Who wrote older ledgers knew no work orders.
+        if is_old(self._connection):
+            return []
+        found = sqlalchemy.select(ORDERED.c.device).where(ORDERED.c.number == number).order_by(ORDERED.c.device)
+        return list(self._connection.execute(found).scalars())
+
+    def found_by(self, row: int) -> dict[str, Any]:
+        """What the device in *row* is found by, also where its record is damaged. DamagedRecord where there is none."""
+        columns = self._columns_of(row)
+        return {name: columns[name] for name in _COLUMNS}
+
+    def order_in_file(self, sha256: str) -> str | None:
+        """The number of the work order whose file has this SHA-256, None for one that the ledger does not know."""
+        if is_old(self._connection):
+            return None
+        found = sqlalchemy.select(ORDERED.c.number).where(ORDERED.c.file_sha256 == sha256).limit(1)
+        return self._connection.execute(found).scalar()
+
+    def serial_numbers_like(self, names: Iterable[str]) -> set[str]:
+        """Those of *names*, in small letters, that are the serial number of a device, however it is written there."""
+        found: set[str] = set()
+        small = sqlalchemy.func.lower(DEVICES.c.serial_number)
+        for some in chunks(sorted({one.lower() for one in names})):
+            found.update(self._connection.execute(sqlalchemy.select(small).where(small.in_(some))).scalars())
+        return found
 
     def rows(self, limit: int) -> list[int]:
         """The first *limit* rows, in the order in which the devices became known."""

@@ -5,7 +5,7 @@
 """What devices are selected and counted by, so that nobody has to read a million records for that.
 
 It follows from the records and the events, which alone count, and goes into tables of short rows with indexes: where
-a device stands, when each step was done, which events are failures.
+a device stands, when each step was done, which events are failures, which work orders it was on.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from typing import Any
 
 from ..outside.moments import moment_of
 from ..record.model import STEPS, last_step
+from ..record.orders import orders_in
 from ..trust.certificate import CertificateError, read_certificate
 from .causes import causes
 
+_LONGEST_NUMBER = 64
+_SHA256 = 64
 # What a column of numbers has room for, in PostgreSQL.
 LARGEST_INTEGER = (1 << 31) - 1
 # What one of texts has, in characters.
@@ -60,6 +63,17 @@ def step_times_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
         for name in STEPS
         if isinstance(steps.get(name), Mapping)
     ]
+
+
+def orders_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the work orders of a device, without which device it is. What has no number is not found by it."""
+    rows = {}
+    for order in orders_in(record):
+        number, file = order.get("number"), order.get("file_sha256")
+        if isinstance(number, str) and 0 < len(number) <= _LONGEST_NUMBER:
+            known = isinstance(file, str) and len(file) == _SHA256
+            rows[number] = {"number": number, "file_sha256": file if known else None}
+    return list(rows.values())
 
 
 def cause_of(what: Mapping[str, Any]) -> str | None:

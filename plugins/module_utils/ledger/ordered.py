@@ -2,58 +2,64 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which devices of a ledger are on which work order, and what became of them.
+"""Which devices of a ledger are on which work order, and why one cannot be put on another.
 
-A device's record has the last order that it was on. Nothing secret is kept for it: what a line was given can be made
-again from the master key.
+Only the devices of an order are read, by the index of the orders, however many others there are. Nothing secret is kept
+for it: what a line was given can be made again from the master key.
 """
 
 from __future__ import annotations
 
 import base64
-import json
+import contextlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from ..outside.visible import visible
 from ..record.model import called, decommission_in_words, merged
+from ..record.orders import OPEN, order_in, orders_in, spent_key_version
 from ..trust.derived import derived_from_endorsement_key
-from .database import EVENTS, LedgerError, sqlalchemy
-from .devices import Devices, event_of
-from .reading import each_record
+from .database import LedgerError
+from .devices import Devices
+from .stored import DamagedRecord
 
 STEP = "work_order"
-ORDERED, DONE, FAILED, REVOKED = "ordered", "done", "failed", "revoked"
-# What a line may still work on.
-OPEN = (ORDERED, FAILED)
 
 
-def order_in(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What *record* says of its last work order; empty where it was on none."""
-    found = record.get("work_order")
-    return dict(found) if isinstance(found, Mapping) else {}
+class Damaged(NamedTuple):
+    """A device whose record cannot be read: the digest of the key that it is found by, if it still is, and why."""
+
+    endorsement_key_sha256: str | None
+    why: str
 
 
-def each_known(connection: Any) -> dict[int, dict[str, Any]]:
-    """Row to record of every device. LedgerError where one is damaged: an order has all that were meant."""
-    damaged: list[str] = []
-    found = dict(each_record(connection, damaged))
-    if damaged:
-        raise LedgerError(f"Nothing was written: {damaged[0]}.")
+@dataclass
+class Units:
+    """The devices of a work order by row: their *records*, and those that are *damaged* in the ledger."""
+
+    records: dict[int, dict[str, Any]] = field(default_factory=dict)
+    damaged: dict[int, Damaged] = field(default_factory=dict)
+
+
+def units_on(devices: Devices, number: str) -> Units:
+    """The devices that are or were on the order *number*."""
+    found = Units()
+    rows = devices.rows_on(number)
+    devices.know(rows)
+    for row in rows:
+        key = None
+        try:
+            record = devices.record(row)
+        except DamagedRecord as error:
+            with contextlib.suppress(DamagedRecord):
+                key = devices.found_by(row)["endorsement_key_sha256"]
+            found.damaged[row] = Damaged(key, str(error))
+            continue
+        # The record counts; another TPM has none of the orders of the one before.
+        if order_in(record, number):
+            found.records[row] = record
     return found
-
-
-def on_order(known: Mapping[int, Mapping[str, Any]], number: str) -> dict[int, Mapping[str, Any]]:
-    """Those of *known* that are on the order *number*."""
-    return {row: record for row, record in known.items() if order_in(record).get("number") == number}
-
-
-def was_written(connection: Any, number: str) -> bool:
-    """Whether there ever was an order *number*, also where all of its units are on later ones by now."""
-    written = EVENTS.c.what.contains(json.dumps(number), autoescape=True)
-    found = sqlalchemy.select(EVENTS).where(EVENTS.c.step == STEP, written)
-    # What a database compares may count small letters as capital ones.
-    return any(event_of(event).get("order") == number for event in connection.execute(found))
 
 
 def listed(devices: Devices, entry: Mapping[str, Any]) -> tuple[int | None, dict[str, Any]]:
@@ -91,13 +97,14 @@ def faults_of(record: Mapping[str, Any], number: str, key_version: int) -> Itera
     gone = decommission_in_words(record)
     if gone:
         yield f"{name} {gone}"
-    order = order_in(record)
-    if order.get("number") != number and order.get("state") in OPEN:
-        yield f"{name} is on the work order {order['number']}, which is open: take its report in, or revoke it"
-    if order.get("state") == REVOKED and int(order.get("key_version") or 0) >= key_version:
+    for order in orders_in(record):
+        if order.get("number") != number and order.get("state") in OPEN:
+            yield f"{name} is on the work order {order['number']}, which is open: take its report in, or revoke it"
+    spent, revoked = spent_key_version(record)
+    if spent >= key_version:
         yield (
-            f"{name} was on the work order {order['number']}, which was revoked: what that line was given is of key "
-            f"version {order['key_version']}, so take a later one"
+            f"{name} was on the work order {revoked}, which was revoked: what that line was given is of key version "
+            f"{spent}, so take a later one"
         )
     ownership = record.get("ownership") or {}
     if ownership and ownership.get("key_version") != key_version:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..outside.strict_json import JsonError, parse
 from ..outside.visible import visible
+from ..record.orders import EARLIER, fault_of_order, orders_in
 from ..trust.derived import checked_record_fields
 from .database import LedgerError
 
@@ -87,7 +88,10 @@ def _fault(record: dict[str, Any]) -> str | None:
     places = record.get("places")
     if places is not None and not (isinstance(places, list) and all(map(_is_place, places))):
         return "places are no list of places"
-    return None
+    earlier = record.get(EARLIER)
+    if earlier is not None and not (isinstance(earlier, list) and all(isinstance(one, dict) for one in earlier)):
+        return f"{EARLIER} are no list of orders"
+    return next((f"work order is wrong: {fault}" for fault in map(fault_of_order, orders_in(record)) if fault), None)
 
 
 def _contradiction(record: dict[str, Any]) -> str | None:

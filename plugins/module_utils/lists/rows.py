@@ -32,6 +32,7 @@ _JSON_COLUMNS = (
     "places",
     "decommission",
     "work_order",
+    "earlier_work_orders",
     "outcome",
 )
 _BOOLEANS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}

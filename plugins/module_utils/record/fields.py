@@ -59,6 +59,7 @@ RECORD_FIELDS = {
     "storage_root_key_name": _OF_THE_TPM,
     "ownership": _OF_THE_TPM,
     "work_order": _OF_THE_TPM,
+    "earlier_work_orders": _BULKY_OF_THE_TPM,
     "steps": Field(),
 }
 OF_THE_TPM = frozenset(name for name, field in RECORD_FIELDS.items() if field.of_the_tpm)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .fields import OF_THE_TPM
+from .orders import LAST, with_news_of_order
 
 RECORD_VERSION = 1
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
@@ -67,6 +68,11 @@ def merged(known: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
         # One that could not be found out this time.
         del news["endorsement_key_template"]
     chain = _merged_chain(known.get(_CHAIN), said.get(_CHAIN))
+    order = news.get(LAST)
+    if isinstance(order, Mapping):
+        # One of several, of which none is forgotten.
+        known = with_news_of_order(known, order)
+        del news[LAST]
     return {"record_version": RECORD_VERSION, **known, **news, **({_CHAIN: chain} if chain else {})}
 
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..chain import NO_DEVICE, NOTHING, NUMBER, hash_of
-from ..database import DEVICES, EVENTS, FAILURES, HEADS, STANDINGS, STEP_TIMES
-from ..indexed import LARGEST_INTEGER, last_event_of, standing_of, step_times_of
+from ..database import DEVICES, EVENTS, FAILURES, HEADS, ORDERED, STANDINGS, STEP_TIMES
+from ..indexed import LARGEST_INTEGER, last_event_of, orders_of, standing_of, step_times_of
 from ..stored import DamagedRecord, stored, stored_record
 
 try:
@@ -94,6 +94,13 @@ def _make_tables(there: set[str]) -> None:
     op.create_index("ix_failures_step", "failures", ["step", "at"])
     op.create_index("ix_failures_at", "failures", ["at"])
     op.create_index("ix_failures_cause", "failures", ["cause", "step", "station"])
+    op.create_table(
+        "ordered",
+        Column("number", String(64), primary_key=True),
+        Column("device", Integer, primary_key=True, autoincrement=False),
+        Column("file_sha256", String(64)),
+    )
+    op.create_index("ix_ordered_file", "ordered", ["file_sha256"])
     op.create_index("ix_listed_keys_taken_in", "listed_keys", ["taken_in"])
 
 
@@ -103,11 +110,13 @@ def _fill(connection: Any, devices: list[Any], of_these: Any) -> None:
     chained = set(connection.execute(ended).scalars())
     standings: dict[int, dict[str, Any]] = {}
     step_times: list[dict[str, Any]] = []
+    ordered: list[dict[str, Any]] = []
     for row, text in devices:
         if row != NO_DEVICE:
             record = _record(text)
             standings[row] = {**standing_of(record), **dict.fromkeys(("at", "step", "station", "state", "cause"))}
             step_times += [{"device": row, **one} for one in step_times_of(record)]
+            ordered += [{"device": row, **one} for one in orders_of(record)]
     failures, heads = [], []
     for chain, events in _chains(connection, of_these):
         count, head = 0, NOTHING
@@ -128,6 +137,7 @@ def _fill(connection: Any, devices: list[Any], of_these: Any) -> None:
     for table, rows in (
         (STANDINGS, [{"device": row, **one} for row, one in standings.items()]),
         (STEP_TIMES, step_times),
+        (ORDERED, ordered),
         # Of a ledger that was edited two may claim one number.
         (FAILURES, list({(one["chain"], one["number"]): one for one in failures}.values())),
         (HEADS, heads),

@@ -14,9 +14,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.age_file import Reader
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.signature import fingerprint
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.work_order import Terms, content_sha256
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database import Access, opened
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.devices import Devices
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.judgement import Step
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.orders import order_in, with_order
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.hierarchy_auth import derive
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.policy import CertificatePolicy
 
@@ -314,3 +317,174 @@ def test_an_order_that_nobody_knows_is_not_revoked(order, tmp_path):
 def test_a_ledger_that_is_not_there_has_no_units(order, tmp_path):
     failed = order(ledger=str(tmp_path / "other.sqlite"))
     assert failed["failed"] and "The ledger is not there" in failed["msg"]
+
+
+def records(ledger):
+    """Those of the ledger, by serial number."""
+    with sqlite3.connect(ledger) as connection:
+        found = [json.loads(one) for (one,) in connection.execute("SELECT record FROM devices ORDER BY id")]
+    connection.close()
+    return {one["serial_number"]: one for one in found}
+
+
+def damage(ledger, number):
+    with sqlite3.connect(ledger) as connection:
+        connection.execute("UPDATE devices SET record = '{' WHERE serial_number = ?", (f"TF-{number}",))
+    connection.close()
+
+
+def test_an_order_and_the_ledger_say_whose_key_signs_the_report(order, ledger, ssh_key, tmp_path):
+    done = order()
+    _signature, document = read(done["file"], order.line)
+    assert document["report_signers"] == [fingerprint(str(order.line))] and document["work_order_version"] == 2
+    assert records(ledger)["TF-0"]["work_order"]["report_signers"] == [fingerprint(str(order.line))]
+    token = ssh_key("token", "-t", "ecdsa")
+    public = token.with_suffix(".pub").read_text()
+    assert "with other terms" in order(report_signers=[public])["msg"]
+    order(state="revoked")
+    other = order(number="WO-2", dest=str(tmp_path / "2.age"), key_version=2, report_signers=[public, f" {public}"])
+    _signature, document = read(other["file"], order.line)
+    assert document["report_signers"] == [fingerprint(str(token))]
+    jsonschema.Draft202012Validator(SCHEMA).validate(document)
+
+
+AGE = "age127yw6jf6wxe822r6yremaeh9xkzjr83qzqvvs23s2842a24ntd7qfulk2y"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"recipients": [AGE]}, "give report_signers, the line's public key"),
+        ({"report_signers": ["ssh-ed25519 AAAA"]}, "is no public key of SSH"),
+        ({"report_signers": ["line@example.org"]}, "is no public key of SSH"),
+        ({"report_signers": [" "]}, "is no public key of SSH"),
+        ({"report_signers": [AGE]}, "is no public key of SSH"),
+        ({"report_signers": ["\x1b[2J é"]}, r"\x1b"),
+    ],
+)
+def test_an_order_whose_report_nobody_could_sign_is_not_written(order, tmp_path, wrong, told):
+    failed = order(**wrong)
+    assert failed["failed"] and told in failed["msg"] and not (tmp_path / "order.age").exists(), failed
+
+
+def test_an_order_that_was_written_before_it_said_who_signs_is_still_one(order, ledger, tmp_path, make_ek):
+    done = order()
+    _signature, document = read(done["file"], order.line)
+    fields = {name: document[name] for name in Terms._fields if name != "report_signers"}
+    older = content_sha256(Terms(**fields), [{"endorsement_key": make_ek(number)} for number in range(3)])
+    with sqlite3.connect(ledger) as connection:
+        for name, record in records(ledger).items():
+            del record["work_order"]["report_signers"]
+            record["work_order"]["content_sha256"] = older
+            text = json.dumps(record, sort_keys=True)
+            connection.execute("UPDATE devices SET record = ? WHERE serial_number = ?", (text, name))
+    connection.close()
+    assert not order()["changed"]
+    (tmp_path / "order.age").unlink()
+    assert order()["changed"]
+    _signature, document = read(done["file"], order.line)
+    assert document["work_order_version"] == 1 and "report_signers" not in document
+    jsonschema.Draft202012Validator(SCHEMA).validate(document)
+    assert not order()["changed"]
+
+
+def test_a_damaged_record_stops_no_order_of_the_others(order, ledger, tmp_path):
+    damage(ledger, 1)
+    planned = order(check=True)
+    assert planned["total"] == 2 and "record of TF-1 (slot1) in the ledger" in planned["damaged"][0], planned
+    done = order()
+    assert done["total"] == 2 and done["states"] == {"ordered": 2} and done["damaged"] == planned["damaged"]
+    assert "Nothing is said of a device: the record of TF-1" in str(done["warnings"])
+    assert not order()["changed"]
+
+
+def test_a_damaged_record_of_an_order_is_named_when_that_is_revoked(order, ledger, tmp_path):
+    order()
+    damage(ledger, 1)
+    assert order()["damaged"] and not order()["changed"]
+    (tmp_path / "order.age").rename(tmp_path / "kept")
+    failed = order()
+    assert "is not written again: the record of TF-1" in failed["msg"] and not (tmp_path / "order.age").exists()
+    (tmp_path / "kept").rename(tmp_path / "order.age")
+    done = order(state="revoked")
+    assert done["states"] == {"revoked": 2} and "TF-1" in done["damaged"][0], done
+
+
+def test_an_order_reads_its_own_units_and_no_others(order, ledger, tmp_path, make_ek, monkeypatch):
+    """Of whom a million may be in the ledger."""
+    order()
+    take(ledger, *(unit(make_ek, number, batch="other") for number in range(3, 30)))
+    read_rows = []
+    known = Devices.record
+    monkeypatch.setattr(Devices, "record", lambda self, row: read_rows.append(row) or known(self, row))
+    assert not order()["changed"] and set(read_rows) == {1, 2, 3}
+    del read_rows[:]
+    assert order(state="revoked")["changed"] and set(read_rows) == {1, 2, 3}
+
+
+def test_a_unit_that_is_ordered_anew_keeps_its_earlier_orders(order, ledger, tmp_path, record_schema):
+    order()
+    order(state="revoked")
+    second = {"number": "WO-2", "dest": str(tmp_path / "2.age"), "key_version": 2}
+    assert order(**second)["changed"]
+    record = records(ledger)["TF-0"]
+    record_schema.validate(record)
+    assert [one["number"] for one in record["earlier_work_orders"]] == ["WO-1"]
+    assert (record["earlier_work_orders"][0]["state"], record["work_order"]["number"]) == ("revoked", "WO-2")
+    # The first one is known by its number still, and is not written again beside the second.
+    assert order(state="revoked")["states"] == {"revoked": 3} and not order(state="revoked")["changed"]
+    assert "was revoked" in order()["msg"]
+    assert order(**second)["states"] == {"ordered": 3} and not order(**second)["changed"]
+    # What the first line was given stays spent, whatever becomes of the second.
+    assert order(**second, state="revoked")["states"] == {"revoked": 3}
+    for version in (1, 2):
+        third = order(number="WO-3", dest=str(tmp_path / "3.age"), key_version=version)
+        assert "WO-2, which was revoked: what that line was given is of key version 2" in third["msg"], third
+    assert order(number="WO-3", dest=str(tmp_path / "3.age"), key_version=3)["states"] == {"ordered": 3}
+
+
+def test_an_order_whose_units_are_on_a_later_one_is_not_written_again(order, ledger, tmp_path):
+    order()
+    finish(ledger, "WO-1")
+    second = order(number="WO-2", dest=str(tmp_path / "2.age"))
+    assert second["states"] == {"ordered": 3}, second
+    # It is as it was, and says so.
+    first = order()
+    assert not first["changed"] and first["states"] == {"done": 3}
+    (tmp_path / "order.age").unlink()
+    failed = order()
+    assert "is not written again" in failed["msg"] and "is on a later one, WO-2." in failed["msg"], failed
+    assert not (tmp_path / "order.age").exists()
+
+
+def test_revoking_an_earlier_order_leaves_the_later_one_as_it_is(order, ledger, tmp_path):
+    order()
+    finish(ledger, "WO-1")
+    order(number="WO-2", dest=str(tmp_path / "2.age"))
+    done = order(state="revoked")
+    assert done["states"] == {"done": 3} and done["revoked"] == [] and Path(done["file"]).exists()
+    assert [one["work_order"]["state"] for one in records(ledger).values()] == ["ordered"] * 3
+
+
+def finish(ledger, number):
+    """Has the units of an order done, as their report does."""
+    with opened(str(ledger), Access.WRITE) as connection:
+        devices = Devices(connection)
+        for row in devices.rows_on(number):
+            record = devices.record(row)
+            devices.save(row, with_order(record, {**order_in(record, number), "state": "done"}))
+        devices.write()
+
+
+def test_a_unit_on_two_open_orders_is_told_of_where_one_is_revoked(order, ledger, tmp_path):
+    """As it may be where two sites have ordered, and one has taken in what the other knows."""
+    order()
+    with opened(str(ledger), Access.WRITE) as connection:
+        devices = Devices(connection)
+        record = devices.record(1)
+        devices.save(1, with_order(record, {**order_in(record), "number": "WO-OF-SITE-2"}))
+        devices.write()
+    done = order(state="revoked")
+    assert done["states"] == {"revoked": 3} and "TF-0 (slot0) is on the work order WO-OF-SITE-2 too" in str(
+        done["warnings"]
+    )

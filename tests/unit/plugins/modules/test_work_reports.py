@@ -19,9 +19,11 @@ import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.filter.enrolled_records import enrolled_records
 from ansible_collections.tpmfleet.azure_dps.plugins.filter.work_outcomes import work_outcomes
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.order_challenge import OrderedProof
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.signature import fingerprint
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.work_order import MOST_UNITS
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.work_report import RECORDED
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database import Access, opened
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.devices import Devices
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.judgement import Step
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.strict_json import MOST_VALUES
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import known_object
@@ -370,9 +372,15 @@ def spoil(text, at):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda one, other: one.pop("answer"), "the answer is not that of its TPM"),
-        (lambda one, other: one.update(answer=other["answer"]), "the answer is not that of its TPM"),
-        (lambda one, other: one.update(answer="00"), "the answer is not that of its TPM"),
+        (lambda one, other: one.pop("answer"), "the answer is not that of its TPM to this work order: there is none"),
+        (
+            lambda one, other: one.update(answer=other["answer"]),
+            "the answer is not that of its TPM to this work order: it is that of the TPM of TF-",
+        ),
+        (
+            lambda one, other: one.update(answer="00"),
+            "the answer is not that of its TPM to this work order: it was made up",
+        ),
         (
             lambda one, other: one["answer"].update(answer=spoil(one["answer"]["answer"], 5)),
             "the answer is not that of its TPM",
@@ -422,6 +430,36 @@ def test_a_report_is_of_a_line_that_counts(firms, allowed):
     assert "and not that of owner@example.org" in firms.take_in(signer="owner@example.org")["msg"]
     assert firms.ledger.read_bytes() == before
     assert firms.take_in(signer="line@example.org")["records"]
+    assert firms.take_in(allowed_signers=None)["signed_by"] == fingerprint(str(firms.lines_key))
+
+
+def test_a_report_that_another_key_signed_than_the_order_is_for_is_refused(firms, allowed):
+    """Also that of another line of the owner's, whose reports count for orders of its own."""
+    firms.export(*firms.work(0))
+    before = firms.ledger.read_bytes()
+    firms.forge(lambda document: None, key=firms.other)
+    everybody = str(allowed(firms.owners_key, firms.lines_key, firms.other))
+    for lines in (everybody, None):
+        failed = firms.take_in(allowed_signers=lines)
+        keys = [fingerprint(str(one)) for one in (firms.other, firms.lines_key)]
+        assert f"is signed by the key {keys[0]}" in failed["msg"] and f"signs with {keys[1]}" in failed["msg"], failed
+    firms.forge(lambda document: None, namespace="file")
+    assert "has no signature that is good over what it says" in firms.take_in(allowed_signers=None)["msg"]
+    firms.report.write_text(firms.report.read_text().replace("done", "dome", 1))
+    assert "has no signature that is good over what it says" in firms.take_in(allowed_signers=None)["msg"]
+    assert firms.ledger.read_bytes() == before
+
+
+def test_an_order_that_does_not_say_who_signs_needs_the_lines_to_be_named(firms):
+    with sqlite3.connect(firms.ledger) as connection:
+        for name, record in firms.records().items():
+            del record["work_order"]["report_signers"]
+            text = json.dumps(record, sort_keys=True)
+            connection.execute("UPDATE devices SET record = ? WHERE serial_number = ?", (text, name))
+    connection.close()
+    firms.export(*firms.work(0))
+    assert "name the lines whose reports count in allowed_signers" in firms.take_in(allowed_signers=None)["msg"]
+    assert len(firms.take_in()["records"]) == 1
 
 
 def test_every_changed_byte_of_a_report_is_noticed(firms):
@@ -522,7 +560,7 @@ def test_no_other_order_has_the_number_of_one_whose_units_are_on_a_later_one(fir
     again = {"dest": str(firms.directory / "again.age"), "expires": "2031-01-01"}
     firms.order(number="WO-2", dest=str(firms.directory / "later.age"), state="revoked")
     failed = firms.order(**again, key_version=2)
-    assert failed["failed"] and "There was a work order WO-1" in failed["msg"], failed
+    assert failed["failed"] and "The work order WO-1 was written with other terms" in failed["msg"], failed
     assert not (firms.directory / "again.age").exists()
 
 
@@ -613,3 +651,121 @@ def test_a_twin_of_another_device_is_stopped_as_at_step_3(firms, make_ek):
     taken = firms.take_in()
     assert taken["records"] == [] and "which is another device's" in taken["refused"][0]["reason"], taken
     assert len(stopped(firms)) == 1
+
+
+def test_a_damaged_record_stops_its_own_unit_and_no_report(firms):
+    firms.export(*firms.work(0, 1))
+    with sqlite3.connect(firms.ledger) as connection:
+        connection.execute("UPDATE devices SET record = '[]' WHERE serial_number IN ('TF-1', 'TF-2')")
+    connection.close()
+    taken = firms.take_in()
+    assert [one["serial_number"] for one in taken["records"]] == ["TF-0"] and taken["missing"] == []
+    [refused] = taken["refused"]
+    assert refused["unit"].startswith("TF-1") and "the record of TF-1 (slot1) in the ledger" in refused["reason"]
+    assert [one.split(" in the ledger")[0] for one in taken["damaged"]] == [
+        "the record of TF-1 (slot1)",
+        "the record of TF-2 (slot2)",
+    ]
+
+
+def test_a_damaged_record_of_the_journal_stops_no_report_of_the_others(firms):
+    work = firms.work(0, 1)
+    firms.export(*work)
+    with sqlite3.connect(firms.journal) as connection:
+        connection.execute("UPDATE devices SET record = '{' WHERE serial_number = 'TF-1'")
+    connection.close()
+    done = firms.export(*work)
+    assert [one["serial_number"] for one in firms.document()["units"]] == ["TF-0"], done
+    assert "The report has no word of a unit: the record of TF-1" in str(done["warnings"])
+
+
+def test_two_stations_report_their_parts_and_the_order_is_complete_over_both(firms):
+    one = firms.work(0)
+    firms.export(*one, {**firms.key(1), "state": "failed", "reason": "no power"})
+    firms.work(1)
+    firms.export({**firms.key(1), "state": "failed", "reason": "no power"})
+    first = firms.report.read_bytes()
+    taken = firms.take_in()
+    assert taken["states"] == {"done": 1, "failed": 1, "ordered": 1} and taken["missing"] == ["TF-2 (slot2)"], taken
+    firms.finish(taken)
+    firms.journal.unlink()
+    firms.export(*firms.work(2))
+    second = firms.report.read_bytes()
+    taken = firms.take_in()
+    assert taken["states"] == {"done": 2, "failed": 1} and taken["missing"] == [], taken
+    firms.finish(taken)
+    for report in (first, second, first):
+        firms.report.write_bytes(report)
+        again = firms.take_in()
+        assert not again["changed"] and again["states"] == {"done": 2, "failed": 1} and again["records"] == [], again
+
+
+def test_of_two_words_on_a_failure_the_later_one_is_kept(firms):
+    firms.work(0)
+    firms.export({**firms.key(0), "state": "failed", "reason": "the later one"})
+    assert firms.take_in()["changed"]
+    firms.forge(lambda document: document["units"][0].update(at="2020-01-01T00:00:00Z", reason="an earlier one"))
+    assert not firms.take_in()["changed"]
+    assert firms.records()["TF-0"]["work_order"]["reason"] == "the later one"
+
+
+def test_what_was_done_after_the_order_had_expired_is_taken_and_told(firms):
+    """Its proof is as good. A report that comes late about what was done in time is as any other."""
+    firms.export(*firms.work(0, 1))
+    firms.forge(lambda document: document["units"][0].update(at="2030-01-01T00:00:01Z"))
+    late = firms.document()["units"][0]["serial_number"]
+    taken = firms.take_in()
+    assert len(taken["records"]) == 2 and taken["late"] == [f"{late} (slot{late[-1]})"], taken
+
+
+def keep(document, name, **more):
+    units = [one for one in document["units"] if one["serial_number"] == name]
+    document.update(units=units, count=len(units), **more)
+
+
+def test_a_late_report_of_an_earlier_order_is_told_from_that_of_the_later_one(firms):
+    firms.export(*firms.work(0, 1))
+    first = firms.report.read_bytes()
+    firms.forge(lambda document: keep(document, "TF-0"))
+    firms.finish(firms.take_in())
+    firms.order(state="revoked")
+    second = {"number": "WO-2", "dest": str(firms.directory / "order2.age"), "key_version": 2}
+    only = firms.directory / "one.jsonl"
+    only.write_text(json.dumps({"endorsement_key": firms.make_ek(1)}))
+    assert firms.order(**second, src=str(only))["states"] == {"ordered": 1}
+    firms.report.write_bytes(first)
+    taken = firms.take_in()
+    assert taken["known"] == 1 and taken["records"] == [] and taken["states"] == {"done": 1, "revoked": 2}
+    assert "the work order was revoked on" in taken["refused"][0]["reason"] and taken["unproven"] == []
+    # The answers to the first one answer nothing of the second.
+    firms.forge(lambda document: keep(document, "TF-1", number="WO-2"))
+    taken = firms.take_in()
+    assert "it is the one to the work order WO-1" in taken["refused"][0]["reason"] and taken["records"] == []
+    assert [one["work_order"]["number"] for one in firms.records().values()] == ["WO-1", "WO-2", "WO-1"]
+
+
+def test_an_order_that_is_revoked_while_its_report_is_taken_in_stays_revoked(firms):
+    firms.export(*firms.work(0))
+    taken = firms.take_in()
+    firms.order(state="revoked")
+    firms.finish(taken)
+    assert firms.states() == ["revoked"] * 3
+
+
+def test_a_unit_that_was_taken_in_and_rotated_since_is_known_by_its_report_still(firms):
+    firms.export(*firms.work(0))
+    firms.finish(firms.take_in())
+    rotated = {"profile": "fleet", "key_version": 2, "owner_auth_set": True, "lockout_auth_set": True}
+    take(firms.ledger, firms.unit(0, ownership=rotated), step="warehouse")
+    again = firms.take_in()
+    assert again["known"] == 1 and again["refused"] == [] and not again["changed"]
+
+
+def test_an_intake_reads_the_units_of_its_order_and_no_others(firms, monkeypatch):
+    """Of whom a million may be in the ledger."""
+    take(firms.ledger, *(firms.unit(number) for number in range(10, 40)))
+    firms.export(*firms.work(0, 1))
+    rows = []
+    known = Devices.record
+    monkeypatch.setattr(Devices, "record", lambda self, row: rows.append(row) or known(self, row))
+    assert len(firms.take_in()["records"]) == 2 and set(rows) == {1, 2, 3}

@@ -19,6 +19,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.age_fi
     encrypted,
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.opened_orders import Trusted, opened_orders
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.signature import fingerprint
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.signed_document import signed_document
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.findings import TrustError
 
@@ -41,7 +42,9 @@ def line(tmp_path, make_ek, ssh_key, allowed):
         def recipient(key):
             return checked_recipients([key.with_suffix(".pub").read_text()])[0]
 
-        def document(self, *, number="WO-1", units=(1, 2), expires="2027-01-01T00:00:00Z", recipients=None):
+        def document(
+            self, *, number="WO-1", units=(1, 2), expires="2027-01-01T00:00:00Z", recipients=None, report_signers=()
+        ):
             terms = work_order.Terms(
                 number=number,
                 owner="Example Devices",
@@ -54,6 +57,7 @@ def line(tmp_path, make_ek, ssh_key, allowed):
                     "id_scope": "0ne00000A1B",
                     "global_endpoint": "https://dps.example",
                 },
+                report_signers=report_signers,
             )
             records = [
                 {"serial_number": f"TF-{one}", "registration_id": f"unit-{one}", "endorsement_key": make_ek(one)}
@@ -107,6 +111,18 @@ def test_other_keys_of_the_line(line, ssh_key, tmp_path, kind):
     whole = signed_document(line.document(recipients=[recipient]), str(line.owner), namespace=work_order.NAMESPACE)
     line.path.write_bytes(encrypted(whole, [recipient]))
     assert line.open(key=key)
+
+
+def test_an_order_says_whose_key_signs_the_report(line):
+    """One of before that was said is read all the same."""
+    line.write(line.document())
+    assert list(line.open()[0].order.terms.report_signers) == []
+    signers = [fingerprint(str(key)) for key in (line.key, line.another)]
+    line.write(line.document(report_signers=signers))
+    assert line.open()[0].order.terms.report_signers == signers
+    for wrong in ([], ["SHA256:short"], [7], "SHA256:" + "A" * 43):
+        line.write(other(line.document(report_signers=signers), put("report_signers", value=wrong)))
+        assert "does not say whose key signs the report" in line.refused()
 
 
 def test_an_order_for_two_lines_is_read_by_both(line):
@@ -236,7 +252,9 @@ def put(*path, value):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (put("work_order_version", value=2), "of version 2"),
+        (put("work_order_version", value=3), "of version 3"),
+        (put("work_order_version", value=2), "does not say whose key signs the report"),
+        (put("report_signers", value=["SHA256:" + "A" * 43]), "has report_signers in the work order"),
         (put("work_order_version", value=True), "of version True"),
         (lambda one: one.pop("work_order_version"), "is no work order"),
         (put("count", value=3), "as many units as it says"),

@@ -1,0 +1,95 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The work orders that a device is or was on, as its record has them: the last one, and those before it.
+
+None is ever forgotten. A line whose order was revoked keeps what it was given, and a late report may be of any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+LAST = "work_order"
+EARLIER = "earlier_work_orders"
+ORDERED, DONE, FAILED, REVOKED = "ordered", "done", "failed", "revoked"
+_TEXTS = ("written", "expires", "customer", "id_scope", "content_sha256", "file_sha256", "reason")
+# What a line may still work on.
+OPEN = (ORDERED, FAILED)
+
+
+def orders_in(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The orders of *record*, the last one at the end."""
+    earlier, last = record.get(EARLIER), record.get(LAST)
+    found = [one for one in earlier if isinstance(one, Mapping)] if isinstance(earlier, (list, tuple)) else []
+    return [dict(one) for one in (*found, *([last] if isinstance(last, Mapping) else []))]
+
+
+def order_in(record: Mapping[str, Any], number: str | None = None, customer: str | None = None) -> dict[str, Any]:
+    """What *record* says of the order *number* of *customer*, or of the last one that fits; empty where none does."""
+    wanted = {name: value for name, value in (("number", number), ("customer", customer)) if value is not None}
+    found = [one for one in orders_in(record) if all(one.get(name) == value for name, value in wanted.items())]
+    return found[-1] if found else {}
+
+
+def with_order(record: Mapping[str, Any], order: Mapping[str, Any]) -> dict[str, Any]:
+    """*record* with *order* in the place of what it has of that one, or as its last one."""
+    orders = orders_in(record)
+    places = [place for place, one in enumerate(orders) if _key(one) == _key(order)]
+    if places:
+        orders[places[-1]] = dict(order)
+    else:
+        orders.append(dict(order))
+    return with_orders(record, orders)
+
+
+def with_news_of_order(record: Mapping[str, Any], order: Mapping[str, Any]) -> dict[str, Any]:
+    """The same where *order* was looked at some time ago: one that was revoked meanwhile stays so."""
+    known = [one for one in orders_in(record) if _key(one) == _key(order)]
+    return dict(record) if known and known[-1].get("state") == REVOKED else with_order(record, order)
+
+
+def with_orders(record: Mapping[str, Any], orders: list[dict[str, Any]]) -> dict[str, Any]:
+    """*record* with *orders* and no others, the last one at the end."""
+    rest = {name: value for name, value in record.items() if name not in (LAST, EARLIER)}
+    said = {EARLIER: orders[:-1], LAST: orders[-1]} if orders else {}
+    return {**rest, **{name: value for name, value in said.items() if value}}
+
+
+def spent_key_version(record: Mapping[str, Any]) -> tuple[int, str]:
+    """(The highest key version that a revoked order of the device has, the number of that order); (0, "") for none."""
+    spent = [
+        (_whole(one.get("key_version")), str(one.get("number")))
+        for one in orders_in(record)
+        if one.get("state") == REVOKED
+    ]
+    return max(spent, default=(0, ""))
+
+
+def fault_of_order(order: Mapping[str, Any]) -> str | None:
+    """What of *order* is not of its type, as the end of "it …"; None where all of it is."""
+    texts = {name: order.get(name, " ") for name in _TEXTS}
+    texts.update({name: order.get(name, "") for name in ("number", "at")})
+    wrong = [name for name, value in texts.items() if not isinstance(value, str) or not value]
+    if wrong:
+        return f"it has no {wrong[0]}"
+    if order.get("state") not in (ORDERED, DONE, FAILED, REVOKED):
+        return "it is in no state"
+    version = order.get("key_version", 1)
+    if isinstance(version, bool) or not isinstance(version, int):
+        return "its key_version is no number"
+    signers = order.get("report_signers", [])
+    if not isinstance(signers, list) or not all(isinstance(one, str) for one in signers):
+        return "its report_signers are no list of texts"
+    return None
+
+
+def _key(order: Mapping[str, Any]) -> tuple[Any, Any]:
+    # Two customers of a line may call an order the same.
+    return order.get("number"), order.get("customer")
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0
