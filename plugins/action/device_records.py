@@ -12,9 +12,10 @@ import importlib
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.run_identity import operator, run_id
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_action import StationAction
 
-# Each task of a step at the ledger would load it anew. Here it is loaded once, before their processes are forked.
-with contextlib.suppress(ImportError):
-    importlib.import_module("sqlalchemy")
+# Each task of a step at the ledger would load these anew. Here it is done once, before their processes are forked.
+for name in ("sqlalchemy", "ansible_collections.tpmfleet.azure_dps.plugins.modules.device_records"):
+    with contextlib.suppress(ImportError):
+        importlib.import_module(name)
 
 WRITES_EVENTS = (
     "device_records",

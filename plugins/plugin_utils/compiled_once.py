@@ -30,10 +30,17 @@ _FILES = ("defaults/main.yml", "vars/main.yml")
 def templar(loader: Any, variables: Mapping[str, Any]) -> Any:
     """Ansible's Templar, which compiles nothing that was compiled before."""
     made = template.Templar(loader=loader, variables=variables)
-    # Since ansible-core 2.19 it is the engine's, else the Templar's own.
-    environment = getattr(made, "_engine", made).environment
-    environment.__class__ = _once(type(environment))
+    environment = engine_of(made).environment
+    environment.__class__ = kind = _once(type(environment))
+    # Each environment would look for a filter in all files of its collection.
+    for name in ("filters", "tests"):
+        setattr(environment, name, kind.plugins.setdefault(name, getattr(environment, name)))
     return made
+
+
+def engine_of(made: Any) -> Any:
+    """What does the work of a Templar: since ansible-core 2.19 its engine, else itself."""
+    return getattr(made, "_engine", made)
 
 
 @functools.cache
@@ -44,6 +51,7 @@ def _once(kind: type) -> type:
 
     class Environment(kind):  # type: ignore[misc, valid-type]
         compiled: dict[str, CodeType] = {}
+        plugins: dict[str, Any] = {}
 
         def compile(self, source: Any, *arguments: Any, **options: Any) -> Any:
             # One with delimiters of its own is no other template's.
@@ -60,19 +68,14 @@ def _once(kind: type) -> type:
 @functools.cache
 def compile_roles(*names: str) -> None:
     """Compiles the templates in the variables of the roles *names*."""
-    trusted = getattr(template, "trust_as_template", str)
-    reads = templar(DataLoader(), {})
+    environment = engine_of(templar(DataLoader(), {})).environment
     for name in names:
         for path in (ROLES / name / file for file in _FILES):
             if path.is_file():
                 for text in _templates(yaml_load(path.read_text(encoding="utf-8"))):
-                    _compile(reads, trusted(text))
-
-
-def _compile(reads: Any, text: str) -> None:
-    # There are no variables yet, and none is missed: what is wrong with a template is told where it is used.
-    with contextlib.suppress(Exception):
-        reads.template(text)
+                    # What is wrong with a template is told where it is used.
+                    with contextlib.suppress(Exception):
+                        environment.compile(text)
 
 
 def _templates(value: Any) -> Iterator[str]:

@@ -13,6 +13,7 @@ from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.compiled_once import compile_roles, templar
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import HostVariables
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.remembered import TemplateContext
 
 trusted = getattr(template, "trust_as_template", str)
 
@@ -59,6 +60,31 @@ def test_what_is_left_out_is_not_in_it():
     variables = trusted_all({"options": {"a": "{{ omit }}", "b": "{{ plain }}", "c": None}, "plain": 1})
     variables.setdefault("omit", "__omit_place_holder__1")
     assert HostVariables(variables, DataLoader()).value("options") == {"b": 1}
+
+
+def test_what_a_variable_comes_to_is_made_once():
+    variables = {
+        "any": "{{ 1000000000 | random }}",
+        "named": "{{ any }}",
+        "options": {"a": "{{ named }}", "b": "{{ any }}"},
+    }
+    values = HostVariables(trusted_all(variables), DataLoader())
+    found = {values.value("named"), *values.value("options").values()}
+    # Before ansible-core 2.19 there is nothing that keeps it.
+    assert (len(found) == 1) == (TemplateContext is not None)
+
+
+def test_what_cannot_be_made_is_told_each_time():
+    values = HostVariables(trusted_all({"wrong": "{{ nowhere.a }}", "named": "{{ wrong }}"}), DataLoader())
+    for _time in range(2):
+        with pytest.raises(AnsibleError, match="nowhere"):
+            values.value("named")
+
+
+def test_what_was_made_is_not_changed_by_who_has_it():
+    values = HostVariables(trusted_all({"list": ["{{ 1 + 1 }}"], "options": {"a": "{{ list }}"}}), DataLoader())
+    values.value("options")["a"].append(3)
+    assert values.value("list") == values.value("options")["a"] == [2]
 
 
 @pytest.fixture

@@ -53,6 +53,20 @@ def test_the_runtime_has_all_that_a_module_uses(module):
 
 
 @pytest.mark.parametrize("module", MODULES)
+def test_all_that_a_part_imports_of_this_collection_is_sent(module):
+    sources = payloads._sources(module)
+    for name, text in sources.items():
+        for node in ast.walk(ast.parse(text)):
+            if not isinstance(node, ast.ImportFrom) or (node.module or "").partition(".")[0] in sys.stdlib_module_names:
+                continue
+            package = name.split(".")[: -node.level] if node.level else []
+            whole = ".".join([*package, *([node.module] if node.module else [])])
+            if whole.startswith(payloads.PACKAGE):
+                within = {f"{whole}.{one.name}" for one in node.names}
+                assert whole in sources or within <= set(sources), f"{name}: {ast.unparse(node)}"
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_the_options_of_a_module_are_of_kinds_that_the_runtime_knows(module, monkeypatch):
     loaded = importlib.import_module(f"{payloads.PACKAGE}.modules.{module}")
     asked = {}

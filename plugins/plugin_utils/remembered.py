@@ -1,0 +1,33 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Variables that come to what they come to once, and not for each template that names them.
+
+Ansible makes what a variable of a variable comes to for each template anew, and a step's options name the same few
+dozens over and over. Since ansible-core 2.19 it has a dictionary that keeps what was made, which it throws away with
+each template; an older one has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .compiled_once import engine_of
+
+try:
+    from ansible._internal._templating._engine import TemplateOptions
+    from ansible._internal._templating._lazy_containers import _AnsibleLazyTemplateMixin
+    from ansible._internal._templating._utils import TemplateContext
+except ImportError:
+    TemplateContext = None  # type: ignore[assignment, misc]
+
+
+def remember(templar: Any, variables: Mapping[str, Any]) -> None:
+    """Has *templar* keep what *variables* come to."""
+    if TemplateContext is None:
+        return
+    engine = engine_of(templar)
+    with TemplateContext(template_value=variables, templar=engine, options=TemplateOptions.DEFAULT):
+        engine.available_variables = _AnsibleLazyTemplateMixin._try_create(variables)
