@@ -19,7 +19,7 @@ description:
   - The ledger notes which unit is on which order. An order is written once; a second call verifies it. One whose file
     is gone is written again. Under its number no other order is ever written.
   - Where anything is wrong with a unit, nothing is written, and all of it is told. A record that is damaged in the
-    ledger stops no others: it is left out and named.
+    ledger is left out and named, and stops no others.
   - A unit that is ordered anew keeps its earlier orders in the ledger.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
