@@ -26,7 +26,9 @@ extends_documentation_fragment:
   - tpmfleet.azure_dps.events
 options:
   src:
-    description: The file, on the machine where the task runs.
+    description:
+      - The file, on the machine where the task runs. Its text is UTF-8, with or without a byte order mark, or UTF-16
+        with one, with the line ends of any system.
     type: path
     required: true
   signature:
@@ -97,14 +99,17 @@ signed_by:
   sample: site-2@example.org
 """
 
+import contextlib
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.handover.records import NoRecord, record_of
 from ..module_utils.ledger.database import LedgerError
 from ..module_utils.ledger.importing import Taken, take_in
 from ..module_utils.ledger.stored import MOST_OF_A_RECORD
+from ..module_utils.lists.text_file import TextFile
 from ..module_utils.module.ledger import event_options, ledger_option, now, run
-from ..module_utils.outside.files import FileError, lines_of, open_file
+from ..module_utils.outside.files import FileError, lines_of
 from ..module_utils.outside.visible import visible
 from ..module_utils.trust.findings import TrustError
 from ..module_utils.trust.list_signature import check_signature
@@ -132,8 +137,11 @@ def batches(src):
     """The records of the file, some at a time."""
     some = []
     try:
-        with open_file(src) as file:
-            for number, line in enumerate(lines_of(file, most=MOST_OF_A_RECORD), start=1):
+        with contextlib.closing(TextFile(src)) as text:
+            for number, line in enumerate(lines_of(text.file, most=MOST_OF_A_RECORD), start=1):
+                # As an editor or a mail program leaves it at the end.
+                if not line.strip():
+                    continue
                 try:
                     some.append(record_of(line))
                 except NoRecord as error:

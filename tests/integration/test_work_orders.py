@@ -77,8 +77,6 @@ class Firms:
         self.hand_over(self.installers_key.with_suffix(".pub"), self.owner)
         public = (self.installer / "owner-key.pub").read_text()
         (self.installer / "customers").write_text(f"owner@example.org {public}")
-        public = (self.owner / "line-key.pub").read_text()
-        (self.owner / "lines").write_text(f"line@example.org {public}")
 
     @staticmethod
     def _inventory(place, everywhere, hosts, of_devices):
@@ -257,11 +255,8 @@ def test_no_process_of_the_installer_shows_a_secret(firms, monkeypatch):
 
 
 def take_in(firms, report, *arguments, **said):
-    given = {
-        "tpmfleet_work_report": str(report),
-        "tpmfleet_work_report_allowed_signers": str(firms.owner / "lines"),
-    }
-    return firms.play(firms.owner, "work_report", *arguments, **{**given, **said})
+    # Whose key signs it the order has said.
+    return firms.play(firms.owner, "work_report", *arguments, **{"tpmfleet_work_report": str(report), **said})
 
 
 def enrollments(firms):

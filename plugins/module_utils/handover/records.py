@@ -17,6 +17,7 @@ from ..outside.visible import visible
 from ..record.fields import RECORD_FIELDS
 from ..record.model import RECORD_VERSION, STEPS
 from ..trust.derived import checked_record_fields
+from .record_parts import fault_inside
 
 # What devices are found by, and how long it can be in a ledger.
 _LONGEST = {"serial_number": 255, "device_id": 128, "host": 255, "registration_id": 128}
@@ -46,7 +47,10 @@ def record_of(line: bytes) -> dict[str, Any]:
         raise NoRecord(f"has the record_version {visible(version, most=40)}, and {RECORD_VERSION} is known here")
     strange = [name for name in said if name not in RECORD_FIELDS]
     if strange:
-        raise NoRecord(f"has {visible(strange[0], most=60)}, which no record has")
+        raise NoRecord(
+            f"has {visible(strange[0], most=60)}, which no record has that is known here: update the collection where "
+            "a later one wrote the file"
+        )
     record = {name: value for name, value in said.items() if value is not None}
     fault = fault_of(record)
     if fault:
@@ -61,5 +65,8 @@ def record_of(line: bytes) -> dict[str, Any]:
         moment = found.get("at")
         if step not in STEPS or not isinstance(moment, str) or _MOMENT.fullmatch(moment) is None:
             raise NoRecord(f"has a step {visible(step, most=40)} that is none, or that says no time")
+    fault = fault_inside(record)
+    if fault:
+        raise NoRecord(fault)
     fields, _wrong = checked_record_fields(record)
     return {**record, **fields}

@@ -68,7 +68,7 @@ def fingerprint_of(public_key: str) -> str:
     # A key says its type once more (RFC 4253, 6.6).
     if not kind or not blob.startswith(len(kind).to_bytes(4, "big") + kind.encode("ascii", "replace")):
         raise TrustError(
-            f"'{visible(public_key, most=60)}' is no public key of SSH: give the line of a file such as id_ed25519.pub."
+            f"'{visible(public_key, most=60)}' is no public key of SSH: give it as ssh-keygen writes it into a file."
         )
     return f"SHA256:{base64.b64encode(hashlib.sha256(blob).digest()).decode('ascii').rstrip('=')}"
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..outside.visible import visible
 from ..record.model import RECORD_VERSION, called, merged
+from ..record.orders import EARLIER, LAST, orders_in, orders_of_both, with_orders
 from ..record.places import with_places
 from .devices import Devices, identity
 from .stored import DamagedRecord
@@ -26,7 +27,7 @@ _IDENTITIES = {
     "endorsement_key_sha256": "endorsement key",
 }
 # What both sides know in parts.
-_IN_PARTS = ("steps", "places", _CHAIN, "endorsement_key_proven", "record_version")
+_IN_PARTS = ("steps", "places", _CHAIN, "endorsement_key_proven", "record_version", LAST, EARLIER)
 # What a device has as long as it is in use.
 _OF_USE = ("dps_id_scope", "ownership", "storage_root_key", "storage_root_key_name")
 
@@ -125,8 +126,13 @@ def combined(known: Mapping[str, Any], said: Mapping[str, Any]) -> tuple[dict[st
             reasons.append(f"its step {name} of {step['at']} is another one here than there")
         elif str(mine.get("at")) < step["at"]:
             superseded.setdefault("steps", {})[name] = mine
+    orders, replaced, contrary = orders_of_both(orders_in(known), orders_in(said))
+    reasons += [f"its work order {number} is another one here than there" for number in contrary]
     if reasons:
         raise Conflict(reasons)
+    if replaced:
+        superseded["work_orders"] = replaced
+    record = with_orders(record, orders)
     proven = [one["endorsement_key_proven"] for one in (known, said) if one.get("endorsement_key_proven")]
     if proven:
         record["endorsement_key_proven"] = min(proven)

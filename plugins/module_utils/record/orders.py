@@ -58,6 +58,37 @@ def with_orders(record: Mapping[str, Any], orders: list[dict[str, Any]]) -> dict
     return {**rest, **{name: value for name, value in said.items() if value}}
 
 
+def orders_of_both(
+    mine: list[dict[str, Any]], others: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
+    """(The orders that either of two sides knows, those of mine that a later word replaces, the numbers of those on
+    which they say contrary things).
+
+    A unit that one side has revoked and the other has taken in is for people to look at.
+    """
+    found = {_key(one): one for one in mine}
+    replaced, contrary = [], []
+    for other in others:
+        known = found.get(_key(other))
+        if known is None or known == other:
+            found[_key(other)] = other
+            continue
+        # Each writing of the file has another digest.
+        both = {**other, **known, "file_sha256": max(str(one.get("file_sha256", "")) for one in (known, other))}
+        both = {name: value for name, value in both.items() if value != ""}
+        same = all(both[name] == value for name, value in other.items() if name != "file_sha256")
+        ended = {known["state"], other["state"]} == {DONE, REVOKED}
+        if same:
+            found[_key(other)] = both
+        elif ended or known["at"] == other["at"]:
+            contrary.append(str(other["number"]))
+        elif other["at"] > known["at"]:
+            replaced.append(known)
+            found[_key(other)] = {**known, **other}
+    ordered = sorted(found.values(), key=lambda one: (str(one.get("written") or one["at"]), str(one["number"])))
+    return ordered, replaced, contrary
+
+
 def spent_key_version(record: Mapping[str, Any]) -> tuple[int, str]:
     """(The highest key version that a revoked order of the device has, the number of that order); (0, "") for none."""
     spent = [

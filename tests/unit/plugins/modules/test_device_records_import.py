@@ -14,6 +14,11 @@ import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database import Access, opened
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.devices import Devices
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.judgement import Step
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.orders import (
+    orders_in,
+    spent_key_version,
+    with_order,
+)
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.policy import CertificatePolicy
 
 PLAYBOOK = Path(__file__).resolve().parents[4] / "playbooks" / "device_records_import.yml"
@@ -196,6 +201,20 @@ WRONG = {
     '{"record_version": 1, "host": "a", "places": [1]}': "no list of places",
     '{"record_version": 1, "host": "a", "endorsement_key": "AAAA", "endorsement_key_sha256": "aa"}': "is wrong",
     '{"record_version": 1, "host": "a", "host": "b"}': "",
+    '{"record_version": 1, "host": "a", "of_a_later_release": 1}': "update the collection where a later one wrote",
+    '{"record_version": 1, "host": "a", "ownership": {"owner_auth": "secret"}}': "has owner_auth in ownership",
+    '{"record_version": 1, "host": "a", "ownership": {"key_version": "1"}}': "has key_version of another type",
+    '{"record_version": 1, "host": "a", "ownership": {"key_version": true}}': "has key_version of another type",
+    '{"record_version": 1, "host": "a", "decommission": {"done": "2026", "by": "x"}}': "has by in decommission",
+    '{"record_version": 1, "host": "a", "certified_tpm": {"software": "no"}}': "has software of another type",
+    '{"record_version": 1, "host": "a", "steps": {"warehouse": {"at": "2026-01-01T00:00:00Z", "x": 1}}}': "has x in",
+    '{"record_version": 1, "host": "a", "iot_edge": "yes"}': "has iot_edge of another type",
+    '{"record_version": 1, "host": "a", "tpm_model": 7}': "has tpm_model of another type",
+    '{"record_version": 1, "host": "a", "work_order": {"state": "done", "at": "2026"}}': "it has no number",
+    '{"record_version": 1, "host": "a", "work_order": {"number": "1", "state": "sold", "at": "2026"}}': "in no state",
+    '{"record_version": 1, "host": "a", "work_order": {"number": "1", "state": "done", "at": "2", "x": 1}}': "has x in",
+    '{"record_version": 1, "host": "a", "earlier_work_orders": [7]}': "are no list of orders",
+    '{"record_version": 1, "host": "a", "earlier_work_orders": [{"number": "1"}]}': "work order is wrong",
 }
 
 
@@ -216,6 +235,124 @@ def test_what_is_no_file_of_records_is_told(here, tmp_path, content):
         src.write_bytes(content)
     failed = here.take_in(src)
     assert failed["failed"] and str(src) in failed["msg"]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda text: b"\xef\xbb\xbf" + text.encode(),
+        lambda text: text.replace("\n", "\r\n").encode(),
+        lambda text: text.encode() + b"\r\n\n  \n",
+        lambda text: text.encode("utf-16"),
+        lambda text: b"\xfe\xff" + text.encode("utf-16-be"),
+        lambda text: text.rstrip("\n").encode(),
+    ],
+    ids=["mark", "CRLF", "empty lines", "UTF-16", "UTF-16 BE", "no end"],
+)
+def test_a_file_that_went_through_mail_or_an_editor_is_the_same(here, there, unit, tmp_path, written):
+    there.take("tpm_install", EARLY, unit(1, maker="Möller"), unit(2))
+    src = there.export()
+    src.write_bytes(written(src.read_text()))
+    assert here.take_in(src)["added"] == 2 and here.record(serial_number="TF-1")["maker"] == "Möller"
+    src.write_bytes(written("junk\n"))
+    assert here.take_in(src)["msg"].startswith("Line 1 of ")
+
+
+def test_what_is_known_to_be_a_part_is_what_the_schema_has(record_schema):
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover import record_parts
+
+    schema = record_schema.schema
+    assert set(record_parts._PARTS) == set(schema["properties"])
+    order = schema["$defs"]["work_order"]["properties"]
+    assert set(record_parts._ORDER) == set(order) and set(record_parts._STEP) == set(
+        schema["$defs"]["step"]["properties"]
+    )
+    for name, part in record_parts._PARTS.items():
+        told = schema["properties"][name]
+        told = told.get("items", told)
+        inside = part[0] if isinstance(part, list) else part
+        if isinstance(inside, dict) and "$ref" not in told:
+            assert set(inside) == set(told["properties"]), name
+
+
+def ordered(number, state="ordered", at=EARLY, **more):
+    return {"number": number, "state": state, "at": at, "written": at, "key_version": 1, **more}
+
+
+def have(site, *orders):
+    """The unit TF-1 of *site* is on these orders."""
+    with opened(str(site.path), Access.WRITE) as connection:
+        devices = Devices(connection)
+        row = devices.row_of({"serial_number": "TF-1"})
+        record = devices.record(row)
+        for one in orders:
+            record = with_order(record, one)
+        devices.save(row, record)
+        devices.write()
+
+
+def test_the_work_orders_of_both_sides_are_kept_and_of_one_the_later_word(here, there, unit):
+    here.take("tpm_install", EARLY, unit(1))
+    there.take_in(here.export())
+    have(here, ordered("WO-1", "failed", MIDDLE, written=EARLY, reason="no power"), ordered("WO-3", at=LATE))
+    have(there, ordered("WO-1", "revoked", LATE, written=EARLY), ordered("WO-2", "done", MIDDLE))
+    done = here.take_in(there.export())
+    assert (done["updated"], done["conflicts"]) == (1, [])
+    both = here.record(serial_number="TF-1")
+    assert [(one["number"], one["state"]) for one in orders_in(both)] == [
+        ("WO-1", "revoked"),
+        ("WO-2", "done"),
+        ("WO-3", "ordered"),
+    ]
+    assert here.history(serial_number="TF-1")[-1]["superseded"]["work_orders"][0]["state"] == "failed"
+    with opened(str(here.path), Access.READ) as connection:
+        assert all(Devices(connection).rows_on(f"WO-{number}") for number in (1, 2, 3))
+    assert not here.take_in(there.export())["changed"]
+    there.take_in(here.export())
+    assert there.record(serial_number="TF-1") == both and not here.take_in(there.export())["changed"]
+
+
+@pytest.mark.parametrize(
+    ("mine", "other"),
+    [
+        (ordered("WO-1", "done", MIDDLE), ordered("WO-1", "revoked", LATE)),
+        (ordered("WO-1", "revoked", MIDDLE), ordered("WO-1", "done", LATE)),
+        (ordered("WO-1", key_version=1), ordered("WO-1", key_version=2)),
+        (ordered("WO-1", id_scope="0ne1"), ordered("WO-1", id_scope="0ne2")),
+    ],
+)
+def test_a_work_order_of_which_both_say_contrary_things_is_a_conflict(here, there, unit, mine, other):
+    here.take("tpm_install", EARLY, unit(1))
+    there.take_in(here.export())
+    have(here, mine)
+    have(there, other)
+    before = here.record(serial_number="TF-1")
+    done = here.take_in(there.export())
+    assert [one["reasons"] for one in done["conflicts"]] == [["its work order WO-1 is another one here than there"]]
+    assert here.record(serial_number="TF-1") == before
+
+
+def test_what_a_revoked_line_was_given_elsewhere_is_spent_here(here, there, unit):
+    there.take("tpm_install", EARLY, unit(1))
+    have(there, ordered("WO-1", "revoked", MIDDLE), ordered("WO-2", "done", LATE, key_version=2))
+    here.take_in(there.export())
+    assert spent_key_version(here.record(serial_number="TF-1")) == (1, "WO-1")
+
+
+def test_an_older_record_with_a_newer_step_and_another_key_version_or_dps(here, there, unit):
+    """The word of who did something last counts, field by field, and what it replaced is told."""
+    owned = {"profile": "fleet", "owner_auth_set": True, "lockout_auth_set": True, "endorsement_auth_set": False}
+    here.take("software_install", EARLY, unit(1, dps_id_scope="0ne1", ownership={**owned, "key_version": 1}))
+    there.take("warehouse", MIDDLE, unit(1, dps_id_scope="0ne2", ownership={**owned, "key_version": 2}))
+    done = here.take_in(there.export())
+    assert done["conflicts"] == [] and here.record(serial_number="TF-1")["ownership"]["key_version"] == 2
+    superseded = here.history(serial_number="TF-1")[-1]["superseded"]
+    assert (superseded["ownership"]["key_version"], superseded["dps_id_scope"]) == (1, "0ne1")
+    # Nothing takes the later word back.
+    src = here.export()
+    src.write_text(src.read_text().replace('"key_version": 2', '"key_version": 1'))
+    done = here.take_in(src)
+    assert not done["changed"] and "its ownership is another one here than there" in done["conflicts"][0]["reasons"][0]
 
 
 def test_a_signature_is_checked_first(here, there, unit, tmp_path, run_module):
