@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -17,6 +18,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tpm_rack.answers import COMMANDS
 
 COLLECTION = Path(__file__).resolve().parents[2]
 
@@ -63,37 +65,41 @@ class MachineLine(_line_of_the_rack()):
         self.rack.power_on()
 
     def put_back(self, name: str) -> None:
-        """The machine as it was kept, switched off."""
+        """The machine as it was kept, switched off; what its TPM is asked is counted from now on."""
         self.rack.power_off()
         kept = self.directory / "kept" / name
         shutil.rmtree(self.machine.directory / "tpm")
         shutil.copytree(kept / "tpm", self.machine.directory / "tpm")
         shutil.copy(kept / "disk.qcow2", self.machine.directory)
         shutil.copy(kept / self.ledger.name, self.ledger)
+        self.machine.tpm.answer_by({})
 
-    def cut_at(self, task: str, seconds: float, playbook: str) -> None:
-        """Runs a playbook, and cuts the machine's power so many seconds after a task has begun."""
-        process = subprocess.Popen(
-            [str(Path(sys.executable).parent / "ansible-playbook"), *self._over_the_rack(playbook)],
-            cwd=COLLECTION,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+    def cut_after(self, command: str, times: int, seconds: float, playbook: str) -> None:
+        """Runs a playbook, and cuts the machine's power so many seconds after its TPM was asked for a command so often.
+
+        What its TPM is asked says where in its work a machine is, however fast the host is.
+        """
+        began = len(self.machine.tpm.commands)
+        printed = self.directory / "cut.log"
+        with printed.open("w") as log:
+            process = subprocess.Popen(
+                [str(Path(sys.executable).parent / "ansible-playbook"), *self._over_the_rack(playbook)],
+                cwd=COLLECTION,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         try:
-            printed = []
-            for said in process.stdout:
-                printed.append(said)
-                if f": {task}]" in said:
-                    break
-            else:
-                raise AssertionError("".join(printed))
+            while self.machine.tpm.commands[began:].count(COMMANDS[command]) < times:
+                assert process.poll() is None, printed.read_text()
+                time.sleep(0.05)
             time.sleep(seconds)
+            assert process.poll() is None, printed.read_text()
             self.rack.power_off()
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def client(self) -> dict:
         """What the client of the machine says of itself."""

@@ -4,17 +4,24 @@
 
 """The line over one real machine: its kernel's TPM, systemd as its first process, a bare image, and cut power.
 
-The tests stand in the order of the line and share the machine.
+The tests stand in the order of the line and share the machine. A boot is most of what they cost, so each is taken for
+all that can be seen of it.
 """
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 
 import pytest
+import tomllib
 
 STEPS = ("ek_intake", "tpm_install", "software_install", "warehouse", "field_activation")
 UNIT_FILE = "tpmfleet-dps-client.service"
+# What every run says once the authorizations are those of the second version.
+SECOND_KEY = ("-e", "tpmfleet_key_version=2")
+TIMER = "tpmfleet-dps-client.timer"
 PROGRAM = "/usr/bin/tpmfleet-dps-client"
 
 
@@ -69,6 +76,22 @@ def test_the_tpm_as_its_own_tools_show_it(line):
     assert line.machine.execute([*inspect, "tpm2_changeauth", "-c", "owner", "mine"]).returncode != 0
 
 
+def test_its_systemd_takes_the_units_and_finds_the_service_shut(line):
+    placed = line.says("systemctl", "show", "--property=FragmentPath", "--value", UNIT_FILE, TIMER).split()
+    assert len(placed) == 2
+    assert not line.says("systemd-analyze", "--no-pager", "verify", "--man=no", *placed)
+    said = line.says("systemd-analyze", "--no-pager", "security", "--threshold=15", UNIT_FILE)
+    assert re.search(r"Overall exposure level.*: [01]\.\d OK", said), said
+
+
+def test_the_doctor_finds_it_well(line):
+    path = line.directory / "doctor.json"
+    run = line.passes("doctor", "-e", f"tpmfleet_doctor_report={path}")
+    assert "DOCTOR: 1 of 1 devices are well, 0 with a fault; the station is well" in run.printed
+    [said] = json.loads(path.read_text())["devices"].values()
+    assert {one["verdict"] for one in said["findings"]} == {"ok"}, said
+
+
 def test_a_reboot_provisions_nothing_anew(line):
     before = line.client()
     line.machine.reboot()
@@ -104,53 +127,93 @@ def test_a_slow_tpm(line):
         line.rack.mend(line.unit, "tpm-slow")
 
 
-def test_a_clock_that_is_years_behind(line):
-    """The client signs with a time that it knows to have been, and the line takes the machine as it is."""
-    line.rack.break_(line.unit, "clock-at", "2019-03-01T12:00:00")
-    try:
-        line.passes("warehouse")
-        told = line.says("tpmfleet-dps-client", "status")
-        assert "assigned" in told
-    finally:
-        line.rack.mend(line.unit, "clock-at")
-
-
-def test_a_network_that_comes_two_minutes_late(line):
-    line.rack.break_(line.unit, "network-late", "120")
-    try:
-        line.passes("field_activation")
-    finally:
-        line.rack.mend(line.unit, "network-late")
+def test_what_the_client_of_azure_is_given_opens_the_tpm(line):
+    """The image has its directory and not its tool, which comes with the service."""
+    line.says("mkdir", "/etc/aziot")
+    azure = ["-e", "tpmfleet_dps_client_flavour=aziot"]
+    assert line.passes("software_install", *azure).changed
+    assert line.passes("software_install", *azure).changed == 0
+    assert line.says("stat", "-c", "%a %U", "/etc/aziot/config.toml").split() == ["600", "root"]
+    given = tomllib.loads(line.says("cat", "/etc/aziot/config.toml"))
+    assert given["provisioning"]["attestation"] == {
+        "method": "tpm",
+        "registration_id": line.records()[0]["registration_id"],
+    }
+    assert given["tpm"]["tcti"] == "device:/dev/tpmrm0"
+    owner = ("-C", "o", "-P", given["tpm"]["hierarchy_authorization"]["owner"])
+    line.says("tpm2_createprimary", "-T", given["tpm"]["tcti"], *owner, "-c", "/tmp/key")
 
 
 @pytest.mark.parametrize(
-    ("task", "seconds"),
+    ("command", "times", "seconds"),
     [
-        ("Have ownership of the TPM claimed", 1),
-        ("Place the client that provisions the device at power-up", 1),
-        ("Place the client that provisions the device at power-up", 4),
-        ("Write what was done into the ledger", 0),
+        # A key is persistent, and the TPM has no owner yet.
+        ("EvictControl", 1, 0),
+        # It has the owner's authorization, and not yet that of lockout.
+        ("HierarchyChangeAuth", 1, 0),
+        # It is owned, and the client is being placed.
+        ("HierarchyChangeAuth", 2, 1),
+        ("HierarchyChangeAuth", 2, 4),
     ],
 )
-def test_a_power_cut_in_step_3_is_mended_by_the_next_run(line, task, seconds):
+def test_a_power_cut_in_step_3_is_mended_by_the_next_run(line, command, times, seconds):
     """What was not on the disk is lost, wherever it was; the TPM and the service keep what they have."""
     line.put_back("before step 3")
     line.rack.power_on()
-    line.cut_at(task, seconds, "software_install")
+    line.cut_after(command, times, seconds, "software_install")
     line.rack.power_on()
     line.passes("software_install")
     assert line.passes("software_install").changed == 0
     assert line.says("systemctl", "is-enabled", UNIT_FILE).strip() == "enabled"
-    line.passes("field_activation")
+    line.says("test", "-x", PROGRAM)
+
+
+def test_the_first_power_up_with_a_clock_years_behind_and_a_network_two_minutes_late(line):
+    """The client waits for the network and signs with a time that it knows to have been; step 4 does too."""
+    line.rack.power_off()
+    line.rack.break_(line.unit, "clock-at", "2019-03-01T12:00:00")
+    line.rack.break_(line.unit, "network-late", "120")
+    try:
+        line.passes("field_activation")
+        assert line.says("date", "+%Y").strip() < "2026"
+        assert "assigned" in line.says("tpmfleet-dps-client", "status")
+        line.passes("warehouse")
+    finally:
+        line.rack.power_off()
+        line.rack.mend(line.unit)
+        line.rack.power_on()
 
 
 def test_the_ways_beside_the_line(line):
-    """On the machine as the last test left it: it moves, its secrets change, and it is taken out of service."""
+    """It moves, and its secrets change."""
     line.passes("reprovision")
-    rotated = line.passes("rotate_ownership", "-e", "tpmfleet_key_version=2")
-    assert rotated.changed
-    line.passes("warehouse", "-e", "tpmfleet_key_version=2")
+    assert line.passes("rotate_ownership", *SECOND_KEY).changed
+    assert line.passes("rotate_ownership", *SECOND_KEY).changed == 0
+    line.passes("warehouse", *SECOND_KEY)
+
+
+def test_another_mainboard_takes_the_place_of_its_own(line):
+    """A new TPM of the same maker, on its list. What was on the disk stays."""
+    line.rack.power_off()
+    tpm = line.machine.tpm
+    tpm.manufacture(authority=line.rack.authority)
+    made = json.loads((tpm.state_dir / "maker.json").read_text())
+    entry = {field: base64.b64encode(bytes.fromhex(value)).decode() for field, value in made.items() if value}
+    spare = line.directory / "spare.jsonl"
+    spare.write_text(json.dumps({**entry, "maker": "spare", "batch": line.unit}) + "\n")
+    line.rack.power_on()
+    line.passes("ek_intake", "-e", f"tpmfleet_ek_list={spare}")
+    swapped = [*SECOND_KEY, "-e", "tpmfleet_replace_tpm=true"]
+    assert line.passes("replace_tpm", *swapped).changed
+    assert line.passes("replace_tpm", *swapped).changed == 0
+    line.passes("field_activation", *SECOND_KEY)
+    [seen] = line.seen().values()
+    assert seen.owned and seen.enrolled and seen.assigned and seen.endorsement_key == entry["endorsement_key"]
+
+
+def test_the_end_of_it(line):
     said = {"tpmfleet_key_version": 2, "tpmfleet_decommission_confirm": ["TF-000001"]}
     line.passes("decommission", "-e", json.dumps(said))
     [seen] = line.seen().values()
     assert not seen.owned and not seen.enrolled
+    assert line.machine.execute(["test", "-e", PROGRAM]).returncode != 0
