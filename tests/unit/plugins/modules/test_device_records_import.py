@@ -28,12 +28,13 @@ EARLY, MIDDLE, LATE = (f"2026-0{month}-01T08:00:00Z" for month in (1, 2, 3))
 class Site:
     """A ledger, and what is done at it."""
 
-    def __init__(self, path, run_module) -> None:
+    def __init__(self, path, run_module, url=None) -> None:
         self.path = path
+        self.ledger = url or str(path)
         self._run = run_module
 
     def take(self, step, at, *records):
-        with opened(str(self.path), Access.WRITE) as connection:
+        with opened(self.ledger, Access.WRITE) as connection:
             policy = CertificatePolicy("ignored")
             verdicts = Step(
                 connection, step=step, station=self.path.stem, at=at, list_policy="ignored", certificates=policy
@@ -42,23 +43,21 @@ class Site:
 
     def export(self):
         dest = self.path.with_suffix(".jsonl")
-        assert "failed" not in self._run("device_records_export", ledger=str(self.path), dest=str(dest))
+        assert "failed" not in self._run("device_records_export", ledger=self.ledger, dest=str(dest))
         return dest
 
     def take_in(self, src, **options):
         check = options.pop("check", False)
         diff = options.pop("diff", False)
-        return self._run(
-            "device_records_import", ledger=str(self.path), src=str(src), check=check, diff=diff, **options
-        )
+        return self._run("device_records_import", ledger=self.ledger, src=str(src), check=check, diff=diff, **options)
 
     def record(self, **named):
-        with opened(str(self.path), Access.READ) as connection:
+        with opened(self.ledger, Access.READ) as connection:
             devices = Devices(connection)
             return devices.record(devices.row_of(named))
 
     def history(self, **named):
-        with opened(str(self.path), Access.READ) as connection:
+        with opened(self.ledger, Access.READ) as connection:
             devices = Devices(connection)
             return devices.history(devices.row_of(named))
 
@@ -71,6 +70,12 @@ def here(tmp_path, run_module):
 @pytest.fixture
 def there(tmp_path, run_module):
     return Site(tmp_path / "there.sqlite", run_module)
+
+
+@pytest.fixture
+def office(tmp_path, run_module, postgresql):
+    """A site whose ledger is in PostgreSQL."""
+    return Site(tmp_path / "office.sqlite", run_module, url=postgresql.ledger())
 
 
 @pytest.fixture
@@ -281,7 +286,7 @@ def ordered(number, state="ordered", at=EARLY, **more):
 
 def have(site, *orders):
     """The unit TF-1 of *site* is on these orders."""
-    with opened(str(site.path), Access.WRITE) as connection:
+    with opened(site.ledger, Access.WRITE) as connection:
         devices = Devices(connection)
         row = devices.row_of({"serial_number": "TF-1"})
         record = devices.record(row)
@@ -385,3 +390,22 @@ def test_the_playbook_says_which_devices_conflict(here, there, unit, make_ek):
     assert here.record(serial_number="TF-2")["host"] == "slot2"
     # As each event says who it was and in which run.
     assert {"operator", "run_id"} <= set(here.history(serial_number="TF-2")[-1])
+
+
+def test_records_go_from_one_kind_of_database_to_the_other_and_back(here, there, office, unit):
+    there.take("tpm_install", EARLY, *map(unit, range(3)))
+    there.take("warehouse", MIDDLE, unit(1, dps_id_scope="0ne1"))
+    have(there, ordered("WO-1", "revoked", MIDDLE), ordered("WO-2", at=LATE))
+    planned = office.take_in(there.export(), check=True)
+    assert (planned["added"], planned["conflicts"]) == (3, [])
+    assert office.take_in(there.export())["added"] == 3
+    assert office.export().read_bytes() == there.export().read_bytes()
+    assert not office.take_in(there.export())["changed"] and not there.take_in(office.export())["changed"]
+    with opened(office.ledger, Access.READ) as connection:
+        assert [len(Devices(connection).rows_on(number)) for number in ("WO-1", "WO-2", "WO-3")] == [1, 1, 0]
+    have(office, ordered("WO-2", "done", "2026-04-01T08:00:00Z", written=LATE))
+    assert there.take_in(office.export())["updated"] == 1
+    assert there.record(serial_number="TF-1") == office.record(serial_number="TF-1")
+    here.take("tpm_install", EARLY, {**unit(9), "endorsement_key": unit(2)["endorsement_key"]})
+    done = office.take_in(here.export())
+    assert "its serial number is TF-2 here and TF-9 there" in done["conflicts"][0]["reasons"], done

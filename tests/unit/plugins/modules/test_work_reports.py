@@ -12,6 +12,7 @@ import json
 import os
 import sqlite3
 import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -25,6 +26,8 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.work_r
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database import Access, opened
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.devices import Devices
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.judgement import Step
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.reading import each_record
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.verification import Proof
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.strict_json import MOST_VALUES
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import known_object
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.templates import name_of
@@ -35,6 +38,16 @@ COLLECTION = Path(__file__).resolve().parents[4]
 MASTER_KEY = "a master key of the owner, 0123456789abcdef"
 SCHEMA = json.loads((COLLECTION / "meta" / "work-report.schema.json").read_text())
 END = "-----END SSH SIGNATURE-----\n"
+# A module in a process of its own, which waits until it is told to go on.
+STATION = """
+import importlib, json, sys
+from ansible.module_utils.testing import patch_module_args
+module = importlib.import_module("ansible_collections.tpmfleet.azure_dps.plugins.modules." + sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+with patch_module_args(json.loads(sys.argv[2])):
+    module.main()
+"""
 
 
 def take(ledger, *records, step="tpm_install"):
@@ -48,11 +61,11 @@ def take(ledger, *records, step="tpm_install"):
 class Firms:
     """An owner with three units on an order, a line, and TPMs that answer without being there."""
 
-    def __init__(self, directory, run_module, make_ek, make_srk, ssh_key, allowed):
+    def __init__(self, directory, run_module, make_ek, make_srk, ssh_key, allowed, ledger=None):
         self.directory, self.run, self.make_ek, self.make_srk = directory, run_module, make_ek, make_srk
         self.owners_key, self.lines_key, self.other = (ssh_key(name) for name in ("owner", "line", "other"))
         self.allowed = allowed(self.owners_key, self.lines_key)
-        self.ledger, self.journal = directory / "ledger.sqlite", directory / "journal.sqlite"
+        self.ledger, self.journal = ledger or directory / "ledger.sqlite", directory / "journal.sqlite"
         self.report = directory / "WO-1.report"
         take(self.ledger, *(self.unit(number, dps_id_scope="0ne00000A1B") for number in range(3)))
         done = self.order()
@@ -155,10 +168,9 @@ class Firms:
             records=records,
         )
 
-    def records(self, ledger=None):
-        with sqlite3.connect(ledger or self.ledger) as connection:
-            found = [json.loads(one) for (one,) in connection.execute("SELECT record FROM devices ORDER BY id")]
-        return {one["serial_number"]: one for one in found}
+    def records(self):
+        with opened(str(self.ledger), Access.READ) as connection:
+            return {one["serial_number"]: one for _row, one in each_record(connection, [])}
 
     def states(self):
         return [one["work_order"]["state"] for one in self.records().values()]
@@ -180,6 +192,12 @@ def make_srk(ek_of_modulus):
 @pytest.fixture
 def firms(tmp_path, run_module, make_ek, make_srk, ssh_key, allowed):
     return Firms(tmp_path, run_module, make_ek, make_srk, ssh_key, allowed)
+
+
+@pytest.fixture
+def firms_of_several_stations(tmp_path, run_module, make_ek, make_srk, ssh_key, allowed, postgresql):
+    """The same, and the owner's ledger is in PostgreSQL."""
+    return Firms(tmp_path, run_module, make_ek, make_srk, ssh_key, allowed, ledger=postgresql.ledger())
 
 
 def test_a_report_is_as_the_schema_has_it_and_the_same_twice(firms):
@@ -769,3 +787,84 @@ def test_an_intake_reads_the_units_of_its_order_and_no_others(firms, monkeypatch
     known = Devices.record
     monkeypatch.setattr(Devices, "record", lambda self, row: rows.append(row) or known(self, row))
     assert len(firms.take_in()["records"]) == 2 and set(rows) == {1, 2, 3}
+
+
+def at_once(*calls):
+    """What modules return that are called by several stations at the same moment."""
+    stations = [
+        subprocess.Popen(
+            [sys.executable, "-c", STATION, name, json.dumps(options)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name, options in calls
+    ]
+    assert [one.stdout.readline() for one in stations] == ["ready\n"] * len(calls)
+    for one in stations:
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    return [json.loads(one.communicate(timeout=60)[0]) for one in stations]
+
+
+def test_an_order_and_its_report_at_a_ledger_in_postgresql(firms_of_several_stations):
+    firms = firms_of_several_stations
+    assert not firms.order()["changed"] and firms.states() == ["ordered"] * 3
+    firms.export(*firms.work(0, 1))
+    assert firms.take_in(check=True)["changed"] and firms.states() == ["ordered"] * 3
+    firms.finish(firms.take_in())
+    assert firms.states() == ["done", "done", "ordered"]
+    again = firms.take_in()
+    assert not again["changed"] and again["known"] == 2 and again["states"] == {"done": 2, "ordered": 1}
+    assert firms.order(state="revoked")["states"] == {"done": 2, "revoked": 1}
+    assert firms.order(number="WO-2", dest=str(firms.directory / "2.age"), key_version=2)["failed"]
+    only = firms.directory / "one.jsonl"
+    only.write_text(json.dumps({"endorsement_key": firms.make_ek(2)}))
+    second = firms.order(number="WO-2", dest=str(firms.directory / "2.age"), key_version=2, src=str(only))
+    assert second["states"] == {"ordered": 1}, second
+    assert [one["number"] for one in firms.records()["TF-2"]["earlier_work_orders"]] == ["WO-1"]
+
+
+def test_two_stations_of_the_owner_take_in_one_report_at_once(firms_of_several_stations):
+    firms = firms_of_several_stations
+    firms.export(*firms.work(0, 1))
+    options = {"ledger": firms.ledger, "src": str(firms.report), "master_key": MASTER_KEY, "id_scope": "0ne00000A1B"}
+    taken = at_once(*[("work_report_import", options)] * 2)
+    assert [len(one["records"]) for one in taken] == [2, 2] and not [one for one in taken if one["refused"]], taken
+    calls = []
+    for one, action in zip(taken, ("created", "unchanged")):
+        results = [{"registration_id": unit["registration_id"], "action": action} for unit in one["enrollments"]]
+        done = enrolled_records(one["records"], {"results": results, "failed_records": []})
+        said = {"step": "software_install", "station": one["signed_by"], "records": done}
+        calls.append(("device_records", {"ledger": firms.ledger, **said}))
+    written = at_once(*calls)
+    assert sum(one["changed"] for one in written) >= 1 and not [one for one in written if one.get("failed")], written
+    assert firms.states() == ["done", "done", "ordered"] and firms.take_in()["known"] == 2
+    record = firms.records()["TF-0"]
+    assert len(record["places"]) == 1 and record["steps"]["software_install"]["outcome"]["ownership"] == "done"
+    with opened(firms.ledger, Access.READ) as connection:
+        assert Proof(connection).run() == []
+
+
+def test_two_stations_of_the_owner_write_one_order_and_one_number_at_once(firms_of_several_stations):
+    """Which of them comes second is told so, and no unit is on both."""
+    firms = firms_of_several_stations
+    take(firms.ledger, *(firms.unit(number, batch="B-2") for number in range(10, 14)))
+    given = {
+        "ledger": firms.ledger,
+        "number": "WO-7",
+        "owner": "Example Devices",
+        "recipients": [firms.lines_key.with_suffix(".pub").read_text()],
+        "expires": "2030-01-01",
+        "signing_key": str(firms.owners_key),
+        "master_key": MASTER_KEY,
+        "id_scope": "0ne00000A1B",
+        "filters": {"batch": "B-2"},
+    }
+    dest = [str(firms.directory / f"of-{station}.age") for station in range(2)]
+    same = at_once(*[("work_order", {**given, "dest": one}) for one in dest])
+    assert all(one["states"] == {"ordered": 4} for one in same), same
+    others = [{**given, "number": f"WO-{number}", "dest": f"{dest[0]}.{number}"} for number in (8, 9)]
+    for one in at_once(*[("work_order", one) for one in others]):
+        assert "is on the work order WO-7, which is open" in one["msg"], one
