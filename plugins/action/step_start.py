@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,18 @@ from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import SETUP, failure
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import explain
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import (
     composed,
+    is_off,
     several,
     specification,
     switches_of,
     variables_of,
     wrong_values,
 )
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.compiled_once import templar
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rights import is_without_root, of_play, takes_root
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.service_settings import (
     CA_FILES,
@@ -48,7 +51,7 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         """Runs the task."""
         result = super().run(tmp, task_vars)
-        same: list[str] = []
+        off: list[str] = []
         wrong = [("", sentence) for sentence in wrong_at_start(task_vars or {})]
         wrong += [("", sentence) for sentence in out_of_step(str(self._task.get_play().strategy))]
         if self._task._role is not None:
@@ -61,18 +64,20 @@ class ActionModule(ActionBase):
                 wrong += missing_files(self._known(CA_FILES, task_vars or {}))
                 wrong += wrong_enrollment_settings(batch)
             if not wrong:
+                wrong += self._unmade(role, batch, task_vars or {})
+            if not wrong:
                 # Arguments are made of these settings, and cannot be where one is wrong.
                 wrong += self._wrong_arguments(role, task_vars or {})
             wrong += wrong_values(role, self._values(variables_of(role), batch, task_vars or {}))
             wrong += self._without_root(role.name, roles, batch)
-            same = self._same(role, batch, task_vars or {})
+            off = self._off(role, batch, task_vars or {})
         if wrong:
             told = " ".join([*(sentence for _name, sentence in wrong), "Nothing was changed."])
             return explain({**result, "failed": True, "msg": told, **failure(SETUP, variable=wrong[0][0])})
-        return {**result, "changed": False, "same": same}
+        return {**result, "changed": False, "off": off}
 
-    def _same(self, role: Path, batch: dict[str, dict[str, Any]], task_vars: dict[str, Any]) -> list[str]:
-        """The switches of *role* that stand alike on all hosts of the batch, so that one of them can tell for all."""
+    def _off(self, role: Path, batch: dict[str, dict[str, Any]], task_vars: dict[str, Any]) -> list[str]:
+        """The switches of *role* that are off on all hosts of the batch, so that one of them can be asked for all."""
         switches = switches_of(role)
         takes = {name: {name, *variables} for name, (_default, variables) in switches.items()}
         values = self._values(set().union(*takes.values()), batch, task_vars)
@@ -81,14 +86,47 @@ class ActionModule(ActionBase):
             for name, of_hosts in values.items()
             if not of_hosts or (len(of_hosts) == len(batch) and len(set(map(repr, of_hosts.values()))) == 1)
         }
+        off = {
+            name for name in switches if batch.keys() == values[name].keys() and all(map(is_off, values[name].values()))
+        }
         # What somebody else has a template for may look at the host, and at what only the host's own tasks see.
         others = {
             name
             for name, (default, variables) in switches.items()
-            if (str(task_vars.get(name)) != default and is_to_be_made(task_vars.get(name)))
-            or any(is_to_be_made(own.get(one)) for own in (task_vars, *batch.values()) for one in variables)
+            if any(_has_template(name, default, variables, own, task_vars) for own in (task_vars, *batch.values()))
         }
-        return sorted(name for name, names in takes.items() if names <= alike and name not in others)
+        return sorted(name for name in off if takes[name] <= alike and name not in others)
+
+    def _unmade(self, role: Path, batch: dict[str, dict[str, Any]], task_vars: dict[str, Any]) -> list[tuple[str, str]]:
+        """The switches of *role* that cannot be made of a host's template.
+
+        Such an error would end the run of all hosts: in the strategy, which makes run_once for each, or in a condition
+        beside one, whose failure counts as every host's up to ansible-core 2.19.
+        """
+        switches = switches_of(role)
+        why: dict[tuple[str, str], list[str]] = {}
+        for host, own in batch.items():
+            suspects = [
+                name
+                for name, (default, variables) in switches.items()
+                if _has_template(name, default, variables, own, task_vars)
+            ]
+            seen = self._seen_by(host) if suspects else {}
+            for name in suspects:
+                try:
+                    templar(self._loader, seen).template(seen[name])
+                except AnsibleError as error:
+                    why.setdefault((name, str(error)), []).append(host)
+        return [
+            (name, f"{name} cannot be made of its template for {several(hosts)}: {visible(error, most=300)}.")
+            for (name, error), hosts in why.items()
+        ]
+
+    def _seen_by(self, host: str) -> dict[str, Any]:
+        """The variables that a task of this role has on *host*."""
+        play = self._task.get_play()
+        manager = play.get_variable_manager()
+        return manager.get_vars(play=play, host=manager._inventory.get_host(host), task=self._task)
 
     def _batch(self, task_vars: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """The variables of each host, nothing in them templated."""
@@ -147,3 +185,13 @@ class ActionModule(ActionBase):
         value = self._templar.template(raw) if host == here or name not in own else hostvars[host][name]
         # Before ansible-core 2.19 what a vault has encrypted stays what it is, and is text by its own class only.
         return str(value) if getattr(value, "__ENCRYPTED__", False) else value
+
+
+def _has_template(
+    name: str, default: str, variables: set[str], own: Mapping[str, Any], task_vars: Mapping[str, Any]
+) -> bool:
+    """Whether the switch *name* comes from a template that is not the role's *default*; *own* is what a host has."""
+    said = own.get(name, task_vars.get(name))
+    return (str(said) != default and is_to_be_made(said)) or any(
+        is_to_be_made(own.get(one, task_vars.get(one))) for one in variables
+    )

@@ -110,6 +110,7 @@ from ..module_utils.outside.visible import visible
 from ..module_utils.record.model import DONE, NOT_FOUND, VERIFIED
 from ..module_utils.record.places import PLACE
 from ..plugin_utils.catalogue import explained
+from ..plugin_utils.made import Made
 
 MOST_OF_A_REASON = 400
 
@@ -190,7 +191,7 @@ def device_records(
     for host in hosts:
         if host in stopped:
             continue
-        variables = hostvars[host]
+        variables = Made(host, hostvars)
         record = _record(host, variables, device, unread=unread)
         if record is None:
             continue

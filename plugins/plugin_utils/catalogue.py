@@ -160,7 +160,11 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "facts-as-variables": (r"make variables of facts",),
     "strategy": (r"has each device go on by itself",),
     "pipelining": (r"would be written to a file on the device",),
-    "undefined-variable": (r"is not defined\. Set it in the inventory", r"is undefined"),
+    "undefined-variable": (
+        r"is not defined\. Set it in the inventory",
+        r"is undefined",
+        r"cannot be made of its template",
+    ),
     "decommission-unconfirmed": (r"is not among the devices that tpmfleet_decommission_confirm names",),
     "decommission-elsewhere": (r"It is half decommissioned: name that DPS",),
     "replace-unconfirmed": (r"tpmfleet_replace_tpm is not set for this host",),

@@ -73,6 +73,11 @@ def switches_of(role: Path) -> dict[str, tuple[str, set[str]]]:
     return found
 
 
+def is_off(value: Any) -> bool:
+    """Whether a switch with *value* is off; one that is neither yes nor no is not."""
+    return _is_boolean(value) and not boolean(value)
+
+
 def specification(role: Path) -> dict[str, dict[str, Any]]:
     """The options of *role*, a directory, as its argument specification has them."""
     specified = _read(role / "meta" / "argument_specs.yml")

@@ -31,6 +31,7 @@ from .bounded_call import MOST_MEMORY, LeftError, TooLateError, TooMuchError, bo
 from .catalogue import explain, explained
 from .compiled_once import compile_roles
 from .host_variables import HostVariables
+from .module_result import as_read
 from .payload import OptionsError, payload_of
 from .returned import BUILTIN, DIFFERENCES, RETURNED, STILL_AT_WORK
 from .shape import Fields, Shape, ShapeError
@@ -227,7 +228,11 @@ class DeviceAction(ActionBase):
         return self._bounded(lambda: transfer(local_path, remote_path))
 
     def _parse_returned_data(self, res, *_profile):
-        """What a module printed, in place of Ansible's own reader."""
+        """In place of Ansible's own reader."""
+        return as_read(self._read(res))
+
+    def _read(self, res: Mapping[str, Any]) -> dict[str, Any]:
+        """What a module printed."""
         ended = (self._goes_on or {}).get("ends") and res.get("rc") == STILL_AT_WORK_CODE
         try:
             said = read_answer(res.get("stdout") or "", STILL_AT_WORK if ended else self._shape, self._difference)
@@ -269,7 +274,7 @@ class DeviceAction(ActionBase):
             log_info=_setting("TARGET_LOG_INFO", task_vars) or "",
         )
         command = self._connection._shell.build_module_command(self._compute_environment_string(), f"#!{python}", "")
-        return self._parse_returned_data(self._low_level_execute_command(command, in_data=program))
+        return self._read(self._low_level_execute_command(command, in_data=program))
 
     def _python(self, task_vars: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """What runs modules on the device, and the variables in which it is so, whatever Ansible would look for."""

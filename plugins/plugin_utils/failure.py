@@ -128,7 +128,7 @@ def _found(result: dict[str, Any], task: Any, host_name: str, unreachable: bool)
     if "censored" in result or result.get("_ansible_no_log"):
         return Failure(_kind_of_task(task) or UNIT, "the reason is not shown, because the task has no_log")
     for item in result.get("results") or []:
-        if isinstance(item, dict) and (item.get("failed") or item.get("unreachable")):
+        if isinstance(item, dict) and _went_wrong(item):
             return failure_of(item, task, host_name, unreachable=bool(item.get("unreachable")))
     reason = reason_in_one_line(result, host_name)
     if unreachable:
@@ -146,6 +146,14 @@ def _found(result: dict[str, Any], task: Any, host_name: str, unreachable: bool)
     if marked:
         return Failure(marked, reason, variable_in(reason) if marked == SETUP else "")
     return Failure(SETUP if task.run_once else UNIT, reason)
+
+
+def _went_wrong(item: dict[str, Any]) -> bool:
+    """Whether the *item* of a loop failed, or its host could not be reached."""
+    if item.get("failed") or item.get("unreachable"):
+        return True
+    # Since ansible-core 2.21 a callback is told no "failed"; what failed has an exception, if of no traceback.
+    return "failed" not in item and bool(item.get("exception")) and item.get("failed_when_result") is not False
 
 
 def reason_in_one_line(result: dict[str, Any], host_name: str) -> str:

@@ -14,6 +14,7 @@ from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import SETUP, failure
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import explain
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.in_worker import PROFILE, run_here
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.module_result import as_mapping
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_path import from_here, ledger_from_here
 
 # The options of the station's modules that name a file.
@@ -83,8 +84,9 @@ class StationAction(NormalAction):
         self._update_module_args(name, arguments, task_vars or {})
         environment: dict[str, str] = {}
         self._compute_environment_string(environment)
-        said = self._parse_returned_data(run_here(name.rpartition(".")[2], arguments, environment), *PROFILE)
-        return {name: value for name, value in said.items() if not name.startswith("_ansible_")}
+        return as_mapping(
+            self._parse_returned_data(run_here(name.rpartition(".")[2], arguments, environment), *PROFILE)
+        )
 
     def _would_be_here(self, task_vars: dict[str, Any]) -> bool:
         """Whether the module's process would run on this machine, as this user and by this Python."""

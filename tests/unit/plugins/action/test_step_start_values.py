@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from ansible_collections.tpmfleet.azure_dps.plugins.action.step_start import ActionModule
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import variables_of, wrong_values
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import switches_of, variables_of, wrong_values
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rights import is_without_root, takes_root
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.service_settings import (
     missing_files,
@@ -41,7 +41,8 @@ def play(tmp_path):
         units["unit2"].update(of_unit2)
         (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"devices": {"hosts": units}}))
         done = subprocess.run(
-            [str(ANSIBLE_PLAYBOOK), "-i", "hosts.yml", f"tpmfleet.azure_dps.{playbook}"]
+            [str(ANSIBLE_PLAYBOOK), "-i", "hosts.yml"]
+            + [playbook if playbook.endswith(".yml") else f"tpmfleet.azure_dps.{playbook}"]
             + ["-e", f"tpmfleet_ledger={tmp_path}/ledger", "-e", "tpmfleet_dps_id_scope=0ne00000000", *arguments],
             cwd=tmp_path,
             env={**os.environ, "ANSIBLE_NOCOLOR": "1", "TPMFLEET_SUMMARY_FILE": "summary.json"},
@@ -281,17 +282,48 @@ def test_an_id_scope_may_be_encrypted(play, tmp_path):
 def test_a_switch_with_a_template_is_asked_of_each_device(template):
     """One may not tell for all: what it comes to looks at the host."""
 
-    def same(value, name="software_install_software_tpm"):
+    switch = "software_install_software_tpm"
+    default, _variables = switches_of(STEP)[switch]
+
+    def off(value, name=switch):
         units = {f"unit{number}": {name: value} for number in (1, 2)}
         hosts = type("Hosts", (dict,), {"raw_get": dict.get})(units)
         action = ActionModule.__new__(ActionModule)
         action._templar = SimpleNamespace(template=lambda _text: False)
-        return action._same(STEP, units, {**units["unit1"], "inventory_hostname": "unit1", "hostvars": hosts})
+        variables = {switch: default, **units["unit1"], "inventory_hostname": "unit1", "hostvars": hosts}
+        return switch in action._off(STEP, units, variables)
 
-    assert "software_install_software_tpm" in same(False)
-    assert "software_install_software_tpm" not in same(template)
-    assert "software_install_software_tpm" in same(False, "tpmfleet_software_tpm")
-    assert "software_install_software_tpm" not in same(template, "tpmfleet_software_tpm")
+    assert off(False) and off("no") and not off(True) and not off(["no"])
+    assert not off(template)
+    assert off(False, "tpmfleet_software_tpm")
+    assert not off(template, "tpmfleet_software_tpm")
+
+
+@pytest.mark.parametrize(
+    ("playbook", "made", "switch"),
+    [
+        ("software_install", {"software_install_software_tpm": "{{ 1 // 0 }}"}, "software_install_software_tpm"),
+        ("software_install", {"software_install_software_tpm": "{{ kind }}"}, "software_install_software_tpm"),
+        ("tpm_install", {"tpm_install_claim_ownership": "{{ kind }}"}, "tpm_install_claim_ownership"),
+    ],
+)
+def test_a_switch_that_cannot_be_made_for_one_unit_is_told_with_the_unit(play, playbook, made, switch):
+    """Ansible reads run_once where it starts tasks: what fails in there ends the run, and names nobody."""
+    _printed, summary = play(playbook, "-e", "tpmfleet_production=false", **made)
+    (mend,) = summary["mend"]
+    assert f"{switch} cannot be made of its template for unit2: " in mend["reason"]
+    assert summary["pull"] == [] and "Nothing was changed." in mend["reason"]
+
+
+def test_a_switch_of_what_the_play_says_is_made(play, tmp_path):
+    """Which are no variables of the hosts."""
+    playbook = yaml.safe_load((COLLECTION / "playbooks" / "software_install.yml").read_text())
+    for one in playbook:
+        one["vars"] = {**one.get("vars", {}), "kind": False}
+    (tmp_path / "own.yml").write_text(yaml.safe_dump(playbook))
+    printed, _summary = play("own.yml", "-e", "tpmfleet_production=false", tpmfleet_software_tpm="{{ kind }}")
+    part = printed.split("TASK [Install a software TPM on a prototype]", 1)[1].split("\nTASK ", 1)[0]
+    assert re.findall(r"^skipping: \[(\w+)\]", part, re.MULTILINE) == ["unit1", "unit2", "unit3"], printed
 
 
 def test_a_ca_file_is_found_as_a_module_finds_it(tmp_path, monkeypatch):

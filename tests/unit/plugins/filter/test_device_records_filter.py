@@ -6,7 +6,13 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.tpmfleet.azure_dps.plugins.filter.activation_records import activation_records
 from ansible_collections.tpmfleet.azure_dps.plugins.filter.device_records import device_records
@@ -45,6 +51,29 @@ def record_of(variables, *results):
 
 
 # device_records
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("tpmfleet_serial_number", "{{ 1 // 0 }}", "integer division or modulo by zero"),
+        ("tpmfleet_serial_number", "{{ printed }}", "undefined"),
+        ("tpmfleet_enrollment", {"initial_twin": {"tags": {"line": ["{{ printed }}"]}}}, "undefined"),
+    ],
+)
+def test_what_cannot_be_made_of_a_hosts_template_is_told_with_host_and_variable(tmp_path, name, value, why):
+    """Of all versions of ansible-core; a task that runs once is told as one of the first host."""
+    units = {"unit1": {"tpmfleet_serial_number": "TF-1"}, "unit2": {name: value}}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": units}}))
+    records = "{{ ['unit1', 'unit2'] | tpmfleet.azure_dps.device_records(hostvars) }}"
+    tasks = [{"ansible.builtin.debug": {"msg": records}, "run_once": True}]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "hosts.yml", "play.yml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    told = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 2, told
+    found = re.search(rf"unit2: {name} cannot be made of its template: (.*?) \(errors.md#undefined-variable\)", told)
+    assert found and why in found[1], told
 
 
 def test_a_record_holds_what_was_read_and_what_the_inventory_says():

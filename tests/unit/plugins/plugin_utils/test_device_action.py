@@ -288,7 +288,7 @@ class Asking(device_action.DeviceAction):
         self.connect = connection
 
     def _execute(self, *_module):
-        return self._parse_returned_data(self._low_level_execute_command("python"))
+        return self._read(self._low_level_execute_command("python"))
 
 
 @pytest.fixture
