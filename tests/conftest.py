@@ -58,6 +58,12 @@ def power_cut():
 
 
 @pytest.fixture(scope="session")
+def searching():
+    """The tool ``searching.py``: whether a secret is in a file, in a process list, or in what was printed."""
+    return _tool("searching")
+
+
+@pytest.fixture(scope="session")
 def relay():
     """The tool ``relay.py``: ports that stand before servers, somewhere else and as far away as is wanted."""
     return _tool("relay").Relay

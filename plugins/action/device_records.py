@@ -21,7 +21,6 @@ WRITES_EVENTS = (
     "device_records",
     "device_records_import",
     "work_order",
-    "work_report_export",
     "work_report_import",
 )
 

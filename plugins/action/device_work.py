@@ -87,6 +87,7 @@ class ActionModule(NotingAction, ProvingAction):
                 self._ordered = OrderedUnit(task_vars.get(options["order"]) or {}, task_vars["inventory_hostname"])
             except NotOrderedError as error:
                 return self.failure(str(error))
+            self.disabled_elsewhere, self.what_to_do = self._ordered.disabled_elsewhere, "Take it off the line."
             variables.update(self._ordered.variables)
             options = self._task.args = {**options, **self._ordered.options}
         self._values = HostVariables(variables, self._loader)
@@ -169,6 +170,9 @@ class ActionModule(NotingAction, ProvingAction):
             return self.failure(f"it does not say what became of its {silent[0]}. {PULL_IT}")
         if "ownership" in said:
             owned = self._owned(said["ownership"], arguments)
+            wrong = self._ordered.fault_of(owned["hierarchies"]) if self._ordered is not None else None
+            if wrong:
+                return self.failure(f"{wrong}. {PULL_IT}")
             said["ownership"] = {**owned, "key_version": asked_version(ownership)}
         proven = possession is not None and (
             storage_root_key is not None

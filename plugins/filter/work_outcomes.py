@@ -10,8 +10,9 @@ short_description: What became of the units of work orders in a batch, for the r
 version_added: 1.1.0
 author: tpmfleet contributors (@tpmfleet)
 description:
-  - Makes one entry a host that is on a work order and was worked on, out of the registered results of
-    M(tpmfleet.azure_dps.device_records) and M(tpmfleet.azure_dps.device_work). Hosts that failed are among them.
+  - Makes one entry a host that is meant to be a unit of a work order and was worked on, out of the registered results
+    of M(tpmfleet.azure_dps.device_read), M(tpmfleet.azure_dps.device_records) and M(tpmfleet.azure_dps.device_work).
+    Hosts that failed are among them, also before they were read.
 positional: _input, hostvars
 options:
   _input:
@@ -23,8 +24,17 @@ options:
     description: The magic variable of that name.
     type: dict
     required: true
+  opened:
+    description:
+      - Name of the registered result of M(tpmfleet.azure_dps.work_order_units) for what the inventory says of hosts.
+    type: str
+    required: true
   units:
     description: Name of the registered result of M(tpmfleet.azure_dps.work_order_units) for the batch.
+    type: str
+    required: true
+  read:
+    description: Name of the registered result of M(tpmfleet.azure_dps.device_read).
     type: str
     required: true
   batch:
@@ -46,7 +56,8 @@ EXAMPLES = r"""
     signing_key: /etc/tpmfleet/line
     units: >-
       {{ ansible_play_hosts_all | tpmfleet.azure_dps.work_outcomes(
-           hostvars, units='software_install_units', batch='endorsement_key_batch', done='device_work_done') }}
+           hostvars, opened='software_install_opened', read='endorsement_key_device', units='software_install_units',
+           batch='endorsement_key_batch', done='device_work_done') }}
   run_once: true
   delegate_to: localhost
 """
@@ -69,24 +80,26 @@ from ..module_utils.record.orders import DONE, FAILED
 _MOST_REASON = 1000
 
 
-def work_outcomes(hosts, hostvars, units, batch, done) -> list[dict]:
+def work_outcomes(hosts, hostvars, opened, read, units, batch, done) -> list[dict]:
     """What became of *hosts*; see DOCUMENTATION."""
     outcomes = []
     for host in hosts:
         variables = hostvars[host]
-        unit = (variables.get(units) or {}).get("units", {}).get(host)
+        meant = [(variables.get(name) or {}).get("meant", {}).get(host) for name in (units, opened)]
+        unit = next((one for one in meant if one), None)
         if unit is None:
             continue
-        about = {"endorsement_key_sha256": unit["endorsement_key_sha256"], "number": unit["number"]}
-        about.update({name: unit[name] for name in ("customer",) if unit.get(name)})
-        result = variables.get(done) or {}
+        about = {name: unit[name] for name in ("endorsement_key_sha256", "number", "customer")}
+        results = [variables.get(name) or {} for name in (done, read)]
+        result = next((one for one in results if one.get("failed")), results[0])
         verdict = (variables.get(batch) or {}).get("verdicts", {}).get(host) or {}
         if result.get("order"):
             outcomes.append({**about, "state": DONE, "answer": result["order"]["answer"]})
         elif verdict.get("reasons") or result.get("failed"):
-            why = "; ".join(verdict.get("reasons") or []) or str(result.get("msg") or "it gave no reason")
-            reason = visible(" ".join(why.split()), most=_MOST_REASON)
-            outcomes.append({**about, "state": FAILED, "reason": reason})
+            why = "; ".join(verdict.get("reasons") or []) or result.get("reason") or result.get("msg")
+            reason = visible(" ".join(str(why or "it gave no reason").split()), most=_MOST_REASON)
+            proof = {"not_proven": True} if result.get("not_proven") else {}
+            outcomes.append({**about, "state": FAILED, "reason": reason, **proof})
     return outcomes
 
 

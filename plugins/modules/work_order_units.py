@@ -72,7 +72,7 @@ EXAMPLES = r"""
 RETURN = r"""
 orders:
   description: What each order says of all of its units.
-  returned: success
+  returned: success, and where an order has expired or was revoked
   type: list
   elements: dict
   sample:
@@ -89,6 +89,18 @@ units:
   returned: success
   type: dict
   sample: {}
+meant:
+  description:
+    - Which unit of an order a host is meant to be, by its name, whether or not it may be worked on. Its endorsement key
+      tells that, or else its serial number, device ID or registration ID.
+  returned: success
+  type: dict
+  sample:
+    rack1-slot09:
+      number: WO-2026-0042
+      customer: owner@example.org
+      endorsement_key: AToAAQALAAMAsgAg...
+      endorsement_key_sha256: 69e8ffd4bcf550f4982e7d4c34159f1ad1a56ce843b6cb12cb8abe2d811d5293
 refused:
   description: Why a host gets nothing, by its name.
   returned: success
@@ -100,7 +112,7 @@ from datetime import datetime, timezone
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.handover.opened_orders import Trusted, opened_orders
+from ..module_utils.handover.opened_orders import EndedError, Trusted, opened_orders
 from ..module_utils.handover.work_order import IDENTITIES
 from ..module_utils.module.failure_kind import SETUP, failure
 from ..module_utils.outside.visible import visible
@@ -145,6 +157,27 @@ def unit_of(record, found, numbers):
     return {**common, **unit}, None
 
 
+def by_names(found):
+    """The units in *found* by what they are called, each (its order, the unit)."""
+    named = {}
+    for one, unit in found.values():
+        for name in IDENTITIES:
+            if unit.get(name):
+                named.setdefault((name, unit[name].lower()), []).append((one, unit))
+    return named
+
+
+def meant_by(record, found, named):
+    """(The order, the unit of it) that the device of *record* is meant to be; None where nothing tells."""
+    fields, _wrong = checked_record_fields({"endorsement_key": record.get("endorsement_key")})
+    if fields.get("endorsement_key_sha256") in found:
+        return found[fields["endorsement_key_sha256"]]
+    said = [named.get((name, str(record[name]).lower()), []) for name in IDENTITIES if record.get(name)]
+    units = {unit["endorsement_key_sha256"]: (one, unit) for some in said for one, unit in some}
+    # Two customers may call their units alike.
+    return next(iter(units.values())) if len(units) == 1 else None
+
+
 def look(params):
     """The result of the module."""
     opened = opened_orders(
@@ -156,14 +189,21 @@ def look(params):
     )
     found = {sha256: (one, unit) for one in opened for sha256, unit in one.order.units.items()}
     numbers = ", ".join(one.order.terms.number for one in opened)
-    units, refused = {}, {}
+    named = by_names(found)
+    units, refused, meant = {}, {}, {}
     for record in params["records"]:
         unit, why = unit_of(record, found, numbers)
+        one = meant_by(record, found, named)
+        if one is not None:
+            about = {"number": one[0].order.terms.number, "customer": one[0].signed_by}
+            about.update({name: one[1][name] for name in ("endorsement_key", "endorsement_key_sha256")})
+            meant[str(record.get("host"))] = about
         if unit is None:
             refused[str(record.get("host"))] = why
         else:
             units[str(record.get("host"))] = unit
-    return {"changed": False, "orders": [told(one) for one in opened], "units": units, "refused": refused}
+    orders = [told(one) for one in opened]
+    return {"changed": False, "orders": orders, "units": units, "meant": meant, "refused": refused}
 
 
 def main():
@@ -181,7 +221,8 @@ def main():
     try:
         result = look(module.params)
     except TrustError as error:
-        result = {"failed": True, "msg": str(error), **failure(SETUP, "orders")}
+        ended = {"orders": [told(one) for one in error.opened]} if isinstance(error, EndedError) else {}
+        result = {"failed": True, "msg": str(error), **failure(SETUP, "orders"), **ended}
     # Outside of the handler: inside, Ansible would take it for a crash and show a traceback.
     if result.get("failed"):
         module.fail_json(**result)

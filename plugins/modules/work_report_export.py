@@ -12,15 +12,17 @@ version_added: 1.1.0
 author: tpmfleet contributors (@tpmfleet)
 description:
   - Notes in the journal what became of each unit that was worked on, and writes a signed report for each order with
-    all of its units that the journal knows. C(meta/work-report.schema.json) has what is in it.
+    all of its units that the journal knows, or has in its history. C(meta/work-report.schema.json) has what is in it.
+  - What was noted stays also where no report can be written.
   - The journal is a ledger of the line's own, which M(tpmfleet.azure_dps.device_records) writes too. A unit that was
     done stays done.
   - An equal journal gives an equal report. It is written as a whole or not at all.
+  - A report that has units which the journal does not have, since that was lost or is another station's, is not
+    overwritten.
 extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes
   - tpmfleet.azure_dps.attributes.without_diff
   - tpmfleet.azure_dps.ledger
-  - tpmfleet.azure_dps.events
 options:
   numbers:
     description: The numbers of the orders.
@@ -49,7 +51,8 @@ options:
     description:
       - What became of units, each with C(endorsement_key_sha256), the C(number) and C(customer) of its order, and
         C(state). One that is
-        V(done) has C(answer), one that V(failed) has C(reason). The filter P(tpmfleet.azure_dps.work_outcomes#filter)
+        V(done) has C(answer), one that V(failed) has C(reason), and C(not_proven) where its TPM did not prove its
+        endorsement key. The filter P(tpmfleet.azure_dps.work_outcomes#filter)
         makes them.
     type: list
     elements: dict
@@ -87,6 +90,7 @@ reports:
       states: {"done": 478, "failed": 2}
 """
 
+import json
 import os
 from collections import Counter
 
@@ -95,14 +99,18 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.handover.signature import fingerprint, is_signed_by
 from ..module_utils.handover.signed_document import parts_of, signed_document
 from ..module_utils.handover.work_order import checked_number
-from ..module_utils.handover.work_report import MOST_BYTES, NAMESPACE, STEP, document_of
+from ..module_utils.handover.work_report import MOST_BYTES, NAMESPACE, document_of, report_of
+from ..module_utils.ledger.database import Access, opened
 from ..module_utils.ledger.devices import Devices
 from ..module_utils.ledger.ordered import units_on
 from ..module_utils.ledger.stored import DamagedRecord
-from ..module_utils.module.ledger import event_options, ledger_option, now, run, written_by
+from ..module_utils.ledger.unread import failed_unread
+from ..module_utils.module.ledger import ledger_option, now, run
 from ..module_utils.outside.durable import replace_file
 from ..module_utils.outside.files import FileError, read_file
+from ..module_utils.outside.strict_json import JsonError, parse
 from ..module_utils.outside.visible import visible
+from ..module_utils.record.model import called
 from ..module_utils.record.orders import DONE, FAILED, order_in, orders_in, with_order
 from ..module_utils.trust.findings import TrustError
 
@@ -118,22 +126,30 @@ def news_of(unit, station):
         return {**order, "state": DONE, "station": station, "answer": unit.get("answer")}
     if state == FAILED:
         reason = visible(unit.get("reason") or "no reason was given", most=_MOST_REASON)
-        return {**order, "state": FAILED, "station": station, "reason": reason}
+        return {
+            **order,
+            "state": FAILED,
+            "station": station,
+            "reason": reason,
+            "not_proven": bool(unit.get("not_proven")),
+        }
     raise TrustError(f"units has the state {visible(state, most=40)}, which is neither {DONE} nor {FAILED}.")
 
 
 def note(devices, params):
-    """Notes what became of the units in the journal; (whether that was news, what is damaged there)."""
+    """Has in the journal what became of the units; (whether that was news, what is damaged there).
+
+    A failure is in the history already, by the task in which the unit failed.
+    """
     devices.expect([{_KEY: unit.get(_KEY)} for unit in params["units"]])
-    by = written_by(params)
     at = now()
     changed, damaged = False, []
     for unit in params["units"]:
         row = devices.other_row_with(_KEY, unit.get(_KEY), None)
         news = {name: value for name, value in news_of(unit, params["station"]).items() if value}
         if row is None:
-            # In check mode the journal does not know it yet.
-            changed = True
+            # In check mode the journal does not know it yet; what failed unread has no record.
+            changed = changed or news["state"] == DONE
             continue
         try:
             record = devices.record(row)
@@ -142,9 +158,6 @@ def note(devices, params):
             continue
         before = order_in(record, news["number"], news.get("customer"))
         failed = news["state"] == FAILED
-        if failed:
-            what = {"state": "stopped", "reasons": [news["reason"]], "order": news["number"], **by}
-            devices.note(row, record.get("host"), at=at, step=STEP, station=params["station"], what=what)
         if failed and before.get("state") == DONE:
             continue
         if {name: value for name, value in before.items() if name not in ("at", "station")} == {
@@ -165,8 +178,12 @@ def of_customer(number, records, customer):
     return [one for one in records if order_in(one, number, customer)]
 
 
-def is_there(path, document, signing_key):
-    """Whether the report at *path* is *document*, and signed by the key. TrustError where no file is there."""
+def is_there(path, document, signing_key, damaged):
+    """Whether the report at *path* is *document*, and signed by the key.
+
+    TrustError where that is no file, or a report that has what *document* has not, but for *damaged* units, by the
+    digests of their keys.
+    """
     if not os.path.lexists(path):
         return False
     try:
@@ -175,26 +192,59 @@ def is_there(path, document, signing_key):
         raise TrustError(f"What is at {visible(path)} {error}, and is left alone.") from None
     except TrustError:
         return False
-    return written == document and is_signed_by(document, signature, fingerprint(signing_key), namespace=NAMESPACE)
+    if written == document:
+        return is_signed_by(document, signature, fingerprint(signing_key), namespace=NAMESPACE)
+    lost = lost_between(written, document, damaged)
+    if lost:
+        raise TrustError(
+            f"The report {visible(path)} is left alone: it has {len(lost)} units, such as "
+            f"{visible(lost[0], most=120)}, which this journal does not have, or not done. Bring back the journal that "
+            "it was written of. Where that is lost, or the report is another station's, move it away, run again, and "
+            "send both to the owner of the order; that of another customer goes to him."
+        )
+    return False
 
 
-def export(connection, module):
-    """The result of the module."""
+def lost_between(written, document, damaged):
+    """Which units the report *written* has that *document* has not, or has not done; none where it is no report."""
+    try:
+        before = report_of(parse(written, most=MOST_BYTES)).units
+    except (JsonError, TrustError):
+        return []
+    states = {one["endorsement_key"]: one["state"] for one in json.loads(document)["units"]}
+    kept = {DONE: (DONE,), FAILED: (DONE, FAILED)}
+    said = [(one["record"], kept[one["state"]]) for one in before if one["record"][_KEY] not in damaged]
+    lost = [record for record, states_kept in said if states.get(record["endorsement_key"]) not in states_kept]
+    return [called({"host": record[_KEY], **record}) for record in lost]
+
+
+def noted(module):
+    """Whether there was news for the journal, which has it from now on, whatever becomes of the report."""
+    if module.check_mode:
+        return False
+    with opened(module.params["ledger"], Access.WRITE) as connection:
+        return note(Devices(connection), module.params)[0]
+
+
+def export(connection, module, changed):
+    """The result of the module; *changed* is whether the journal was."""
     params = module.params
     numbers = [checked_number(one) for one in params["numbers"]]
     if not os.path.isdir(params["dest"]):
         raise TrustError(f"The directory {visible(params['dest'])} is not there: make it.")
     devices = Devices(connection)
-    changed, damaged = note(devices, params)
+    planned, damaged = note(devices, params)
+    changed = changed or planned
     reports = []
     for number in numbers:
         customer = params["customers"].get(number)
         units = units_on(devices, number)
         damaged += [one.why for one in units.damaged.values()]
         there = of_customer(number, units.records.values(), customer)
-        document = document_of(number, there, customer)
+        document = document_of(number, there, failed_unread(connection, number, customer), customer)
         path = os.path.join(params["dest"], f"{number}.report")
-        if not is_there(path, document, params["signing_key"]):
+        unreadable = {one.endorsement_key_sha256 for one in units.damaged.values()}
+        if not is_there(path, document, params["signing_key"], unreadable):
             changed = True
             if not module.check_mode:
                 whole = signed_document(document, params["signing_key"], namespace=NAMESPACE)
@@ -203,7 +253,7 @@ def export(connection, module):
                 except OSError as error:
                     words = f"{visible(path)} could not be written: {error.strerror}. Run again to complete it."
                     raise TrustError(words) from None
-        states = Counter(order_in(one, number, customer)["state"] for one in there)
+        states = Counter(one["state"] for one in json.loads(document)["units"])
         reports.append({"number": number, "file": path, "states": dict(states)})
     for one in dict.fromkeys(damaged):
         module.warn(f"The report has no word of a unit: {one}.")
@@ -214,7 +264,6 @@ def main():
     module = AnsibleModule(
         argument_spec={
             **ledger_option(),
-            **event_options(),
             "numbers": {"type": "list", "elements": "str", "required": True},
             "dest": {"type": "path", "required": True},
             "signing_key": {"type": "path", "required": True, "no_log": False},
@@ -224,7 +273,11 @@ def main():
         },
         supports_check_mode=True,
     )
-    run(module, lambda connection: export(connection, module))
+    run(
+        module,
+        lambda connection, changed: export(connection, module, changed),
+        prepare=lambda: noted(module),
+    )
 
 
 if __name__ == "__main__":

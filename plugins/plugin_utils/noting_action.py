@@ -22,6 +22,7 @@ from typing import Any
 
 from ansible import constants as C
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.causes import FAILED
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import SETUP
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.moments import moment_of
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.model import DONE, is_proven
@@ -31,7 +32,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.failure import 
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import HostVariables
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.in_worker import run_here
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.run_identity import operator, run_id
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_path import ledger_from_here
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_path import from_here, ledger_from_here
 
 # What a TPM that cannot open the challenge makes the device say. Who lies about that has failed all the same.
 NOT_HELD = "does not hold the endorsement key that it reports"
@@ -45,11 +46,15 @@ class NotingAction(DeviceAction):
     """Has what fails in its :meth:`work` noted, as its option ``noting`` says, the name of a variable.
 
     That has ``ledger``, ``step`` and ``station``, and ``dps`` with the options of a service where the enrollment of a
-    unit is disabled that does not prove its key.
+    unit is disabled that does not prove its key. At a line with work orders it has as ``order`` the name of the
+    variable with what ``work_order_units`` returned, and as ``report`` options of ``work_report_export``: a unit that
+    cannot be reached leaves the play, and with the last one nobody is left to report it.
     """
 
     # The verdict of the ledger on the unit, where there is one.
     judged: Mapping[str, Any] | None = None
+    # Where nobody here may disable an enrollment: what is said first of a unit that does not prove its key.
+    disabled_elsewhere = ""
     _proved_nothing = False
 
     def refusal(self, error):
@@ -77,14 +82,31 @@ class NotingAction(DeviceAction):
         of_the_unit = result.get("failed") and not isinstance(result.get("failure"), Mapping)
         # What the ledger has stopped it has noted.
         stopped = self.judged is not None and not self.judged["accepted"]
-        if of_the_unit and given.get("noting") and not stopped:
-            self._noted(result, given["noting"], task_vars)
+        if of_the_unit and not stopped:
+            self._of_the_unit(result, given.get("noting"), task_vars)
         return result
 
     def _is_of_the_unit(self, error, task_vars) -> bool:
         """Whether it is not for the inventory to have the unit reached, by what the closing summary makes of it."""
         said = {"msg": error.message}
         return failure_of(said, self._task, task_vars["inventory_hostname"], unreachable=True).kind != SETUP
+
+    def _of_the_unit(self, result, named, task_vars) -> None:
+        """Puts into the failed *result* why the unit failed, whether it proved nothing, and who is to act on that."""
+        result["reason"], _explains = self._reason(result)
+        if self._proved_nothing or NOT_HELD in result["reason"]:
+            result["not_proven"] = True
+        if named:
+            self._noted(result, named, task_vars)
+        if result.get("not_proven") and self.disabled_elsewhere:
+            head = f"{self._host}: "
+            result["msg"] = f"{head}{self.disabled_elsewhere} {str(result['msg']).removeprefix(head)}"
+
+    def _reason(self, result) -> tuple[str, str]:
+        """(Why the unit failed, in one line; what explains that, which is no part of what happened)."""
+        said = str(result.get("msg") or "no reason was given").removeprefix(f"{self._host}: ")
+        reason, explains = parted(said)
+        return " ".join(line.removeprefix("| ") for line in reason.splitlines()), explains
 
     def _noted(self, result, named, task_vars) -> None:
         """Has the failed *result* noted, and puts into it what is to be said of that."""
@@ -99,19 +121,21 @@ class NotingAction(DeviceAction):
     def _note(self, result, named, task_vars) -> None:
         values = HostVariables(task_vars, self._loader)
         options = dict(values.value(named))
+        ordered = ((task_vars.get(options.get("order")) or {}).get("meant") or {}).get(task_vars["inventory_hostname"])
         if not options.get("ledger"):
             return
         head = f"{self._host}: "
-        # What explains it stands at its end, and is no part of what happened.
-        reason, explains = parted(str(result.get("msg") or "no reason was given").removeprefix(head))
-        reason = " ".join(line.removeprefix("| ") for line in reason.splitlines())
+        reason, explains = self._reason(result)
         variables = values.of_the_record()
         record = {name: variables[variable] for name, variable in _NAMES.items() if variables.get(variable)}
         record = {"host": task_vars["inventory_hostname"], **record, "failed": {"reason": reason}}
         if result.get("unreachable"):
             record["failed"]["unreachable"] = True
+        if ordered:
+            named_by = {"order": "number", "customer": "customer", "endorsement_key": "endorsement_key"}
+            record["failed"].update({name: ordered[one] for name, one in named_by.items()})
         unproven = None
-        if self._proved_nothing or NOT_HELD in reason:
+        if result.get("not_proven"):
             record["failed"]["not_proven"] = True
             unproven = self.judged["record"] if self.judged and options.get("dps") else None
         shared = {
@@ -122,8 +146,13 @@ class NotingAction(DeviceAction):
             "run_id": run_id(task_vars, self._templar.template),
         }
         service = dict(options.get("dps") or {})
+        report = _placed(options["report"]) if ordered and result.get("unreachable") else {}
         entry = {"record": record, "enrollment": _enrollment(unproven, str(service.pop("id_scope", "")))}
-        said = _together(entry, [shared, service], lambda entries: _tell(entries, shared, service))
+        if report:
+            entry["unit"] = {**ordered, "state": FAILED, "reason": reason}
+        said = _together(
+            entry, [shared, service, report], lambda entries: _tell(entries, shared, service, report=report)
+        )
         if said.get("first"):
             result["msg"] = f"{head}{said['first']} {reason}{end_of(explains)}"
         elif said.get("more"):
@@ -143,8 +172,19 @@ def _enrollment(record: Mapping[str, Any] | None, id_scope: str) -> dict[str, An
     return {**named, "proven": record.get("endorsement_key_proven") or is_proven(record), "made": made if here else []}
 
 
-def _tell(entries: list[dict[str, Any]], shared: Mapping[str, Any], service: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Disables enrollments and writes the ledger for *entries*; what is to be said of each."""
+def _placed(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a *report* with their paths as they begin here."""
+    return {**report, **{name: from_here(report[name], name) for name in ("dest", "signing_key")}}
+
+
+def _tell(
+    entries: list[dict[str, Any]],
+    shared: Mapping[str, Any],
+    service: Mapping[str, Any],
+    *,
+    report: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """Disables enrollments and writes the ledger for *entries*, and the *report*; what is to be said of each."""
     said: list[dict[str, Any]] = [{} for _entry in entries]
     asked = {
         one["enrollment"]["registration_id"].lower(): number for number, one in enumerate(entries) if one["enrollment"]
@@ -158,6 +198,11 @@ def _tell(entries: list[dict[str, Any]], shared: Mapping[str, Any], service: Map
     if failed:
         for one in said:
             one["warning"] = f"its failure could not be noted in the ledger: {failed}"
+    if report:
+        known = {name: shared[name] for name in ("ledger", "station")}
+        failed = _answer("work_report_export", {**known, **report, "units": [one["unit"] for one in entries]})["failed"]
+        for one in said if failed else ():
+            one["warning"] = f"its failure could not be reported: {failed}"
     return said
 
 

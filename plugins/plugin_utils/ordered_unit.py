@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.order_challenge import OrderedProof
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.work_order import hierarchies_of
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.sealed_authorizations import AUTHORIZATIONS
 
 CLIENTS = {"builtin": "__dps_client_builtin_options", "aziot": "__dps_client_aziot_options"}
@@ -72,6 +73,30 @@ class OrderedUnit:
         """The proof by the order's challenge. PossessionError where that is none."""
         self._proof = OrderedProof(self._unit["challenge"], self._unit["answer_sha256"])
         return self._proof
+
+    def fault_of(self, hierarchies: Mapping[str, bool]) -> str | None:
+        """How its TPM shows itself to be owned otherwise than ordered, once it is claimed; None where it is as ordered.
+
+        *hierarchies* is as of the module ``tpm_ownership``.
+        """
+        ordered = {f"{one}_auth_set" for one in hierarchies_of(self._install)}
+        wrong = sorted(name for name, is_set in hierarchies.items() if is_set != (name in ordered))
+        if not wrong:
+            return None
+        shown = " and ".join(f"{one.removesuffix('_set')} {'set' if hierarchies[one] else 'empty'}" for one in wrong)
+        return (
+            f"it shows {shown}, which is not the ownership profile {self._install['profile']} that the work order "
+            f"{self._unit['number']} has for it"
+        )
+
+    @property
+    def disabled_elsewhere(self) -> str:
+        """What is said first where it does not prove its key: the line has no right at the DPS."""
+        number = self._unit["number"]
+        return (
+            f"its enrollment can be disabled by the owner of the work order {number} alone: tell him first, and send "
+            f"him {number}.report."
+        )
 
     @property
     def outcome(self) -> dict[str, Any]:

@@ -15,14 +15,14 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.possessio
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction, without_secrets
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.unlocking import ASKED_AGAIN, NOT_SENT, Unlocking
 
-WHAT_TO_DO = "Take it off the line; if it is enrolled already, disable its enrollment."
-
 
 class ProvingAction(DeviceAction):
     """What a device says is taken for what it is worth: nothing of it but a right answer makes the task succeed."""
 
     # What is there only where check mode keeps it from being made cannot be asked for a proof yet.
     may_be_planned = False
+    # With a unit that proved nothing.
+    what_to_do = "Take it off the line; if it is enrolled already, disable its enrollment."
 
     def secret(self) -> str | None:
         """The challenge is one, whatever the options."""
@@ -67,4 +67,4 @@ class ProvingAction(DeviceAction):
 
     def refusal(self, error: PossessionError) -> dict[str, Any]:
         """The task's result where the device proved nothing."""
-        return self.failure(f"{error} {WHAT_TO_DO}")
+        return self.failure(f"{error} {self.what_to_do}")

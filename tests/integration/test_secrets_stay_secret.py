@@ -13,12 +13,9 @@ import base64
 import hashlib
 import itertools
 import json
-import os
 import re
 import secrets
 import subprocess
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -27,83 +24,13 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.hierarchy
 
 COLLECTION = Path(__file__).resolve().parents[2]
 OURS, STRANGERS = "rack1-slot01", "rack1-slot02"
-LARGEST = 64 << 20
-
-
-def ways_to_write(secret):
-    """*secret* as it is, in hexadecimal, and in base64 at any place of a longer text."""
-    data = secret.encode()
-    ways = {data, data.hex().encode()}
-    for before in range(3):
-        written = base64.b64encode(b"\0" * before + data)
-        # The ends depend on what is beside it.
-        ways.add(written[4 if before else 0 : -4])
-    return ways
-
-
-class Watch:
-    """Reads what changes below *places* and every command line, until it ends, and notes where a secret is."""
-
-    def __init__(self, secrets_, places):
-        self._ways = {way for secret in secrets_ for way in ways_to_write(secret)}
-        self._places = places
-        self._started = time.time()
-        self._done = threading.Event()
-        self._read = {}
-        self._thread = threading.Thread(target=self._watch)
-        self.found = set()
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exception):
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self):
-        while not self._done.is_set():
-            self._command_lines()
-            for place in self._places():
-                self.search(place)
-            time.sleep(0.03)
-
-    def _command_lines(self):
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                self.look(f"process list: {process}", (process / "cmdline").read_bytes())
-            except OSError:
-                continue
-
-    def look(self, where, content):
-        """Notes *where* if a secret is in *content*."""
-        if any(way in content for way in self._ways):
-            self.found.add(where)
-
-    def search(self, place, everything=False):
-        """Looks into each file below *place* that changed since the beginning."""
-        for directory, _directories, names in os.walk(place):
-            for name in names:
-                path = os.path.join(directory, name)
-                self.look(f"file name: {path}", path.encode())
-                try:
-                    about = os.lstat(path)
-                    known = (about.st_mtime_ns, about.st_size)
-                    if not os.path.isfile(path) or os.path.islink(path) or about.st_size > LARGEST:
-                        continue
-                    if not everything and (about.st_ctime < self._started or self._read.get(path) == known):
-                        continue
-                    self._read[path] = known
-                    self.look(f"file: {path}", Path(path).read_bytes())
-                except OSError:
-                    continue
 
 
 class Station:
     """Where the runs are started: a home directory, a log and a cache of facts of its own."""
 
-    def __init__(self, line, directory):
-        self.line = line
+    def __init__(self, line, directory, searching):
+        self.line, self.watch = line, searching.Watch
         self.home = directory / "home"
         self.home.mkdir()
         self.secrets = {"environment": secrets.token_urlsafe(48), "vault": secrets.token_urlsafe(48)}
@@ -143,7 +70,7 @@ class Station:
 
     def run(self, playbook, *arguments, **environment):
         """A run with -vvv, and the places where one of its secrets was found."""
-        with Watch([*self.secrets.values(), *self.authorizations()], self.temporary) as watch:
+        with self.watch([*self.secrets.values(), *self.authorizations()], self.temporary) as watch:
             run = self.line.play(
                 playbook,
                 "-vvv",
@@ -176,12 +103,12 @@ class Station:
 
 
 @pytest.fixture(scope="module")
-def station(start_line, tmp_path_factory):
+def station(start_line, tmp_path_factory, searching):
     """A rack of two devices, of which a stranger owns one, and a station that has taken the shipment in."""
     line = start_line(2)
     line.rack.break_(STRANGERS, "tpm-owned-by-stranger")
     assert line.play("ek_intake").code == 0
-    return Station(line, tmp_path_factory.mktemp("station"))
+    return Station(line, tmp_path_factory.mktemp("station"), searching)
 
 
 # The search finds what is there
@@ -190,7 +117,7 @@ def station(start_line, tmp_path_factory):
 def test_a_secret_in_a_temporary_file_is_found_on_both_sides(station):
     """What Ansible does without pipelining, and what tpm_ownership must not let it do."""
     secret = station.secrets["environment"]
-    with Watch([secret], station.temporary) as watch:
+    with station.watch([secret], station.temporary) as watch:
         done = station.line.command(
             "ansible", OURS, *station.line.inventory, "-m", "ansible.builtin.ping", "-a", f"data={secret}",
             HOME=str(station.home), ANSIBLE_PIPELINING="0", ANSIBLE_SSH_ARGS="",
@@ -202,10 +129,10 @@ def test_a_secret_in_a_temporary_file_is_found_on_both_sides(station):
 
 
 @pytest.mark.parametrize("before", [b"", b"a", b"ab", b"abc"])
-def test_a_secret_is_found_however_it_is_written(before):
+def test_a_secret_is_found_however_it_is_written(before, searching):
     secret = b"the-secret-of-the-fleet"
     for written in (secret, secret.hex().encode(), base64.b64encode(before + secret + b"after")):
-        watch = Watch([secret.decode()], list)
+        watch = searching.Watch([secret.decode()], list)
         watch.look("there", b"before" + written + b"after")
         assert watch.found == {"there"}
         watch.found.clear()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import sqlite3
 import subprocess
 import threading
 import time
@@ -21,10 +22,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+HERE = Path(__file__).parent
+ATTACKERS_PYTHON = "usr/local/bin/attackers-python"
 NUMBER = "WO-2026-0042"
 SECOND = "WO-2026-0043"
 # On the first order, on the second, on none.
-FIRST, FAILS, OTHER, STRANGER = (f"rack1-slot0{number}" for number in range(1, 5))
+UNITS = FIRST, FAILS, OTHER, STRANGER = [f"rack1-slot0{number}" for number in range(1, 5)]
 
 
 def ssh_key(path):
@@ -35,8 +38,8 @@ def ssh_key(path):
 class Firms:
     """Directories of three firms, and what they run there."""
 
-    def __init__(self, line, directory: Path) -> None:
-        self.line = line
+    def __init__(self, line, directory: Path, searching) -> None:
+        self.line, self.searching = line, searching
         self.owner, self.installer = directory / "owner", directory / "installer"
         for place in (self.owner, self.installer):
             place.mkdir()
@@ -77,6 +80,44 @@ class Firms:
         self.hand_over(self.installers_key.with_suffix(".pub"), self.owner)
         public = (self.installer / "owner-key.pub").read_text()
         (self.installer / "customers").write_text(f"owner@example.org {public}")
+        # Where a run of the installer leaves anything.
+        home = self.installer / "home"
+        home.mkdir()
+        self.installers_home = {
+            "HOME": str(home),
+            "TMPDIR": str(home),
+            "ANSIBLE_LOG_PATH": str(home / "ansible.log"),
+            "ANSIBLE_CACHE_PLUGIN": "ansible.builtin.jsonfile",
+            "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(home / "facts"),
+            "ANSIBLE_RETRY_FILES_ENABLED": "1",
+            "ANSIBLE_RETRY_FILES_SAVE_PATH": str(home / "retry"),
+        }
+        self.secrets = [
+            self.master_key,
+            self.connection_string,
+            self.connection_string.partition("SharedAccessKey=")[2],
+        ]
+        self.secrets += self._authorizations()
+        self.found: set[str] = set()
+
+    def _authorizations(self):
+        """Each one that an order can have sealed."""
+        from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.templates import decode_public, name_of
+        from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.hierarchy_auth import derive
+
+        for line in (self.line.directory / "rack/ek-list.jsonl").read_text().splitlines():
+            name = name_of(decode_public(json.loads(line)["endorsement_key"], "endorsement_key")).hex()
+            yield from (
+                derive(self.master_key, name, one, version) for one in ("owner", "lockout") for version in (1, 2)
+            )
+
+    def disks(self):
+        """What an installer has at hand: his own files, and what was written and is in memory on each unit."""
+        yield self.installer
+        for name in UNITS:
+            device = self.line.rack.device(name)
+            yield device.upper
+            yield from (device.files / volatile for volatile in ("run", "tmp", "dev/shm"))
 
     @staticmethod
     def _inventory(place, everywhere, hosts, of_devices):
@@ -87,11 +128,12 @@ class Firms:
     def hand_over(path, place):
         return shutil.copy(path, place / path.name)
 
-    def play(self, place, playbook, *arguments, **said):
+    def play(self, place, playbook, *arguments, environment=None, **said):
         values = place / "values.json"
         values.write_text(json.dumps(said))
         inventory = ["-i", str(place / "inventory.yml"), "-e", f"@{values}"]
-        done = self.line.command("ansible-playbook", *inventory, f"playbooks/{playbook}.yml", *arguments)
+        playbook = f"playbooks/{playbook}.yml"
+        done = self.line.command("ansible-playbook", *inventory, playbook, *arguments, **(environment or {}))
         values.unlink()
         # A long message is wrapped anywhere.
         done.stdout, done.lines = " ".join(done.stdout.split()), done.stdout
@@ -126,7 +168,12 @@ class Firms:
             "tpmfleet_work_order_allowed_signers": str(self.installer / "customers"),
             "tpmfleet_station": "installers-line",
         }
-        return self.play(self.installer, "software_install", *arguments, **{**given, **said})
+        with self.searching.Watch(self.secrets, self.disks) as watch:
+            step = ("software_install", *arguments)
+            done = self.play(self.installer, *step, environment=self.installers_home, **{**given, **said})
+        watch.look("output", done.stdout.encode())
+        self.found |= watch.found
+        return done
 
     def report(self, number=NUMBER):
         content = (self.installer / f"{number}.report").read_text()
@@ -134,8 +181,8 @@ class Firms:
 
 
 @pytest.fixture(scope="module")
-def firms(start_line, tmp_path_factory):
-    return Firms(start_line(4), tmp_path_factory.mktemp("firms"))
+def firms(start_line, tmp_path_factory, searching):
+    return Firms(start_line(4), tmp_path_factory.mktemp("firms"), searching)
 
 
 def test_the_owner_takes_the_makers_list_in_and_writes_the_orders(firms):
@@ -170,6 +217,22 @@ def test_a_check_of_the_line_changes_nothing(firms):
     assert firms.line.seen() == before and not list(firms.installer.glob("*.report"))
 
 
+def test_a_unit_that_is_off_is_reported_where_the_inventory_says_which_it_is(firms):
+    """Nobody else is there, so that nothing comes after the task in which it cannot be reached."""
+    inventory = firms.installer / "off.json"
+    off = {"ansible_port": 1, "tpmfleet_serial_number": "TF-000003"}
+    inventory.write_text(json.dumps({"all": {"hosts": {OTHER: off}}}))
+    done = firms.install("-i", str(inventory), "--limit", OTHER)
+    assert done.returncode != 0 and "unreachable=1" in done.stdout, done.stdout
+    [reported] = firms.report(SECOND)["units"]
+    assert reported["state"] == "failed" and "Connection refused" in reported["reason"], reported
+    [noted] = events(firms.installer / "work-journal.sqlite")
+    assert (noted["state"], noted["reasons"], noted["order"]) == ("unreachable", [reported["reason"]], SECOND)
+    assert firms.report(NUMBER)["units"] == []
+    # The others on that line have no names of the owner's.
+    inventory.unlink()
+
+
 def test_the_line_works_from_two_orders_and_stops_a_unit_that_is_on_none(firms):
     done = firms.install("--limit", f"!{FAILS}")
     assert done.returncode != 0 and "is on none of the work orders" in done.stdout, done.stdout
@@ -193,6 +256,37 @@ def test_a_second_run_verifies_and_reports_the_same(firms):
     assert (firms.installer / "work-journal.sqlite").stat().st_mode & 0o077 == 0
 
 
+def attacked(firms, **settings):
+    """The unit FAILS in an attacker's hands, as an inventory for the installer."""
+    unit = firms.line.rack.device(FAILS).files
+    (unit / ATTACKERS_PYTHON).write_text("#!/usr/bin/python3\n" + (HERE / "python_of_an_attacker.py").read_text())
+    (unit / ATTACKERS_PYTHON).chmod(0o755)
+    (unit / "etc/attacker.json").write_text(json.dumps(settings))
+    inventory = firms.installer / "attacked.json"
+    python = {"ansible_python_interpreter": f"/{ATTACKERS_PYTHON}"}
+    inventory.write_text(json.dumps({"all": {"hosts": {FAILS: python}}}))
+    return ["-i", str(inventory), "--limit", FAILS]
+
+
+def test_a_unit_that_proves_nothing_is_for_its_owner_to_disable_which_is_said_first_and_reported(firms):
+    """It cannot open its own challenge; the line has no right at the DPS."""
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.age_file import Reader
+
+    whole = Reader(str(firms.installers_key)).decrypted((firms.installer / f"{NUMBER}.age").read_bytes())
+    units = {
+        one["serial_number"]: one for one in json.loads(whole.partition(b"-----END SSH SIGNATURE-----\n")[2])["units"]
+    }
+    credentials = [units[name]["challenge"]["credential"] for name in ("TF-000002", "TF-000001")]
+    done = firms.install(*attacked(firms, incoming=[credentials]))
+    first = f"{FAILS}: its enrollment can be disabled by the owner of the work order {NUMBER} alone: tell him first"
+    assert done.returncode != 0 and first in done.stdout, done.stdout
+    [failed] = [one for one in firms.report()["units"] if one["state"] == "failed"]
+    assert failed["not_proven"] is True and "does not hold the endorsement key" in failed["reason"]
+    assert "disabled" not in failed["reason"] and FAILS not in failed["reason"]
+    [noted] = [one for one in events(firms.installer / "work-journal.sqlite") if one.get("not_proven")]
+    assert noted["state"] == "failed" and noted["reasons"] == [failed["reason"]]
+
+
 def test_a_unit_that_fails_is_reported_with_its_reason_also_where_it_is_the_only_one(firms):
     claimed = firms.line.tool(FAILS, "tpm2_changeauth", "-c", "owner", "of-a-stranger")
     assert claimed.returncode == 0, claimed.stdout
@@ -202,32 +296,31 @@ def test_a_unit_that_fails_is_reported_with_its_reason_also_where_it_is_the_only
     assert len(failed) == 1 and "This TPM has an owner" in failed[0]["reason"], done.stdout
 
 
-def secrets_of_the_owner(firms):
-    """The master key, the connection string and its key, and the authorizations of the units that were reported."""
-    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.templates import decode_public, name_of
-    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.hierarchy_auth import derive
-
-    secrets = [firms.master_key, firms.connection_string]
-    secrets += [one.partition("SharedAccessKey=")[2] for one in (firms.connection_string,)]
-    for unit in (*firms.report(NUMBER)["units"], *firms.report(SECOND)["units"]):
-        name = name_of(decode_public(unit["endorsement_key"], "endorsement_key")).hex()
-        secrets += [derive(firms.master_key, name, one, 1) for one in ("owner", "lockout")]
-    assert len(set(secrets)) == 9
-    return secrets
+def events(ledger):
+    with contextlib.closing(sqlite3.connect(ledger)) as connection:
+        return [json.loads(what) for (what,) in connection.execute("SELECT what FROM events ORDER BY id")]
 
 
 def test_the_installers_machine_has_none_of_the_owners_secrets(firms):
-    secrets = secrets_of_the_owner(firms)
-    files = [path for path in firms.installer.rglob("*") if path.is_file()]
-    assert len(files) > 6
-    for path in files:
-        content = path.read_bytes()
-        assert not [one for one in secrets if one.encode() in content], path
+    """Journal, reports, log, facts, what a failed run leaves, and the units; while runs lasted and now."""
+    left = {path.relative_to(firms.installer).parts[0] for path in firms.installer.rglob("*") if path.is_file()}
+    assert {"work-journal.sqlite", f"{NUMBER}.report", "home"} <= left, left
+    log = (firms.installer / "home/ansible.log").read_text()
+    assert "This TPM has an owner" in log and "does not hold the endorsement key" in log
+    watch = firms.searching.Watch(firms.secrets, list)
+    for place in firms.disks():
+        watch.search(place, everything=True)
+    assert firms.found | watch.found == set()
+    # Where they are, the search finds them: in the TPMs that were claimed.
+    chips = [firms.line.rack.device(name).tpm.state_dir for name in (FIRST, OTHER)]
+    for place in chips:
+        watch.search(place, everything=True)
+    assert watch.found == {f"file: {place}/swtpm/tpm2-00.permall" for place in chips}
 
 
 def test_no_process_of_the_installer_shows_a_secret(firms, monkeypatch):
     """Their arguments and environments, for as long as a run lasts."""
-    secrets = [one.encode() for one in secrets_of_the_owner(firms)]
+    secrets = [one.encode() for one in firms.secrets]
     shown, seen, done = set(), set(), threading.Event()
 
     def watch():
@@ -264,8 +357,6 @@ def enrollments(firms):
 
 
 def records(firms):
-    import sqlite3
-
     with sqlite3.connect(firms.ledger) as connection:
         found = [json.loads(one) for (one,) in connection.execute("SELECT record FROM devices ORDER BY id")]
     return {one["serial_number"]: one for one in found}
@@ -313,6 +404,12 @@ def test_the_owner_takes_the_report_in_and_enrolls_what_is_proven(firms):
 def test_a_unit_that_was_mended_comes_with_the_next_report(firms):
     mended = firms.line.tool(FAILS, "tpm2_changeauth", "-c", "owner", "-p", "of-a-stranger")
     assert mended.returncode == 0, mended.stdout
+    shown = [['"owner_auth_set": true', '"owner_auth_set": false']]
+    done = firms.install(*attacked(firms, outgoing=shown))
+    named = f"{FAILS}: it shows owner_auth empty, which is not the ownership profile fleet that the work order {NUMBER}"
+    assert done.returncode != 0 and named in done.stdout, done.stdout
+    [failed] = [one for one in firms.report()["units"] if one["state"] == "failed"]
+    assert "not the ownership profile fleet" in failed["reason"] and "not_proven" not in failed
     done = firms.install("--limit", FAILS)
     assert done.returncode == 0, done.stdout
     first = (firms.owner / f"{NUMBER}.report").read_bytes()
@@ -350,9 +447,13 @@ def test_a_revoked_order_is_taken_in_no_more_and_refused_at_the_line(firms):
     assert done.returncode != 0 and "was revoked on" in done.stdout, done.stdout
     assert enrollments(firms) == {FIRST, FAILS} and states(firms) == ["done", "done", "revoked"]
     firms.hand_over(firms.owner / f"{SECOND}.age.revoked", firms.installer)
+    # What was done before is reported all the same.
+    report = firms.installer / f"{SECOND}.report"
+    before = report.read_bytes()
+    report.unlink()
     refused = firms.install("--limit", OTHER)
     assert refused.returncode != 0 and "was revoked by its owner" in refused.stdout, refused.stdout
-    assert "Read the device" not in refused.stdout
+    assert "Read the device" not in refused.stdout and report.read_bytes() == before
 
 
 def test_what_a_revoked_line_was_given_is_not_used_again(firms):

@@ -45,26 +45,33 @@ class Trusted(NamedTuple):
     signer: str | None
 
 
+class EndedError(TrustError):
+    """Why nothing more is done by the orders that are *opened*, of which one has expired or was revoked.
+
+    What was done before can be reported all the same.
+    """
+
+    def __init__(self, words: str, opened: Sequence[Opened]) -> None:
+        super().__init__(words)
+        self.opened = list(opened)
+
+
 def opened_orders(
     paths: Sequence[str], *, key: str, trusted: Trusted, revocations: Sequence[str], now: datetime
 ) -> list[Opened]:
-    """The orders in the files *paths*, which are for the private key *key*. TrustError for the first that is refused.
+    """The orders in the files *paths*, which are for the private key *key*. TrustError for the first that is refused,
+    EndedError where they are good and one of them counts no longer.
 
     An order is revoked by one of the files *revocations*, or by the file beside it with ``.revoked`` behind its name.
     """
     reader = Reader(key)
-    found = [_opened(path, reader, trusted, now) for path in paths]
+    found = [_opened(path, reader, trusted) for path in paths]
     beside = [path + REVOKED for path in paths if os.path.lexists(path + REVOKED)]
     revoked = {_revoked(path, trusted): path for path in (*revocations, *beside)}
     seen: dict[str, Opened] = {}
     keys: dict[str, Opened] = {}
     for one in found:
         number = one.order.terms.number
-        if (number, one.signed_by) in revoked:
-            raise TrustError(
-                f"The work order {number} in {visible(one.path)} was revoked by its owner "
-                f"({visible(revoked[number, one.signed_by])}): stop working on its units and ask him."
-            )
         if seen.setdefault(number, one) is not one:
             raise TrustError(f"{visible(one.path)} and {visible(seen[number].path)} are both the work order {number}.")
         for unit in one.order.units:
@@ -74,10 +81,25 @@ def opened_orders(
                     f"The work orders {other.order.terms.number} and {number} are for the same unit "
                     f"{visible(_called(one.order.units[unit]))}: ask their owner which one counts."
                 )
+    for one in found:
+        terms = one.order.terms
+        if (terms.number, one.signed_by) in revoked:
+            raise EndedError(
+                f"The work order {terms.number} in {visible(one.path)} was revoked by its owner "
+                f"({visible(revoked[terms.number, one.signed_by])}): stop working on its units and ask him.",
+                found,
+            )
+        if is_expired(terms, now):
+            raise EndedError(
+                f"The work order {visible(one.path)} ({terms.number}) expired on {terms.expires}, and it is "
+                f"{now.strftime('%Y-%m-%dT%H:%M:%SZ')} here. No device was touched: ask its owner for another one, or "
+                "mend the clock.",
+                found,
+            )
     return found
 
 
-def _opened(path: str, reader: Reader, trusted: Trusted, now: datetime) -> Opened:
+def _opened(path: str, reader: Reader, trusted: Trusted) -> Opened:
     where = f"The work order {visible(path)}"
     try:
         content = reader.decrypted(_read(path, MOST_BYTES + (MOST_BYTES >> 6)))
@@ -90,12 +112,6 @@ def _opened(path: str, reader: Reader, trusted: Trusted, now: datetime) -> Opene
             )
     except TrustError as error:
         raise TrustError(f"{where} {error}. No device was touched: get it again from its owner.") from None
-    if is_expired(order.terms, now):
-        raise TrustError(
-            f"{where} ({order.terms.number}) expired on {order.terms.expires}, and it is "
-            f"{now.strftime('%Y-%m-%dT%H:%M:%SZ')} here. No device was touched: ask its owner for another one, or mend "
-            "the clock."
-        )
     return Opened(path, order, signed_by)
 
 

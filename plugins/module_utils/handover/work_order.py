@@ -174,6 +174,11 @@ def order_of(document: Any) -> Order:
     return Order(terms, _moment(document, "written"), {one["endorsement_key_sha256"]: one for one in read})
 
 
+def hierarchies_of(install: Mapping[str, str]) -> tuple[str, ...]:
+    """The hierarchies that have an authorization where a TPM is owned as *install* says; the others have none."""
+    return ("owner", "lockout") if install["profile"] == "fleet" else ("lockout",)
+
+
 def is_expired(terms: Terms, now: datetime) -> bool:
     """Whether an order counts no longer; one that says no moment counts never."""
     expires = moment_of(terms.expires)
@@ -182,9 +187,9 @@ def is_expired(terms: Terms, now: datetime) -> bool:
 
 def _unit(terms: Terms, record: Mapping[str, Any], master_key: str) -> dict[str, Any]:
     fields, _wrong = checked_record_fields({"endorsement_key": record["endorsement_key"]})
-    hierarchies = ("owner", "lockout") if terms.install["profile"] == "fleet" else ("lockout",)
     auths = {
-        f"{one}_auth": derive(master_key, fields["endorsement_key_name"], one, terms.key_version) for one in hierarchies
+        f"{one}_auth": derive(master_key, fields["endorsement_key_name"], one, terms.key_version)
+        for one in hierarchies_of(terms.install)
     }
     public = base64.b64decode(record["endorsement_key"])
     challenge, answer_sha256 = order_challenge(master_key, terms.number, public, as_message(auths))

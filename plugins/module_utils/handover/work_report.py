@@ -42,7 +42,7 @@ RECORDED = (
     "storage_root_key",
     "ownership",
 )
-_SAID = ("state", "at", "station", "reason", "answer", "outcome")
+_SAID = ("state", "at", "station", "reason", "not_proven", "answer", "outcome")
 _PARTS = ("ownership", "possession", "dps_client", "dps_identity")
 _OUTCOMES = ("done", "verified")
 _TEXTS = ("endorsement_key_template", "tpm_manufacturer", "tpm_model", "tpm_firmware_version", "tpm_type")
@@ -60,10 +60,20 @@ class Report(NamedTuple):
     units: list[dict[str, Any]]
 
 
-def document_of(number: str, records: Iterable[Mapping[str, Any]], customer: str | None = None) -> bytes:
-    """The report on those of *records*, a journal's, that are on the order *number* of *customer*."""
+def document_of(
+    number: str,
+    records: Iterable[Mapping[str, Any]],
+    unread: Mapping[str, Mapping[str, Any]],
+    customer: str | None = None,
+) -> bytes:
+    """The report on those of *records*, a journal's, that are on the order *number* of *customer*.
+
+    *unread* is what became of other units of it, by their endorsement keys.
+    """
     ordered = ((record, order_in(record, number, customer)) for record in records)
     units = [_unit(record, order) for record, order in ordered if order]
+    known = {one["endorsement_key"] for one in units}
+    units += [{"endorsement_key": key, **said} for key, said in unread.items() if key not in known]
     units.sort(key=lambda one: str(one["endorsement_key"]))
     return document_bytes({"work_report_version": VERSION, "number": number, "count": len(units), "units": units})
 
@@ -71,7 +81,7 @@ def document_of(number: str, records: Iterable[Mapping[str, Any]], customer: str
 def _unit(record: Mapping[str, Any], order: Mapping[str, Any]) -> dict[str, Any]:
     # What a device makes too much of is left out, so that the report of the others is one.
     unit = {name: record[name] for name in RECORDED if record.get(name) and _fits(name, record[name])}
-    unit.update({name: order[name] for name in ("state", "at", "station", "reason", "answer") if order.get(name)})
+    unit.update({name: order[name] for name in _SAID if order.get(name)})
     if order["state"] == DONE:
         outcome = (record.get("steps") or {}).get(STEP, {}).get("outcome") or {}
         unit["outcome"] = {name: outcome[name] for name in _PARTS if outcome.get(name) in _OUTCOMES}
@@ -124,6 +134,8 @@ def _fault(unit: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
     """What of a unit is not of its type, as the end of "its …"."""
     if unit.get("state") not in (DONE, FAILED):
         return "state is neither done nor failed"
+    if not isinstance(unit.get("not_proven", False), bool):
+        return "not_proven is neither true nor false"
     at = unit.get("at")
     if not isinstance(at, str) or len(at) > _LONGEST_MOMENT or moment_of(at) is None:
         return "time is none"

@@ -423,12 +423,19 @@ def _check_place(path: str) -> None:
         raise LedgerError(f"The ledger {path} cannot be made: {place} may not be written.")
 
 
+def _have_it_on_the_disk(connection: Any, _record: Any) -> None:
+    # SQLite ends a transaction by removing a file: without this a power cut may bring that back, and undo what others
+    # have built on it since.
+    connection.execute("PRAGMA synchronous = EXTRA")
+
+
 def _engine(url: Any, access: Access) -> Any:
     try:
         if url.get_backend_name() == "postgresql":
             # What is read after the wait for other writers has to be what they have written.
             return sqlalchemy.create_engine(url, isolation_level="READ COMMITTED")
         engine = sqlalchemy.create_engine(url, connect_args={"timeout": LOCK_TIMEOUT_SECONDS})
+        sqlalchemy.event.listen(engine, "connect", _have_it_on_the_disk)
     except (sqlalchemy.exc.ArgumentError, ImportError) as error:
         raise LedgerError(
             f"The ledger {_called(url)} cannot be opened for want of the driver {url.drivername}: {error}."

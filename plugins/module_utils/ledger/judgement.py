@@ -161,7 +161,9 @@ class Step:
         names = _names_of(said, None)
         state = UNREACHABLE if found.get("unreachable") else FAILED
         what = {"state": state, "reasons": reasons, **_names_of(said, row)}
-        what.update({name: found[name] for name in ("not_proven", "enrollment") if found.get(name)})
+        # At a line with a work order it may be known by that alone which unit it is.
+        told = ("not_proven", "enrollment", "order", "customer", "endorsement_key")
+        what.update({name: found[name] for name in told if found.get(name)})
         self._note(row, said["host"], what)
         known: dict[str, Any] = {}
         with contextlib.suppress(DamagedRecord):

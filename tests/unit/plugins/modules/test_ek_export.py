@@ -156,22 +156,6 @@ def test_a_key_with_a_passphrase_ends_it_in_words_and_nothing_is_written(export,
     assert not list(tmp_path.glob("list.*"))
 
 
-def test_an_agents_key_is_named_by_its_public_half(export, tpms, key, tmp_path, monkeypatch):
-    socket = str(tmp_path / "agent")
-    agent = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
-    try:
-        while not os.path.exists(socket):
-            assert agent.poll() is None
-        monkeypatch.setenv("SSH_AUTH_SOCK", socket)
-        subprocess.run(["ssh-add", "-q", key], check=True)
-        key.unlink()
-        assert export(tpms, signing_key=f"{key}.pub")["changed"]
-        assert not export(tpms, signing_key=f"{key}.pub")["changed"]
-    finally:
-        agent.terminate()
-        agent.wait()
-
-
 def test_a_ledger_is_listed_without_those_that_were_decommissioned(run_module, tpms, tmp_path):
     ledger = str(tmp_path / "ledger.sqlite")
     from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database import Access, opened

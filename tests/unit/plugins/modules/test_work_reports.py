@@ -10,9 +10,11 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jsonschema
@@ -168,8 +170,13 @@ class Firms:
             records=records,
         )
 
-    def records(self):
-        with opened(str(self.ledger), Access.READ) as connection:
+    def elsewhere(self):
+        place = self.directory / "elsewhere"
+        place.mkdir(exist_ok=True)
+        return place
+
+    def records(self, ledger=None):
+        with opened(str(ledger or self.ledger), Access.READ) as connection:
             return {one["serial_number"]: one for _row, one in each_record(connection, [])}
 
     def states(self):
@@ -222,18 +229,156 @@ def test_a_report_is_as_the_schema_has_it_and_the_same_twice(firms):
 
 def test_what_failed_is_reported_with_its_reason_and_what_was_done_stays_so(firms):
     done, other = firms.work(0, 1)
-    failed = {**firms.key(1), "state": "failed", "reason": "it is\x1b[2J off"}
+    failed = {**firms.key(1), "state": "failed", "reason": "it is\x1b[2J off", "not_proven": True}
     firms.export(done, failed)
+    jsonschema.Draft202012Validator(SCHEMA).validate(firms.document())
     by_state = {one["state"]: one for one in firms.document()["units"]}
+    assert by_state["failed"]["not_proven"] is True
     assert by_state["failed"]["reason"] == r"it is\x1b[2J off" and "answer" not in by_state["failed"]
     assert not firms.export(failed)["changed"]
     firms.export({**firms.key(0), "state": "failed", "reason": "pulled out"}, other)
     assert [one["state"] for one in firms.document()["units"]] == ["done"] * 2
-    with sqlite3.connect(firms.journal) as connection:
-        events = [json.loads(one) for (one,) in connection.execute("SELECT what FROM events ORDER BY id")]
-    assert [one["reasons"] for one in events if one["state"] == "stopped"] == [[r"it is\x1b[2J off"]] * 2 + [
-        ["pulled out"]
-    ]
+    # The task in which a unit fails has noted that.
+    assert not [one for one in events(firms.journal) if one["state"] in ("stopped", "failed")]
+
+
+def events(ledger):
+    with sqlite3.connect(ledger) as connection:
+        return [json.loads(one) for (one,) in connection.execute("SELECT what FROM events ORDER BY id")]
+
+
+def fail(firms, number, reason, **more):
+    """What the task notes in which a unit fails before it is known, by what the inventory calls it."""
+    order = {"order": "WO-1", "customer": "owner@example.org", "endorsement_key": firms.make_ek(number)}
+    said = {"host": f"slot{number}", "failed": {"reason": reason, **order, **more}}
+    return firms.run("device_records", ledger=str(firms.journal), step="software_install", station="", records=[said])
+
+
+def test_a_unit_that_failed_before_it_was_known_is_reported_by_the_history(firms):
+    firms.export(*firms.work(0))
+    fail(firms, 1, "it is off")
+    firms.export()
+    document = firms.document()
+    jsonschema.Draft202012Validator(SCHEMA).validate(document)
+    [failed] = [one for one in document["units"] if one["state"] == "failed"]
+    assert failed == {"endorsement_key": firms.make_ek(1), "state": "failed", "reason": "it is off", "at": failed["at"]}
+    before = firms.report.read_bytes()
+    time.sleep(1.1)
+    fail(firms, 1, "it is off")
+    assert not firms.export()["changed"] and firms.report.read_bytes() == before
+    fail(firms, 1, "no answer", not_proven=True)
+    done = firms.export()
+    assert done["reports"][0]["states"] == {"done": 1, "failed": 1}
+    [failed] = [one for one in firms.document()["units"] if one["state"] == "failed"]
+    assert failed["reason"] == "no answer" and failed["not_proven"] is True
+    # Another customer's order of that number is told nothing of it, and a unit that is done by now is done.
+    assert firms.export(customers={"WO-1": "other"}, dest=str(firms.elsewhere()))["reports"][0]["states"] == {}
+    firms.export(*firms.work(1))
+    assert [one["state"] for one in firms.document()["units"]] == ["done"] * 2
+    assert not firms.take_in()["refused"]
+
+
+def test_a_report_that_has_what_the_journal_has_not_is_left_alone(firms):
+    """The journal was lost, or two stations write to one place."""
+    firms.export(*firms.work(0), {**firms.key(1), "state": "failed", "reason": "no power"})
+    fail(firms, 1, "no power")
+    firms.export()
+    before = firms.report.read_bytes()
+    firms.journal.rename(firms.directory / "lost.sqlite")
+    fail(firms, 2, "it is off")
+    for work in ([], firms.work(1), [{**firms.key(0), "state": "failed", "reason": "x"}]):
+        failed = firms.export(*work)
+        assert failed["failed"] and "is left alone: it has" in failed["msg"] and "TF-" in failed["msg"], failed
+        assert firms.report.read_bytes() == before
+    moved = firms.directory / "moved.report"
+    firms.report.rename(moved)
+    assert firms.export()["reports"][0]["states"] == {"done": 1, "failed": 1}
+    for report in (moved, firms.report):
+        firms.finish(firms.take_in(src=str(report)))
+    assert firms.states() == ["done", "done", "failed"]
+
+
+@pytest.mark.parametrize("copied", [False, True])
+@pytest.mark.parametrize("first", ["line-1", "line-2"])
+def test_two_stations_report_one_order_and_the_owner_takes_both_in_any_order(firms, first, copied):
+    """A unit that was at both is taken in once, also where one began with a copy of the other's journal."""
+    firms.export(*firms.work(0))
+    firms.export(*firms.work(1))
+    reports = {"line-1": firms.report, "line-2": firms.elsewhere() / "WO-1.report"}
+    journal = firms.elsewhere() / "journal.sqlite"
+    if copied:
+        shutil.copy(firms.journal, journal)
+    firms.journal = journal
+    firms.export(*firms.work(1, 2), dest=str(firms.elsewhere()), station="line-2")
+    taken = {name: [] for name in reports}
+    for name in (first, *(one for one in reports if one != first), first):
+        done = firms.take_in(src=str(reports[name]))
+        assert not done["refused"] and not done["unexpected"], done
+        taken[name].append((len(done["records"]), done["known"], len(done["missing"])))
+        if done["records"]:
+            firms.finish(done)
+    assert firms.states() == ["done"] * 3
+    twice = {"line-1": [(2, 0, 1), (0, 2, 0)], "line-2": [(3, 0, 0), (0, 3, 0)] if copied else [(2, 0, 1), (0, 2, 0)]}
+    once = {"line-1": (0 if copied else 1, 2 if copied else 1, 0), "line-2": (1, 2 if copied else 1, 0)}
+    other = next(one for one in reports if one != first)
+    assert taken == {first: twice[first], other: [once[other]]}
+
+
+EXPORT = """
+import json, os, sys
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.in_worker import run_here
+said = run_here("work_report_export", json.loads(sys.argv[1]), {})
+assert said["rc"] == 0, said
+os.write(1, b"done")
+"""
+
+
+def test_a_power_cut_leaves_journal_and_report_as_they_were_or_as_they_came_to_be(firms, power_cut):
+    firms.export(*firms.work(0))
+    work = firms.work(1)
+    place = firms.elsewhere()
+    for path in (firms.journal, firms.report):
+        path.rename(place / path.name)
+    journal, report = place / firms.journal.name, place / firms.report.name
+    given = {"numbers": ["WO-1"], "dest": str(place), "signing_key": str(firms.lines_key), "ledger": str(journal)}
+    before = report.read_bytes()
+    program = [sys.executable, "-c", EXPORT, json.dumps({**given, "units": work})]
+    recording = power_cut.record(program, roots=[place], cwd=firms.directory)
+    assert recording.done.returncode == 0, recording.done.stderr
+    assert recording.unsynced(when_said="done") == []
+    found = set()
+    after = report.read_bytes()
+    boot = firms.directory / "boot"
+    boot.mkdir()
+    for cut in recording.cuts():
+        cut.lay_out(place, boot)
+        states = [one.get("work_order", {}).get("state") for one in firms.records(boot / journal.name).values()]
+        found.add((tuple(states), (boot / report.name).read_bytes()))
+    # The report is written once the journal has what it says.
+    assert found == {(("done", None), before), (("done", "done"), before), (("done", "done"), after)}
+
+
+def test_a_unit_is_meant_by_its_key_or_by_what_the_inventory_calls_it(firms):
+    stranger = firms.unit(1, endorsement_key=firms.make_ek(9), registration_id="of-its-key")
+    unread = {"host": "dark", "serial_number": "tf-2"}
+    known = [firms.unit(0, serial_number="TF-9"), stranger, unread, {"host": "nameless"}]
+    meant = firms.opened(known)["meant"]
+    assert {host: one["endorsement_key"] for host, one in meant.items()} == {
+        "slot0": firms.make_ek(0),
+        "slot1": firms.make_ek(1),
+        "dark": firms.make_ek(2),
+    }
+    assert meant["dark"]["number"] == "WO-1" and meant["dark"]["customer"] == "owner@example.org"
+    # It is called as two units are.
+    assert firms.opened([{"host": "two", "serial_number": "TF-1", "registration_id": "unit-2"}])["meant"] == {}
+
+
+def test_an_order_that_has_ended_tells_what_is_to_be_reported(firms):
+    firms.order(state="revoked")
+    failed = firms.opened(revocations=[str(firms.directory / "order.age.revoked")])
+    assert failed["failed"] and "was revoked by its owner" in failed["msg"]
+    assert [(one["number"], one["signed_by"]) for one in failed["orders"]] == [("WO-1", "owner@example.org")]
+    assert "orders" not in firms.opened(decryption_key=str(firms.other))
 
 
 @pytest.mark.parametrize(
@@ -267,23 +412,27 @@ def test_units_are_found_by_their_keys_and_strangers_are_not(firms):
 
 
 def test_outcomes_are_those_of_units_on_an_order():
-    unit = {"endorsement_key_sha256": "aa", "number": "WO-1"}
-    units = {"units": dict.fromkeys(("good", "bad", "stopped", "off"), unit)}
+    unit = {"endorsement_key_sha256": "aa", "number": "WO-1", "customer": "owner", "endorsement_key": "AAAA"}
+    units = {"meant": dict.fromkeys(("good", "bad", "copied", "stopped", "off"), unit)}
     batch = {"verdicts": {"stopped": {"reasons": ["a twin", "on no list"]}}}
     host = {"units": units, "batch": batch}
     hostvars = {
         "good": {**host, "done": {"order": {"number": "WO-1", "answer": {"answer": "00"}}}},
         "bad": {**host, "done": {"failed": True, "msg": "bad: no\nTPM\x1b"}},
+        "copied": {**host, "done": {"failed": True, "msg": "first", "reason": "no key", "not_proven": True}},
         "stopped": {**host, "done": {"failed": True, "msg": "stopped"}},
         "off": host,
+        "unread": {"opened": {"meant": {"unread": unit}}, "read": {"failed": True, "msg": "no TPM there"}},
         "stranger": {**host, "done": {"failed": True, "msg": "on none"}},
         "skipped": {"units": {"skipped": True}},
     }
-    told = work_outcomes(list(hostvars), hostvars, "units", "batch", "done")
-    assert [(one["state"], one.get("reason")) for one in told] == [
-        ("done", None),
-        ("failed", r"bad: no TPM\x1b"),
-        ("failed", "a twin; on no list"),
+    told = work_outcomes(list(hostvars), hostvars, "opened", "read", "units", "batch", "done")
+    assert [(one["state"], one.get("reason"), one.get("not_proven")) for one in told] == [
+        ("done", None, None),
+        ("failed", r"bad: no TPM\x1b", None),
+        ("failed", "no key", True),
+        ("failed", "a twin; on no list", None),
+        ("failed", "no TPM there", None),
     ]
 
 
@@ -356,6 +505,7 @@ def put(*path, value):
         (put("units", 0, "at", value=None), "time is none"),
         (put("units", 0, "at", value=f"2026-11-27T00:00:00.{'1' * (9 << 20)}"), "time is none"),
         (put("units", 0, "station", value=7), "station is no text"),
+        (put("units", 0, "not_proven", value="yes"), "not_proven is neither true nor false"),
         (put("units", 0, "serial_number", value=[]), "serial_number is no text"),
         (put("units", 0, "tpm_model", value={}), "tpm_model is no text of 255 characters"),
         (put("units", 0, "endorsement_key_certificate", value="A" * (65 << 10)), "no text of 65,536 characters"),
@@ -525,6 +675,9 @@ def test_two_customers_may_call_an_order_the_same_and_neither_is_told_of_the_oth
     assert firms.opened([firms.unit(0)])["units"]["slot0"]["customer"] == "owner@example.org"
     firms.export(mine, others, customers={"WO-1": "other"})
     assert [one["serial_number"] for one in firms.document()["units"]] == ["TF-1"]
+    failed = firms.export(customers={"WO-1": "owner@example.org"})
+    assert failed["failed"] and "that of another customer" in failed["msg"]
+    firms.report.unlink()
     firms.export(customers={"WO-1": "owner@example.org"})
     assert [one["serial_number"] for one in firms.document()["units"]] == ["TF-0"]
     failed = firms.export()
@@ -706,7 +859,8 @@ def test_two_stations_report_their_parts_and_the_order_is_complete_over_both(fir
     taken = firms.take_in()
     assert taken["states"] == {"done": 1, "failed": 1, "ordered": 1} and taken["missing"] == ["TF-2 (slot2)"], taken
     firms.finish(taken)
-    firms.journal.unlink()
+    for path in (firms.journal, firms.report):
+        path.unlink()
     firms.export(*firms.work(2))
     second = firms.report.read_bytes()
     taken = firms.take_in()

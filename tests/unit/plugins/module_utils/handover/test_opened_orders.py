@@ -18,7 +18,11 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.age_fi
     checked_recipients,
     encrypted,
 )
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.opened_orders import Trusted, opened_orders
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.opened_orders import (
+    EndedError,
+    Trusted,
+    opened_orders,
+)
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.signature import fingerprint
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.signed_document import signed_document
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.findings import TrustError
@@ -159,6 +163,10 @@ def test_a_signature_that_was_made_for_something_else_is_refused(line):
 def test_an_expired_order_is_refused(line):
     line.write(line.document(expires="2026-11-26T12:00:00Z"))
     assert "expired on 2026-11-26T12:00:00Z" in line.refused()
+    with pytest.raises(EndedError) as ended:
+        line.open()
+    # It is still reported on.
+    assert [one.order.terms.number for one in ended.value.opened] == ["WO-1"]
     assert line.open(now=datetime(2026, 11, 26, 11, 59, tzinfo=timezone.utc))
 
 
