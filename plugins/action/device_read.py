@@ -16,12 +16,12 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import SETUP, failure
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.templates import decode_public
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.possession import PossessionError, Proof
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_record import record_of
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import HostVariables
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.noting_action import NotingAction
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.quoting import without_quotation
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rack_times import Patience
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.reading_action import SECRET, ReadingAction
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.runtime_action import RuntimeAction
@@ -165,7 +165,7 @@ class ActionModule(NotingAction, ReadingAction, RuntimeAction):
         """The result of ``tpm_runtime`` with the options *runtime*."""
         validated = ArgumentSpecValidator(self.RUNTIME_ARGUMENTS).validate(dict(runtime))
         if validated.error_messages:
-            raise AnsibleActionFail(f"runtime: {' '.join(validated.error_messages)}")
+            raise AnsibleActionFail(f"runtime: {' '.join(map(without_quotation, validated.error_messages))}")
         options = validated.validated_parameters
         # A virtual environment that is to hold the library cannot be what runs its own installation.
         return self.provide(options, {**task_vars, "ansible_python_interpreter": options["python"]})
@@ -176,7 +176,7 @@ def _seconds(given):
     try:
         return SLOW_AFTER if given is None else max(float(given), 0.0)
     except (TypeError, ValueError):
-        words = f"slow_after, on the line tpmfleet_slow_after, is '{visible(given, most=40)}', not a number of seconds."
+        words = "slow_after, on the line tpmfleet_slow_after, is not a number of seconds."
         raise AnsibleActionFail(words, result=failure(SETUP, variable="tpmfleet_slow_after")) from None
 
 

@@ -47,6 +47,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.noting_action i
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.ordered_unit import NotOrderedError, OrderedUnit
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.owning import asked_version, authorizations_in, told
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.proving_action import ProvingAction
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.quoting import without_quotation
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.unlocking import Unlocking
 
 PROOF = "tpm_possession"
@@ -269,7 +270,7 @@ def _checked(given: Mapping[str, Any], specification: dict[str, Any], required_i
     """The options *given* to a part of the work, as its own module has them; AnsibleActionFail for wrong ones."""
     validated = ArgumentSpecValidator(specification, required_if=required_if).validate(dict(given))
     if validated.error_messages:
-        raise AnsibleActionFail(" ".join(validated.error_messages))
+        raise AnsibleActionFail(" ".join(map(without_quotation, validated.error_messages)))
     return dict(validated.validated_parameters)
 
 

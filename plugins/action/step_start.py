@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import explain
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import (
     composed,
+    for_whom,
     is_off,
     several,
     specification,
@@ -27,6 +28,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import 
     wrong_values,
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.compiled_once import templar
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.quoting import without_quotation
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rights import is_without_root, of_play, takes_root
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.service_settings import (
     CA_FILES,
@@ -60,15 +62,16 @@ class ActionModule(ActionBase):
             batch = self._batch(task_vars or {})
             wrong += one_name_for_all(batch)
             if calls_the_service(roles):
-                wrong += wrong_connection_strings(self._known(CONNECTION_STRINGS, task_vars or {}))
-                wrong += missing_files(self._known(CA_FILES, task_vars or {}))
+                wrong += self._of_hosts(wrong_connection_strings, CONNECTION_STRINGS, batch, task_vars or {})
+                wrong += self._of_hosts(missing_files, CA_FILES, batch, task_vars or {})
                 wrong += wrong_enrollment_settings(batch)
             if not wrong:
                 wrong += self._unmade(role, batch, task_vars or {})
             if not wrong:
                 # Arguments are made of these settings, and cannot be where one is wrong.
-                wrong += self._wrong_arguments(role, task_vars or {})
-            wrong += wrong_values(role, self._values(variables_of(role), batch, task_vars or {}))
+                wrong += self._wrong_arguments(role, batch, task_vars or {})
+            values = self._values(variables_of(role), batch, task_vars or {})
+            wrong += wrong_values(role, values, lambda name, host: batch[host].get(name, (task_vars or {}).get(name)))
             wrong += self._without_root(role.name, roles, batch)
             off = self._off(role, batch, task_vars or {})
         if wrong:
@@ -132,24 +135,58 @@ class ActionModule(ActionBase):
         """The variables of each host, nothing in them templated."""
         return {host: task_vars["hostvars"].raw_get(host) for host in task_vars.get("ansible_play_batch") or []}
 
-    def _known(self, names: Iterable[str], task_vars: dict[str, Any]) -> dict[str, Any]:
-        """The templated values of *names* where they can be templated; one that cannot its own task tells better."""
-        known = {}
-        for name in names:
-            if name in task_vars:
-                with contextlib.suppress(AnsibleError):
-                    value = self._templar.template(task_vars[name])
-                    # Before ansible-core 2.19 that is a text that nobody else says.
-                    if value != task_vars.get("omit"):
-                        known[name] = value
-        return known
+    def _of_hosts(
+        self,
+        check: Callable[[dict[str, Any], dict[str, Any]], list[tuple[str, str]]],
+        names: Iterable[str],
+        batch: dict[str, dict[str, Any]],
+        task_vars: dict[str, Any],
+    ) -> list[tuple[str, str]]:
+        """What *check* says of the values of *names*, each with the hosts of which it says it.
 
-    def _wrong_arguments(self, role: Path, task_vars: dict[str, Any]) -> list[tuple[str, str]]:
-        """What is wrong with the arguments of *role*: here for all of its devices, and not again for each of them."""
+        What all hosts have of their group is looked at once. One that cannot be templated its own task tells better.
+        """
+        here, told = task_vars.get("inventory_hostname"), {}
+        for name in names:
+            by_raw: dict[Any, list[str]] = {}
+            for host, own in batch.items():
+                raw = own.get(name, task_vars.get(name))
+                by_raw.setdefault(raw if isinstance(raw, str) else None, []).append(host)
+            for hosts in by_raw.values():
+                raw = batch[hosts[0]].get(name, task_vars.get(name))
+                with contextlib.suppress(AnsibleError, KeyError):
+                    value = self._value(name, hosts[0], here, batch[hosts[0]], task_vars, task_vars.get("hostvars"))
+                    if not self._is_omitted(value, task_vars):
+                        for variable, words in check({name: value}, {name: raw}):
+                            told.setdefault((variable, words.rstrip(".")), []).extend(hosts)
+        return [(variable, f"{words}{for_whom(hosts, batch)}.") for (variable, words), hosts in told.items()]
+
+    @staticmethod
+    def _is_omitted(value: Any, task_vars: dict[str, Any]) -> bool:
+        # Before ansible-core 2.19 that is a text that nobody else says.
+        return bool(value == task_vars.get("omit"))
+
+    def _wrong_arguments(
+        self, role: Path, batch: dict[str, dict[str, Any]], task_vars: dict[str, Any]
+    ) -> list[tuple[str, str]]:
+        """What is wrong with the arguments of *role*: here for all of its devices, and not again for each of them.
+
+        What one host alone has for an argument is held against its specification too.
+        """
         options = specification(role)
         given = {name: self._templar.template(task_vars[name]) for name in options if name in task_vars}
-        validated = ArgumentSpecValidator(options).validate(given)
-        return [("", f"{role.name}: {message}.") for message in validated.error_messages]
+        faults = _faults(options, given)
+        wrong = [("", f"{role.name}: {fault}.") for fault in faults]
+        here, of_hosts = task_vars.get("inventory_hostname"), {}
+        for host, own in batch.items():
+            for name in () if host == here else options.keys() & own.keys():
+                with contextlib.suppress(AnsibleError, KeyError):
+                    value = self._value(name, host, here, own, {}, task_vars["hostvars"])
+                    for fault in _faults({name: options[name]}, {name: value}):
+                        if fault not in faults:
+                            of_hosts.setdefault((name, fault), []).append(host)
+        told = {(name, f"{role.name}: {fault}{for_whom(hosts, batch)}.") for (name, fault), hosts in of_hosts.items()}
+        return wrong + sorted(told)
 
     def _without_root(self, step: str, roles: set[str], batch: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
         """One sentence for all hosts that *step* would come to without the root that it takes."""
@@ -174,7 +211,9 @@ class ActionModule(ActionBase):
             for name, of_hosts in values.items():
                 if name in own or name in play:
                     with contextlib.suppress(AnsibleError, KeyError):
-                        of_hosts[host] = self._value(name, host, here, own, play, hostvars)
+                        value = self._value(name, host, here, own, play, hostvars)
+                        if not self._is_omitted(value, task_vars):
+                            of_hosts[host] = value
         return values
 
     def _value(self, name, host, here, own, play, hostvars) -> Any:
@@ -195,3 +234,8 @@ def _has_template(
     return (str(said) != default and is_to_be_made(said)) or any(
         is_to_be_made(own.get(one, task_vars.get(one))) for one in variables
     )
+
+
+def _faults(options: dict[str, Any], given: dict[str, Any]) -> list[str]:
+    """What is wrong with the arguments *given*, by the specification *options*, in words that show none of them."""
+    return [without_quotation(one) for one in ArgumentSpecValidator(options).validate(given).error_messages]

@@ -78,8 +78,8 @@ options:
     type: str
   ca_file:
     description:
-      - A bundle of certificate authorities to accept instead of the system's, for the service and for Entra ID.
-        Certificates are always verified.
+      - A bundle of certificate authorities to accept instead of the system's, for the service and for Entra ID. It is
+        one file in PEM with all of them, and no directory. Certificates are always verified.
     type: path
 """
 

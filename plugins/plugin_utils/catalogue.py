@@ -190,7 +190,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "dps-refused": (r"answered [34]\d\d", r"\b(create|update|delete)\w* refused: "),
     "dps-certificate": (
         r"the certificate of .* was not accepted",
-        r"ca_file .* (does not exist|has no certificate)|ca_file: there is no file",
+        r"ca_file .* (does not exist|has no certificate|is a directory)|ca_file: (there is no file|\S+ is a directory)",
     ),
     "dps-unreachable": (r"no answer from ",),
     "dps-senseless": (r"the answer of .* makes no sense", r"The answer of Entra ID makes no sense"),

@@ -11,13 +11,14 @@ its role and all roles that it composes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.quoting import quoted
 
 _COMPOSED = re.compile(r"^\s+name: tpmfleet\.azure_dps\.(\w+)$", re.MULTILINE)
 # A default that hands the variable on as it is, or a default of its own.
@@ -84,8 +85,13 @@ def specification(role: Path) -> dict[str, dict[str, Any]]:
     return ((specified.get("argument_specs") or {}).get("main") or {}).get("options") or {}
 
 
-def wrong_values(role: Path, values: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """(a variable, what is wrong with it, in words) for each value in *values*, which are by variable and host."""
+def wrong_values(
+    role: Path, values: Mapping[str, Mapping[str, Any]], raw: Callable[[str, str], Any] | None = None
+) -> list[tuple[str, str]]:
+    """(a variable, what is wrong with it, in words) for each value in *values*, which are by variable and host.
+
+    *raw* tells what the inventory has for a variable and host, where that is not the value itself.
+    """
     told: list[tuple[str, str]] = []
     batch = {host for of_hosts in values.values() for host in of_hosts}
     for name, specifications in variables_of(role).items():
@@ -94,10 +100,9 @@ def wrong_values(role: Path, values: Mapping[str, Mapping[str, Any]]) -> list[tu
         for host, value in values.get(name, {}).items():
             reason = _fault(name, value, option)
             if reason:
-                wrong.setdefault(f"{name} is {_shown(value)}, {reason}", []).append(host)
-        for words, hosts in wrong.items():
-            whom = "" if set(hosts) == batch and len(batch) > 1 else f" (for {several(hosts)})"
-            told.append((name, f"{words}{whom}."))
+                shown = quoted(value, value if raw is None else raw(name, host), option.get("choices") or ())
+                wrong.setdefault(f"{name} is {shown}, {reason}", []).append(host)
+        told += [(name, f"{words}{for_whom(hosts, batch)}.") for words, hosts in wrong.items()]
     return told
 
 
@@ -161,11 +166,13 @@ def _is_number(value: Any, kind: str, lowest: int) -> bool:
     return lowest <= number < float("inf")
 
 
-def _shown(value: Any) -> str:
-    return visible(repr(value) if isinstance(value, str) else value, most=80)
+def for_whom(hosts: Collection[str], batch: Collection[str]) -> str:
+    """The *hosts* that something is said of, where those are not all of several."""
+    return "" if set(hosts) == set(batch) and len(batch) > 1 else f" (for {several(hosts)})"
 
 
 def several(hosts: Iterable[str]) -> str:
+    """The first of *hosts* by name, and how many more there are."""
     names = [visible(host, most=80) for host in hosts]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more

@@ -57,6 +57,8 @@ CONTROLLER_ACTIONS = frozenset(
 )
 
 REASON_LENGTH = 400
+# At a step's head each sentence is a thing to mend, and none is anybody's but the controller's.
+_HEAD, _HEAD_LENGTH = f"{COLLECTION}step_start", 4000
 _CUT = " […] "
 _UNDEFINED = re.compile(r"'([A-Za-z_]\w*)' is undefined")
 _VARIABLE = re.compile(r"\btpmfleet_\w+")
@@ -130,7 +132,7 @@ def _found(result: dict[str, Any], task: Any, host_name: str, unreachable: bool)
     for item in result.get("results") or []:
         if isinstance(item, dict) and _went_wrong(item):
             return failure_of(item, task, host_name, unreachable=bool(item.get("unreachable")))
-    reason = reason_in_one_line(result, host_name)
+    reason = reason_in_one_line(result, host_name, _HEAD_LENGTH if _action_of(task) == _HEAD else REASON_LENGTH)
     if unreachable:
         return _of_connection(result, reason)
     marked = _kind_of_task(task)
@@ -156,12 +158,12 @@ def _went_wrong(item: dict[str, Any]) -> bool:
     return "failed" not in item and bool(item.get("exception")) and item.get("failed_when_result") is not False
 
 
-def reason_in_one_line(result: dict[str, Any], host_name: str) -> str:
-    """What *result* says went wrong, whole in its first and its last clause, in :data:`REASON_LENGTH` characters.
+def reason_in_one_line(result: dict[str, Any], host_name: str, length: int = REASON_LENGTH) -> str:
+    """What *result* says went wrong, whole in its first and its last clause, in *length* characters.
 
     Without the end that names what explains it, which is not to be cut.
     """
-    return shortened(parted(_in_one_line(result, host_name))[0], REASON_LENGTH)
+    return shortened(parted(_in_one_line(result, host_name))[0], length)
 
 
 def _in_one_line(result: dict[str, Any], host_name: str) -> str:

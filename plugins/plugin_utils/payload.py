@@ -23,6 +23,7 @@ from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import UnsupportedError
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.quoting import without_quotation
 
 PLUGINS = Path(__file__).resolve().parents[1]
 PACKAGE = "ansible_collections.tpmfleet.azure_dps.plugins"
@@ -59,7 +60,7 @@ class Payload:
         name = f"tpmfleet.azure_dps.{self._name}"
         found = self._validator.validate(dict(arguments))
         if found.errors.errors:
-            words = found.errors.msg
+            words = without_quotation(found.errors.msg)
             if isinstance(found.errors[0], UnsupportedError):
                 words = f"Unsupported parameters for ({name}) module: {words}"
             raise OptionsError(words)

@@ -17,7 +17,8 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.enrollment 
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.enrollment_settings import WHOLE, settings_of
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.errors import DpsError
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import several
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import for_whom
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.quoting import quoted, quoted_path
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.templated import is_to_be_made
 
 CA_FILES = ("tpmfleet_dps_ca_file", "tpmfleet_previous_dps_ca_file")
@@ -30,7 +31,7 @@ def calls_the_service(roles: Iterable[str]) -> bool:
     return not {"enrollment", "disenrollment"}.isdisjoint(roles)
 
 
-def wrong_connection_strings(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+def wrong_connection_strings(values: Mapping[str, Any], _raw: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(a variable, what is wrong with it, in words that show none of it); *values* are by variable.
 
     That there is none is no fault here: it may be another way in, or nothing to do at the service.
@@ -45,14 +46,22 @@ def wrong_connection_strings(values: Mapping[str, Any]) -> list[tuple[str, str]]
     return told
 
 
-def missing_files(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(a variable, that its file is not there); *values* are by variable."""
-    return [
-        (name, f"{name}: there is no file {visible(value, most=300)} on the controller.")
-        for name, value in values.items()
+def missing_files(values: Mapping[str, Any], raw: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(a variable, that its file is not there); *values* are by variable, *raw* is what the inventory has for them."""
+    told = []
+    for name, value in values.items():
         # As a module takes an option that is a path.
-        if isinstance(value, str) and value and not os.path.isfile(os.path.expanduser(os.path.expandvars(value)))
-    ]
+        path = os.path.expanduser(os.path.expandvars(value)) if isinstance(value, str) else ""
+        if not path or os.path.isfile(path):
+            continue
+        shown = quoted_path(value, raw.get(name))
+        if os.path.isdir(path):
+            # A bundle is what a device is given too, and what a connection through a proxy takes.
+            words = f"{shown} is a directory. Name one file that has all of its certificates, as cat *.pem makes it."
+        else:
+            words = f"there is no file {shown} on the controller."
+        told.append((name, f"{name}: {words}"))
+    return told
 
 
 def one_name_for_all(batch: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
@@ -64,7 +73,7 @@ def one_name_for_all(batch: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, 
     for name in _IDENTITIES:
         values = {str(variables.get(name) or "") for variables in batch.values()}
         if len(batch) > 1 and len(values) == 1 and (value := values.pop()) and not is_to_be_made(value):
-            words = f"{name} is {visible(value, most=80)} for all {len(batch)} devices, and each has one of its own."
+            words = f"{name} is {quoted(value, value)} for all {len(batch)} devices, and each has one of its own."
             told.append((name, f"{words} Set it for each host, not for a group."))
     return told
 
@@ -80,8 +89,7 @@ def wrong_enrollment_settings(batch: Mapping[str, Mapping[str, Any]]) -> list[tu
                 wrong.setdefault(words, []).append(host)
     told = []
     for words, hosts in wrong.items():
-        whom = "" if len(hosts) == len(batch) > 1 else f" (for {several(hosts)})"
-        told.append((WHOLE, f"{words}{whom}."))
+        told.append((WHOLE, f"{words}{for_whom(hosts, batch)}."))
     return told
 
 

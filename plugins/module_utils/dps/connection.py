@@ -87,6 +87,12 @@ def check_connection(params: dict[str, Any], seconds: tuple[str, ...]) -> None:
         if params[name] < 1:
             raise DpsError(f"{name} is {params[name]} s; it has to be 1 or more.", option=name)
     ca_file = params["ca_file"]
+    if ca_file and os.path.isdir(ca_file):
+        raise DpsError(
+            f"ca_file {ca_file} is a directory.",
+            hint="Name one file that has all of its certificates, as cat *.pem makes it.",
+            option="ca_file",
+        )
     if ca_file and not os.path.exists(ca_file):
         raise DpsError(
             f"ca_file {ca_file} does not exist where the task runs.",

@@ -15,12 +15,12 @@ import binascii
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from ..ledger.causes import FAILURES, causes, reasons
+from ..ledger.causes import FAILURES, causes, names_in, reasons
 from ..ledger.database import DEVICES, EVENTS, LISTED_KEYS, sqlalchemy
 from ..ledger.devices import event_of
 from ..ledger.stored import DamagedRecord, stored_record
@@ -127,7 +127,7 @@ class Gathered:
         earlier: dict[tuple[str, str], list[Event]] = {}
         while device == 0:
             for event in waiting:
-                self._count(event, ())
+                self._count(event, set())
                 for name in _NAMES_IN_EVENTS:
                     said = event.what.get(name)
                     if isinstance(said, str) and said:
@@ -179,7 +179,7 @@ class Gathered:
             damaged = False
         failure = ""
         # As the ledger looks for them, and as they are written.
-        own = {str(one[name]) for one in (names, record) for name in names if one.get(name)}
+        own = names_in(names, record)
         first: dict[str, int] = {}
         for event in history:
             if self._count(event, own):
@@ -240,11 +240,10 @@ class Gathered:
             self._events["stopped"].append(int(bool(reasons(event.what))))
         self.count += 1
 
-    def _count(self, event: Event, names: Iterable[str]) -> bool:
+    def _count(self, event: Event, names: set[str]) -> bool:
         """Counts *event*, of a unit with these *names*. Whether it stopped the unit."""
         # One that the ledger does not know says in the event itself what it is called.
-        said = [event.what.get(name) for name in _NAMES_IN_EVENTS]
-        found = causes(event.what, [event.host, *names, *said])
+        found = causes(event.what, names | names_in({"host": event.host}, event.what)) if reasons(event.what) else []
         self._causes.update(found)
         station = self._texts["station"].number_of_said(event.what.get("station"))
         self._at_stations[station] += 1

@@ -4,7 +4,8 @@
 
 """What stopped a unit, without what is that unit's own, so that all units that one cause has stopped count as one.
 
-Nothing else is taken out of a reason: what differs in a code, an option or a remedy is another cause.
+Whoever counts them, the ledger's tables or the report, counts these. Nothing else is taken out of a reason: what
+differs in a code, an option or a remedy is another cause.
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ _VALUES = (
     (re.compile(r'(\bremote host )"[^"]*"'), r"\1…"),
     (re.compile(r"\b(host|port) (?=\S*\d)[\w.:\[\]%-]*[\w\]%]"), r"\1 …"),
 )
+# By which a unit is called.
+_NAMES = ("serial_number", "device_id", "host", "registration_id")
+# Of a cause, in characters; what a column of texts has room for.
+_MOST_OF_A_CAUSE = 255
+_CUT = " […] "
 # A shorter name may be a word.
 _LEAST_OF_A_NAME = 5
 
@@ -55,7 +61,12 @@ def cause(reason: object, names: Iterable[object] = ()) -> str:
         text = pattern.sub(instead, text)
     # A reason that is a name and nothing else is all that is known.
     shared = text if any(map(str.isalnum, text)) else str(reason)
-    return visible(shared.strip(), most=_MOST) or NO_REASON
+    return _shortened(visible(shared.strip(), most=_MOST)) or NO_REASON
+
+
+def names_in(*sources: Mapping[str, Any]) -> set[str]:
+    """What a unit is called by any of *sources*: its record, its row, its event and what that says."""
+    return {str(one[name]) for one in sources for name in _NAMES if one.get(name)}
 
 
 def reasons(event: Mapping[str, Any]) -> list[str]:
@@ -70,3 +81,11 @@ def causes(event: Mapping[str, Any], names: Iterable[object] = ()) -> list[str]:
     """The causes of such an event, each once."""
     named = list(names)
     return list(dict.fromkeys(cause(one, named) for one in reasons(event)))
+
+
+def _shortened(text: str) -> str:
+    """*text* in the characters of a cause; it loses of its middle, since its end has the remedy."""
+    if len(text) <= _MOST_OF_A_CAUSE:
+        return text
+    room = _MOST_OF_A_CAUSE - len(_CUT)
+    return f"{text[: room - room // 2]}{_CUT}{text[-(room // 2) :]}"

@@ -158,12 +158,13 @@ if SQLALCHEMY_IMPORT_ERROR is None:
         Index("ix_step_times_step", "step", "at"),
         Index("ix_step_times_station", "station", "step"),
     )
-    # The events that are failures, by chain and number.
+    # The causes of the events that are failures, by chain and number of the event.
     FAILURES = Table(
         "failures",
         METADATA,
         Column("chain", Integer, primary_key=True, autoincrement=False),
         Column("number", Integer, primary_key=True, autoincrement=False),
+        Column("reason", Integer, primary_key=True, autoincrement=False),
         Column("at", String(32), nullable=False),
         Column("step", String(32), nullable=False),
         Column("station", String(255), nullable=False),

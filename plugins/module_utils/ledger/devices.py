@@ -14,6 +14,7 @@ from typing import Any
 
 from ..outside.visible import visible
 from ..record.model import called
+from .causes import causes, names_in, reasons
 from .chain import NO_DEVICE, NOTHING, WHOLE_LEDGER, hash_of, link, whole_head, without_chain
 from .database import (
     DEVICES,
@@ -29,7 +30,7 @@ from .database import (
     is_old,
     sqlalchemy,
 )
-from .indexed import last_event_of, orders_of, standing_of, step_times_of
+from .indexed import failures_of, last_event_of, orders_of, standing_of, step_times_of
 from .stored import RESTORE, DamagedRecord, stored, stored_record
 
 # The columns that identify a device, the surest first. A slot of a rack sees another unit every hour, so the host name
@@ -295,20 +296,27 @@ class Devices:
             text, self._heads[chain] = link(event, what, self._heads[chain])
             self._heads[WHOLE_LEDGER] = whole_head(self._heads[WHOLE_LEDGER], self._heads[chain][1])
             rows.append({**event, "what": text})
-            said = last_event_of(event, what)
-            if said["cause"] is not None:
-                named = {name: said[name] for name in ("at", "step", "station", "cause")}
-                failures.append({"chain": chain, "number": self._heads[chain][0], **named})
+            found = causes(what, self._names_of(event, what)) if reasons(what) else []
+            failures += failures_of(chain, self._heads[chain][0], event, found)
             if chain != NO_DEVICE:
-                last[chain] = said
+                last[chain] = last_event_of(event, what, found)
         self._all(EVENTS.insert(), rows)
         ended = {WHOLE_LEDGER, NO_DEVICE, *(event["device"] or NO_DEVICE for event, _what in self._events)}
         heads = [{"device": one, "events": self._heads[one][0], "head": self._heads[one][1]} for one in sorted(ended)]
         if has_heads(self._connection):
             self._upsert(HEADS, ("device",), heads)
         if not is_old(self._connection):
-            self._upsert(FAILURES, ("chain", "number"), failures)
+            self._upsert(FAILURES, ("chain", "number", "reason"), failures)
         return last
+
+    def _names_of(self, event: Mapping[str, Any], what: Mapping[str, Any]) -> set[str]:
+        """What the device of *event* is called, which says *what*."""
+        names = names_in(event, what)
+        if event["device"] is not None:
+            with contextlib.suppress(DamagedRecord):
+                names |= names_in(self._columns_of(event["device"]))
+                names |= names_in(self.record(event["device"]))
+        return names
 
     def whole_head(self) -> tuple[int, str]:
         """How many events of the ledger are in chains, and the hash over all of them."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -21,7 +21,6 @@ from ..outside.moments import moment_of
 from ..record.model import STEPS, last_step
 from ..record.orders import orders_in
 from ..trust.certificate import CertificateError, read_certificate
-from .causes import causes
 
 _LONGEST_NUMBER = 64
 _SHA256 = 64
@@ -46,13 +45,19 @@ def standing_of(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def last_event_of(event: Mapping[str, Any], what: Mapping[str, Any]) -> dict[str, Any]:
-    """Columns of the standing of a device whose last *event* says *what*."""
+def last_event_of(event: Mapping[str, Any], what: Mapping[str, Any], found: Sequence[str]) -> dict[str, Any]:
+    """Columns of the standing of a device whose last *event* says *what*; *found* are the causes of that."""
     return {
         **{name: event[name] for name in ("at", "step", "station")},
         "state": str(what["state"])[:32] if what.get("state") else None,
-        "cause": cause_of(what),
+        "cause": found[0] if found else None,
     }
+
+
+def failures_of(chain: int, number: int, event: Mapping[str, Any], found: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of an *event*, which is *number* in its *chain* and has the causes *found*."""
+    named = {"chain": chain, "number": number, **{name: event[name] for name in ("at", "step", "station")}}
+    return [{**named, "reason": reason, "cause": cause} for reason, cause in enumerate(found, 1)]
 
 
 def step_times_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -74,12 +79,6 @@ def orders_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
             known = isinstance(file, str) and len(file) == _SHA256
             rows[number] = {"number": number, "file_sha256": file if known else None}
     return list(rows.values())
-
-
-def cause_of(what: Mapping[str, Any]) -> str | None:
-    """Why the event that says *what* is a failure, in words that many devices share; None where it is none."""
-    found = causes(what)
-    return short(found[0]) if found else None
 
 
 def short(text: str) -> str:

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .causes import reasons as reasons_of
 from .database import DEVICES, EVENTS, FAILURES, is_old, sqlalchemy
 from .devices import record_of
-from .indexed import cause_of
 from .selection import Selection
 from .stored import DamagedRecord, stored
 
@@ -71,7 +71,7 @@ def failures(connection: Any, selection: Selection) -> Failures:
             what = stored(event.what, "the event")
         except DamagedRecord:
             continue
-        if cause_of(what) is None:
+        if not reasons_of(what):
             continue
         if event.device is None:
             failed.of_strangers.add(str(event.host))

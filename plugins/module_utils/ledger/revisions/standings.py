@@ -14,9 +14,10 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+from ..causes import causes, names_in
 from ..chain import NO_DEVICE, NOTHING, NUMBER, hash_of
 from ..database import DEVICES, EVENTS, FAILURES, HEADS, ORDERED, STANDINGS, STEP_TIMES
-from ..indexed import LARGEST_INTEGER, last_event_of, orders_of, standing_of, step_times_of
+from ..indexed import LARGEST_INTEGER, failures_of, last_event_of, orders_of, standing_of, step_times_of
 from ..stored import DamagedRecord, stored, stored_record
 
 try:
@@ -38,11 +39,11 @@ def upgrade() -> None:
     connection = op.get_bind()
     there = set(sqlalchemy.inspect(connection).get_table_names())
     _make_tables(there)
-    _fill(connection, [(NO_DEVICE, None)], EVENTS.c.device.is_(None))
+    _fill(connection, [(NO_DEVICE, {})], EVENTS.c.device.is_(None))
     last = 0
     while True:
-        found = sqlalchemy.select(DEVICES.c.id, DEVICES.c.record).where(DEVICES.c.id > last)
-        devices = [tuple(one) for one in connection.execute(found.order_by(DEVICES.c.id).limit(_AT_A_TIME))]
+        found = sqlalchemy.select(DEVICES).where(DEVICES.c.id > last).order_by(DEVICES.c.id).limit(_AT_A_TIME)
+        devices = [(one["id"], one) for one in connection.execute(found).mappings()]
         if not devices:
             break
         first, last = devices[0][0], devices[-1][0]
@@ -87,7 +88,7 @@ def _make_tables(there: set[str]) -> None:
     op.create_index("ix_step_times_station", "step_times", ["station", "step"])
     op.create_table(
         "failures",
-        *(Column(name, Integer, primary_key=True, autoincrement=False) for name in ("chain", "number")),
+        *(Column(name, Integer, primary_key=True, autoincrement=False) for name in ("chain", "number", "reason")),
         *(Column(name, String(32), nullable=False) for name in ("at", "step")),
         *(Column(name, String(255), nullable=False) for name in ("station", "cause")),
     )
@@ -105,15 +106,17 @@ def _make_tables(there: set[str]) -> None:
 
 
 def _fill(connection: Any, devices: list[Any], of_these: Any) -> None:
-    """The rows of *devices*, pairs of row and record, whose events are *of_these*, and the heads that are missing."""
+    """The rows of *devices*, pairs of ID and row, whose events are *of_these*, and the heads that are missing."""
     ended = sqlalchemy.select(HEADS.c.device).where(HEADS.c.device.between(devices[0][0], devices[-1][0]))
     chained = set(connection.execute(ended).scalars())
     standings: dict[int, dict[str, Any]] = {}
     step_times: list[dict[str, Any]] = []
     ordered: list[dict[str, Any]] = []
-    for row, text in devices:
+    names: dict[int, set[str]] = {}
+    for row, columns in devices:
+        record = _record(columns.get("record"))
+        names[row] = names_in(columns, record)
         if row != NO_DEVICE:
-            record = _record(text)
             standings[row] = {**standing_of(record), **dict.fromkeys(("at", "step", "station", "state", "cause"))}
             step_times += [{"device": row, **one} for one in step_times_of(record)]
             ordered += [{"device": row, **one} for one in orders_of(record)]
@@ -125,13 +128,11 @@ def _fill(connection: Any, devices: list[Any], of_these: Any) -> None:
             if chain not in chained:
                 head = hash_of(event, event["what"], head)
             what = _what(event["what"])
-            last = last_event_of(event, what)
+            found = causes(what, names_in(event, what) | names.get(chain, set()))
             if chain in standings:
-                standings[chain].update(last)
-            if last["cause"] is not None:
-                number = what[NUMBER] if _is_number(what.get(NUMBER)) else count
-                named = {name: last[name] for name in ("at", "step", "station", "cause")}
-                failures.append({"chain": chain, "number": number, **named})
+                standings[chain].update(last_event_of(event, what, found))
+            number = what[NUMBER] if _is_number(what.get(NUMBER)) else count
+            failures += failures_of(chain, number, event, found)
         if chain not in chained:
             heads.append({"device": chain, "events": count, "head": head})
     for table, rows in (
@@ -139,7 +140,7 @@ def _fill(connection: Any, devices: list[Any], of_these: Any) -> None:
         (STEP_TIMES, step_times),
         (ORDERED, ordered),
         # Of a ledger that was edited two may claim one number.
-        (FAILURES, list({(one["chain"], one["number"]): one for one in failures}.values())),
+        (FAILURES, list({(one["chain"], one["number"], one["reason"]): one for one in failures}.values())),
         (HEADS, heads),
     ):
         if rows:

@@ -18,6 +18,7 @@ import pytest
 import yaml
 from ansible_collections.tpmfleet.azure_dps.plugins.action.step_start import ActionModule
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import switches_of, variables_of, wrong_values
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.quoting import without_quotation
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rights import is_without_root, takes_root
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.service_settings import (
     missing_files,
@@ -36,7 +37,7 @@ STEP = ROLES / "software_install"
 def play(tmp_path):
     """Runs a step over three units that do not exist; (what was printed, the summary)."""
 
-    def run(playbook, *arguments, **of_unit2):
+    def run(playbook, *arguments, environment=None, **of_unit2):
         units = {f"unit{number}": {"ansible_host": "192.0.2.1"} for number in (1, 2, 3)}
         units["unit2"].update(of_unit2)
         (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"devices": {"hosts": units}}))
@@ -45,7 +46,7 @@ def play(tmp_path):
             + [playbook if playbook.endswith(".yml") else f"tpmfleet.azure_dps.{playbook}"]
             + ["-e", f"tpmfleet_ledger={tmp_path}/ledger", "-e", "tpmfleet_dps_id_scope=0ne00000000", *arguments],
             cwd=tmp_path,
-            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "TPMFLEET_SUMMARY_FILE": "summary.json"},
+            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "TPMFLEET_SUMMARY_FILE": "summary.json", **(environment or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -80,7 +81,7 @@ def test_a_value_that_is_no_choice_is_said_once_for_the_play(play):
             "it has a DeviceId",
         ),
         ({"tpmfleet_dps_ca_file": "/nope.pem"}, "tpmfleet_dps_ca_file", "there is no file /nope.pem on the controller"),
-        ({"tpmfleet_serial_number": "TF"}, "tpmfleet_serial_number", "is TF for all 3 devices"),
+        ({"tpmfleet_serial_number": "TF"}, "tpmfleet_serial_number", "is 'TF' for all 3 devices"),
         ({"tpmfleet_device_id": "pump"}, "tpmfleet_device_id", "Set it for each host, not for a group"),
         ({"tpmfleet_enrollment": {"iot_hub": "x"}}, "tpmfleet_enrollment", "iot_hub is not a field of an enrollment"),
         ({"tpmfleet_enrollment_50": [1]}, "tpmfleet_enrollment", "tpmfleet_enrollment_50 is no mapping"),
@@ -278,6 +279,88 @@ def test_an_id_scope_may_be_encrypted(play, tmp_path):
     assert "tpmfleet_tpm_timeout is -5" in mend["reason"] and "tpmfleet_previous" not in mend["reason"]
 
 
+SECRET = "geheim-4711"
+
+
+SLIPS = (
+    "tpmfleet_ownership_profile",
+    "tpmfleet_previous_dps_id_scope",
+    "tpmfleet_tpm_timeout",
+    "tpmfleet_production",
+    "tpmfleet_ek_certificate_tolerated",
+    "software_install_software_tpm",
+)
+
+
+@pytest.mark.parametrize(
+    ("how", "variables"),
+    [("vault", SLIPS), ("file", SLIPS), ("lookup", SLIPS), ("host", SLIPS), ("vault", ["tpmfleet_dps_ca_file"])],
+)
+def test_a_secret_in_a_wrong_variable_is_not_shown(play, tmp_path, how, variables):
+    given, of_unit2 = dict.fromkeys(variables, "{{ lookup('ansible.builtin.env', 'OURS') }}"), {}
+    (tmp_path / "password").write_text("pw\n")
+    vault = [str(ANSIBLE_PLAYBOOK.with_name("ansible-vault")), "encrypt_string", "--vault-password-file", "password"]
+    text = json.dumps(given)
+    if how == "host":
+        text, of_unit2 = "{}", given
+    elif how == "file":
+        text = json.dumps(dict.fromkeys(variables, SECRET))
+        vault[1:2], vault[4:] = ["encrypt"], ["values.json"]
+    elif how == "vault":
+        done = subprocess.run([*vault, SECRET], cwd=tmp_path, capture_output=True, text=True, check=True)
+        text = "\n".join(f"{one}: {done.stdout}" for one in variables)
+    (tmp_path / "values.json").write_text(text)
+    if how == "file":
+        subprocess.run(vault, cwd=tmp_path, capture_output=True, check=True)
+    arguments = [] if how == "lookup" else ["--vault-password-file", "password"]
+    printed, summary = play(
+        "software_install", "-e", "@values.json", *arguments, environment={"OURS": SECRET}, **of_unit2
+    )
+    (mend,) = summary["mend"]
+    assert SECRET not in printed + json.dumps(summary)
+    assert all(one in mend["reason"] for one in variables) and "Nothing was changed" in mend["reason"], printed
+    assert "Read the device" not in printed
+
+
+@pytest.mark.parametrize(
+    "value", ["HostName=dps.example;SharedAccessKeyName=a;SharedAccessKey=c2VjcmV0", "k" * 64, "one\ntwo"]
+)
+def test_what_looks_like_no_slip_is_not_quoted(value):
+    ((_name, told),) = wrong_values(STEP, {"tpmfleet_ownership_profile": {"unit1": value}})
+    assert told == (
+        "tpmfleet_ownership_profile is a value that is not shown (it may be secret), which is none of fleet, sdk "
+        "(for unit1)."
+    )
+
+
+SAID = [
+    ("value of x must be one of: a, b, got: geheim", "value of x must be one of: a, b"),
+    ("value of x must be one or more of: a, b. Got no match for: geheim", "value of x must be one or more of: a, b"),
+    (
+        "argument 'x' is of type str and we were unable to convert to int: \"'geheim'\" cannot be converted to an int",
+        "argument 'x' is of type str and we were unable to convert to int",
+    ),
+    (
+        "Elements value for option 'x' is of type <class 'str'> and we were unable to convert to float: geheim\nno",
+        "Elements value for option 'x' is of type <class 'str'> and we were unable to convert to float",
+    ),
+    ("missing required arguments: x", "missing required arguments: x"),
+]
+
+
+@pytest.mark.parametrize(("said", "told"), SAID)
+def test_what_ansible_quotes_is_left_out(said, told):
+    assert without_quotation(said) == told
+
+
+def test_an_argument_that_one_host_alone_has_wrong_is_told_for_it(play):
+    printed, summary = play("software_install", software_install_software_tpm="perhaps", dps_client_tcti="x")
+    (mend,) = summary["mend"]
+    assert mend["variable"] == "software_install_software_tpm" and "convert to bool (for unit2)." in mend["reason"]
+    assert summary["pull"] == [] and summary["held_up"] == ["unit1", "unit2", "unit3"], printed
+    assert "Read the device" not in printed
+
+
 @pytest.mark.parametrize("template", ["{{ inventory_hostname == 'unit2' }}", "{% if x %}true{% endif %}"])
 def test_a_switch_with_a_template_is_asked_of_each_device(template):
     """One may not tell for all: what it comes to looks at the host."""
@@ -329,16 +412,22 @@ def test_a_switch_of_what_the_play_says_is_made(play, tmp_path):
 def test_a_ca_file_is_found_as_a_module_finds_it(tmp_path, monkeypatch):
     (tmp_path / "ca.pem").touch()
     monkeypatch.setenv("CERTIFICATES", str(tmp_path))
-    assert missing_files({"tpmfleet_dps_ca_file": "$CERTIFICATES/ca.pem"}) == []
-    assert missing_files({"tpmfleet_dps_ca_file": "${CERTIFICATES}/no.pem"}) != []
+    for value, words in (
+        ("$CERTIFICATES/ca.pem", []),
+        ("${CERTIFICATES}/no.pem", ["there is no file ${CERTIFICATES}/no.pem on the controller."]),
+        (str(tmp_path), [f"{tmp_path} is a directory. Name one file that has all of its certificates"]),
+    ):
+        said = {"tpmfleet_dps_ca_file": value}
+        told = [told for _name, told in missing_files(said, said)]
+        assert [one.split(": ", 1)[1][: len(expected)] for one, expected in zip(told, words)] == words
+        assert len(told) == len(words)
 
 
 def test_what_is_left_out_is_not_looked_at():
     """By omit, which stands for nothing to whatever takes the variable up."""
     action = ActionModule.__new__(ActionModule)
     action._templar = SimpleNamespace(template=lambda value: value)
-    known = action._known(
-        ["tpmfleet_dps_ca_file", "tpmfleet_dps_host"],
-        {"omit": "__omit__", "tpmfleet_dps_ca_file": "__omit__", "tpmfleet_dps_host": "dps.example"},
-    )
-    assert known == {"tpmfleet_dps_host": "dps.example"}
+    own = {"tpmfleet_dps_ca_file": "__omit__", "tpmfleet_tpm_timeout": "__omit__"}
+    said = {**own, "omit": "__omit__", "inventory_hostname": "unit1", "hostvars": {}}
+    assert action._of_hosts(missing_files, own, {"unit1": own}, said) == []
+    assert action._values(own, {"unit1": own}, said) == {name: {} for name in own}

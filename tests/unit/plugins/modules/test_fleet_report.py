@@ -8,6 +8,7 @@ markup, program or formula, whoever chose it."""
 from __future__ import annotations
 
 import base64
+import collections
 import csv
 import gzip
 import hashlib
@@ -367,3 +368,35 @@ def test_of_many_causes_the_commonest_are_named(ledger, report, tmp_path):
     causes = data_of(tmp_path / "report.html")["causes"]
     assert causes[0] == ["the lid is open", 3] and len(causes) == gathered.MOST_CAUSES + 1
     assert causes[-1] == [gathered.OTHER_CAUSES, 3] and sum(count for _cause, count in causes) == len(units) + 3
+
+
+def test_the_fleet_in_numbers_has_the_causes_of_the_report_and_their_counts(run_module, report, make_ek, tmp_path):
+    """What names a unit, several reasons at once, a unit that nobody knows, and a reason longer than others."""
+    ledger = str(tmp_path / "ledger.sqlite")
+    told = "the TPM of {0} ({1}) refuses it; look at {0}"
+    words = f"it says {'much and ' * 60}ask {{0}}'s maker"
+
+    def take(step, *records, **options):
+        run_module("device_records", ledger=ledger, step=step, station="line-1", records=list(records), **options)
+
+    units = [
+        {"host": f"rack1-slot{number}", "serial_number": f"TF-{number}", "registration_id": f"Unit-{number}"}
+        for number in range(1, 5)
+    ]
+    take("tpm_install", *({**one, "endorsement_key": make_ek(number)} for number, one in enumerate(units[:3], 1)))
+    for one in units:
+        named = {name: one[name] for name in ("host", "serial_number")}
+        for reason in (told.format(one["serial_number"], one["registration_id"].lower()), words.format(one["host"])):
+            take("software_install", {**named, "failed": {"reason": reason}})
+        take("warehouse", {**named, "failed": {"reason": "no route", "unreachable": True}})
+    wrong = {"tpm_type": "software", "endorsement_key": make_ek(9)}
+    take("warehouse", *({**one, **wrong} for one in units[:1]), ek_list_policy="required")
+    report(ledger)
+    of_the_report = dict(data_of(tmp_path / "report.html")["causes"])
+    counted = collections.Counter()
+    for one in run_module("fleet_info", ledger=ledger)["failures"]:
+        counted[one["cause"]] += one["count"]
+    assert counted == of_the_report
+    # What is called TF-4 the ledger does not know, nor that Unit-4 is its name too.
+    assert sorted(counted.values(), reverse=True)[:4] == [4, 4, 3, 1] and len(counted) > 5
+    assert any(one.startswith("it says much") and one.endswith("ask …'s maker") and len(one) == 255 for one in counted)
