@@ -278,7 +278,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         r"units has the state |has the ID scope .*, and id_scope is ",
         r"the line says the serial number ",
     ),
-    "work-report-kept": (r"is left alone: it has \d+ units",),
+    "work-report-kept": (r"is left alone: it has \S+ units",),
     "work-order-unit": (
         r"is on the work order|is owned with key version|which no work order carries",
         r"is known with another |has the .* of another device",

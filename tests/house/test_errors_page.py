@@ -33,7 +33,7 @@ PLUGINS = COLLECTION / "plugins"
 TOLD = {
     *("AnsibleActionFail", "AnsibleFilterError", "AnsibleParserError", "AziotError", "ControlError", "DamagedRecord"),
     *("DpsError", "EndorsementAuthNeededError", "InstallationError", "LabelError", "LedgerError", "MalformedError"),
-    *("MasterKeyError", "PageError", "PlacementError", "SoftwareTpmError", "TpmError", "TrustError"),
+    *("EndedError", "MasterKeyError", "PageError", "PlacementError", "SoftwareTpmError", "TpmError", "TrustError"),
 }
 # What is a part of another message, which says what it is about and has the entry.
 PARTS = {
@@ -42,6 +42,7 @@ PARTS = {
         "LibraryError",
         "NoAnswerError",
         "NoRecord",
+        "NotForThisKeyError",
         "NotOrderedError",
         "OptionsError",
         "OutOfTime",
