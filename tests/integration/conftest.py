@@ -254,9 +254,9 @@ def make_station():
     return Station
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def start_line(tmp_path_factory):
-    """Starts a lab with so many devices; all are ended with the session."""
+    """Starts a lab with so many devices; it is ended with the file's tests, by what the role's other end runs."""
     started = []
 
     def start(devices: int, playbook: str = "playbooks/lab_up.yml") -> Line:
@@ -267,4 +267,4 @@ def start_line(tmp_path_factory):
 
     yield start
     for line in started:
-        line.lab_playbook("playbooks/lab_down.yml")
+        subprocess.run([sys.executable, "-m", "whole_lab", "down", "--lab-dir", line.directory], check=True)
