@@ -15,11 +15,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pip
 import pytest
 import yaml
 
 COLLECTION = Path(__file__).resolve().parents[2]
 TOOLS = Path(sys.executable).parent
+# In the place of the script that ansible-test fetches from its project's host: the pip of this environment at work in
+# another one, which it makes ten of. One that is installed there first, by ensurepip, costs twice what it then does.
+BOOTSTRAP = """\
+import subprocess
+import sys
+
+arguments = [argument for argument in sys.argv[1:] if argument not in ("--no-setuptools", "--no-wheel")]
+sys.exit(subprocess.run([sys.executable, {runner!r}, "install", *arguments], check=False).returncode)
+"""
 
 
 def run(*command: str, cwd: Path = COLLECTION, **environment: str) -> str:
@@ -63,7 +73,8 @@ def sanity_home(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     cache = home / ".ansible" / "test" / "cache"
     cache.mkdir(parents=True)
-    shutil.copy(Path(__file__).with_name("bootstrap_pip.py"), cache / "get_pip_24_2.py")
+    runner = Path(pip.__file__).with_name("__pip-runner__.py")
+    (cache / "get_pip_24_2.py").write_text(BOOTSTRAP.format(runner=str(runner)))
     sections: dict[str, dict[str, str]] = {}
     for setting in run("pip", "config", "list").splitlines():
         name, _equals, value = setting.partition("=")
