@@ -53,7 +53,7 @@ from ansible import constants as C
 from ansible.plugins.callback.default import CallbackModule as Default
 from ansible_collections.tpmfleet.azure_dps.plugins.callback.line_summary import STATION, is_left_for_later
 from ansible_collections.tpmfleet.azure_dps.plugins.callback.line_summary import CallbackModule as LineSummary
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import UNIT
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import AGAIN, UNIT
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import end_of, parted
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.failure import (
@@ -244,10 +244,14 @@ class CallbackModule(LineSummary, Default):
         words, entry = parted(stop.failure.reason)
         told = visible(f"{words} ({_called(task)}){end_of(entry)}")
         self._end_unit(result, FAILED)
-        word = "PULL" if stop.failure.kind == UNIT and host != STATION else stop.failure.kind.upper()
         if not task.run_once:
             self._rack.unit_fails(host, visible(stop.failure.reason), _called(task))
-        self._screen.failed("the batch" if task.run_once else visible(host), word, told)
+        self._screen.failed("the batch" if task.run_once else visible(host), _word(stop.failure.kind, host), told)
+
+
+def _word(kind: str, host: str) -> str:
+    """What the summary says of a failure of *kind*, too; the station is no unit that could be pulled."""
+    return "AGAIN" if kind == AGAIN else "PULL" if kind == UNIT and host != STATION else "MEND"
 
 
 def _action(task) -> str:

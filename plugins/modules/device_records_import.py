@@ -146,14 +146,13 @@ def batches(src):
                     some.append(record_of(line))
                 except NoRecord as error:
                     raise LedgerError(
-                        f"Line {number} of {visible(src, most=300)} {error}. Nothing was taken in: get the file again.",
-                        option="src",
+                        f"Line {number} of {visible(src, most=300)} {error}. Nothing was taken in: get the file again."
                     ) from None
                 if len(some) == _BATCH:
                     yield some
                     some = []
     except FileError as error:
-        raise LedgerError(f"{visible(src, most=300)} {error}. Nothing was taken in.", option="src") from None
+        raise LedgerError(f"{visible(src, most=300)} {error}. Nothing was taken in.") from None
     if some:
         yield some
 
@@ -175,7 +174,7 @@ def merge(connection, module):
         taken.before.update(one.before)
         taken.after.update(one.after)
     if not total:
-        raise LedgerError(f"{visible(params['src'], most=300)} has no record.", option="src")
+        raise LedgerError(f"{visible(params['src'], most=300)} has no record.")
     if taken.conflicts:
         first, count = taken.conflicts[0], len(taken.conflicts)
         module.warn(

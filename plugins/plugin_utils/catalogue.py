@@ -321,7 +321,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         r"Say (both|whose|which)|there is no hierarchy|is empty, which is no path|has to be a path|NUL character",
         r"which is no time\. Write|, and the line would not know it|cannot ask for failures here",
         r"is no number of a work order|resource_manager is |is no mapping|It knows |Leave out one of the two",
-        r"records have no host",
+        r"records have no host|The command \S+ could not be begun",
     ),
     "collection-damaged": (r"install the collection again",),
     "module-crash": (r"MODULE FAILURE|Traceback|Unexpected failure|gave no reason",),

@@ -12,11 +12,13 @@ could not make a task's arguments, or from the last line of this machine's own s
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import AGAIN, KINDS, SETUP, UNIT
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import end_of, entry_of, parted
 
 COLLECTION = "tpmfleet.azure_dps."
@@ -145,6 +147,8 @@ def _found(result: dict[str, Any], task: Any, host_name: str, unreachable: bool)
         if undefined:
             return Failure(SETUP, *undefined)
         marked = SETUP
+    if task.run_once and action == "ansible.builtin.command" and _is_ours(task) and not marked:
+        return _of_command(result, task, reason)
     if marked:
         return Failure(marked, reason, variable_in(reason) if marked == SETUP else "")
     return Failure(SETUP if task.run_once else UNIT, reason)
@@ -256,6 +260,16 @@ def _of_station(result: dict[str, Any], task: Any, reason: str) -> Failure:
     if variable and variable not in reason:
         reason = f"{_ended(reason)} It comes from {variable}."
     return Failure(kind if kind in KINDS else SETUP, reason, variable)
+
+
+def _of_command(result: dict[str, Any], task: Any, reason: str) -> Failure:
+    """Of a command that the station was to run for a batch, and of which Ansible says little where it is not there."""
+    variable = variable_behind(task, "argv")
+    command, code = result.get("cmd"), result.get("rc")
+    if "delta" not in result and command and isinstance(code, int):
+        program = (command if isinstance(command, list) else str(command).split())[0]
+        reason = f"The command {visible(program, most=200)} could not be begun: {os.strerror(code)}."
+    return Failure(SETUP, f"{_ended(reason)} It comes from {variable}." if variable else reason, variable)
 
 
 def _never_ran(result: dict[str, Any], action: str) -> bool:

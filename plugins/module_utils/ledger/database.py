@@ -208,10 +208,10 @@ class LedgerError(Exception):
     """The ledger cannot be read or written; says why and what to do. Never holds a URL's password.
 
     *passing* is whether it can be later, with nothing mended. *option* is the module's option that is to be mended,
-    where it is another than the ledger.
+    where that is not the ledger nor a file that the message names.
     """
 
-    def __init__(self, message: str, *, passing: bool = False, option: str = "ledger") -> None:
+    def __init__(self, message: str, *, passing: bool = False, option: str | None = None) -> None:
         self.passing = passing
         self.option = option
         super().__init__(message)

@@ -22,15 +22,22 @@ _MOMENTS = ("before", "after", "failed_before", "failed_after")
 _FIELDS = ("dps_id_scope", "maker", "batch", "tpm_type")
 
 
+class SelectionError(LedgerError):
+    """What is given makes no sense; it is in the option filters of whatever takes it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, option="filters")
+
+
 class Selection:
-    """All that is *given* has to fit. LedgerError where it makes no sense."""
+    """All that is *given* has to fit. :class:`SelectionError` where it makes no sense."""
 
     KEYS = (*_STEPS, "station", *_MOMENTS, "key_version", "decommissioned", *_FIELDS)
 
     def __init__(self, given: Mapping[str, Any], *, now: datetime) -> None:
         strange = [str(name) for name in given if name not in self.KEYS]
         if strange:
-            raise LedgerError(
+            raise SelectionError(
                 f"filters has the unknown key {visible(strange[0], most=60)}. It knows {', '.join(self.KEYS)}."
             )
         said = {name: value for name, value in given.items() if value not in (None, "", [])}
@@ -42,7 +49,7 @@ class Selection:
         self._key_versions = _versions(said.get("key_version"))
         self._decommissioned = said.get("decommissioned")
         if self._decommissioned not in (None, True, False):
-            raise LedgerError("filters.decommissioned is neither true nor false.")
+            raise SelectionError("filters.decommissioned is neither true nor false.")
 
     def takes(self, record: Mapping[str, Any]) -> bool:
         """Whether the device as *record* has it is meant, as far as its record tells."""
@@ -133,9 +140,9 @@ def _texts(name: str, given: Mapping[str, Any], allowed: tuple[str, ...] | None)
     values = value if isinstance(value, (list, tuple)) else [value]
     for one in values:
         if not isinstance(one, str):
-            raise LedgerError(f"filters.{name} has {visible(one, most=60)}, which is no text. Write it in quotes.")
+            raise SelectionError(f"filters.{name} has {visible(one, most=60)}, which is no text. Write it in quotes.")
         if allowed is not None and one not in allowed:
-            raise LedgerError(f"filters.{name} has '{visible(one, most=60)}'. It is one of {', '.join(allowed)}.")
+            raise SelectionError(f"filters.{name} has '{visible(one, most=60)}'. It is one of {', '.join(allowed)}.")
     return frozenset(values)
 
 
@@ -144,7 +151,7 @@ def _moment(name: str, given: Mapping[str, Any], now: datetime) -> datetime | No
         return None
     moment = moment_or_age(given[name], now)
     if moment is None:
-        raise LedgerError(
+        raise SelectionError(
             f"filters.{name} is '{visible(given[name], most=60)}', which is neither a time nor an age. {FORMS}"
         )
     return moment
@@ -154,5 +161,5 @@ def _versions(value: Any) -> frozenset[int]:
     values = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
     for one in values:
         if isinstance(one, bool) or not isinstance(one, int):
-            raise LedgerError(f"filters.key_version has {visible(one, most=60)}, which is no whole number.")
+            raise SelectionError(f"filters.key_version has {visible(one, most=60)}, which is no whole number.")
     return frozenset(values)

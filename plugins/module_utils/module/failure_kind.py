@@ -25,8 +25,16 @@ def failure(kind: str, option: str | None = None, variable: str | None = None) -
     return {"failure": {"kind": kind, "option": option, "variable": variable}}
 
 
-def option_named_in(message: str, params: Mapping[str, Any]) -> str | None:
-    """The option of *params* whose path *message* is about; None where it names none, or nobody can say which."""
+def option_of(error: Exception, params: Mapping[str, Any]) -> str | None:
+    """The option of *params* that is to be mended: which *error* says, or whose path its message is about.
+
+    None where it names none, or nobody can say which.
+    """
+    said: str | None = getattr(error, "option", None)
+    return said or _named_in(str(error), params)
+
+
+def _named_in(message: str, params: Mapping[str, Any]) -> str | None:
     named = {
         option: max(map(len, paths))
         for option, value in params.items()

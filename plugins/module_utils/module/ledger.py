@@ -15,7 +15,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ..dps.errors import DpsError
 from ..ledger.database import SQLALCHEMY_IMPORT_ERROR, Access, LedgerError, is_new, opened, password_in, upgraded
 from ..trust.findings import TrustError
-from .failure_kind import AGAIN, SETUP, failure, option_named_in
+from .failure_kind import AGAIN, SETUP, failure, option_of
 
 _WRITTEN_BY = ("operator", "run_id")
 
@@ -75,10 +75,11 @@ def run(
                 news = None
     except LedgerError as error:
         news = None
-        result = {"failed": True, "msg": str(error), **failure(AGAIN if error.passing else SETUP, error.option)}
+        option = option_of(error, module.params) or "ledger"
+        result = {"failed": True, "msg": str(error), **failure(AGAIN if error.passing else SETUP, option)}
     except (DpsError, TrustError) as error:
         news = None
-        result = {"failed": True, "msg": str(error), **failure(SETUP, option_named_in(str(error), module.params))}
+        result = {"failed": True, "msg": str(error), **failure(SETUP, option_of(error, module.params))}
     if new:
         module.warn(
             "The ledger is new: no device and no list is known to it. If this line had one before, stop here and bring "

@@ -146,3 +146,10 @@ def test_a_terminal_shows_the_rack_and_then_the_summary(command, environment, tm
     assert re.search(rf"^{BAD} = verified +✘ failed$", failed, re.MULTILINE)
     assert "Step 3  4 units" not in seen[-1]
     assert "LINE SUMMARY: 3 passed, 1 to pull" in seen[-1] and f"PULL {BAD}: stopped at Claim" in seen[-1]
+
+
+def test_what_fails_is_called_as_in_the_summary_and_the_station_is_no_unit():
+    from ansible_collections.tpmfleet.azure_dps.plugins.callback.line import _word
+
+    for kind, of_unit, of_station in (("unit", "PULL", "MEND"), ("setup", "MEND", "MEND"), ("again", "AGAIN", "AGAIN")):
+        assert (_word(kind, "rack1-slot01"), _word(kind, "localhost")) == (of_unit, of_station)

@@ -359,3 +359,25 @@ def test_what_runs_on_devices_is_known_as_that():
         if re.search(r"\((Device|Proving|Runtime|Reading|Noting)Action\b", path.read_text())
     }
     assert {name.rpartition(".")[2] for name in failure.DEVICE_MODULES} == walled
+
+
+@pytest.mark.parametrize(
+    "msg",
+    ["Error executing command.", "[Errno 2] No such file or directory: b'power-on'", "Task failed: Module failed."],
+)
+def test_a_command_of_the_station_that_is_not_there_is_named_with_its_variable(msg):
+    """And not its arguments, of which one may be the password of a power distribution unit."""
+    written = {"argv": "{{ (field_activation_power_up_command is string | ternary(1, 2)) + waiting }}"}
+    default = {"field_activation_power_up_command": "{{ tpmfleet_power_up_command | default([]) }}"}
+    role = SimpleNamespace(get_name=lambda: "tpmfleet.azure_dps.field_activation", get_default_vars=lambda: default)
+    task = SimpleNamespace(
+        vars={}, action="ansible.builtin.command", resolved_action=None, run_once=True, _role=role,
+        get_ds=lambda: {"ansible.builtin.command": written},
+    )  # fmt: skip
+    result = {"failed": True, "msg": msg, "rc": 2, "cmd": ["power-on", "--password", "geheim"]}
+    found = failure.failure_of(result, task, "unit-001")
+    assert (found.kind, found.variable) == (failure.SETUP, "tpmfleet_power_up_command")
+    words = (
+        "The command power-on could not be begun: No such file or directory. It comes from tpmfleet_power_up_command."
+    )
+    assert found.reason.startswith(words) and "geheim" not in found.reason

@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import option_named_in
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database import LedgerError
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import option_of
 
 PARAMS = {
     "ledger": "/var/lib/ledger.sqlite",
@@ -33,4 +34,9 @@ PARAMS = {
     ],
 )
 def test_the_option_of_a_file(message, option):
-    assert option_named_in(message, PARAMS) == option
+    assert option_of(ValueError(message), PARAMS) == option
+
+
+def test_what_an_error_says_of_the_option_goes_before_the_files_that_it_names():
+    error = LedgerError("filters.step has '/etc/roots'.", option="filters")
+    assert option_of(error, PARAMS) == "filters"
