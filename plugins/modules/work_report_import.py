@@ -53,6 +53,25 @@ options:
     description: Settings of every enrollment, under the names of the options of M(tpmfleet.azure_dps.dps_enrollment).
     type: dict
     default: {}
+  service:
+    description:
+      - The service, where the enrollment of a unit that did not prove itself is disabled. Without it that is left to
+        you, and said.
+    type: dict
+    default: {}
+    suboptions:
+      connection_string:
+        description: As of M(tpmfleet.azure_dps.dps_enrollments).
+        type: str
+      host:
+        description: As of M(tpmfleet.azure_dps.dps_enrollments).
+        type: str
+      ca_file:
+        description: As of M(tpmfleet.azure_dps.dps_enrollments).
+        type: path
+      retry_budget:
+        description: As of M(tpmfleet.azure_dps.dps_enrollments).
+        type: int
   enabled:
     description: Whether an enrollment that is disabled is enabled for a unit that was taken.
     type: bool
@@ -162,11 +181,17 @@ refused:
     - unit: TF-000009 (slot09)
       reason: "the answer is not that of its TPM to this work order: …"
 unproven:
-  description: Those of RV(refused) that were not taken in before, and whose TPMs did not prove themselves.
+  description:
+    - Those of RV(refused) and RV(failed_units) that were not taken in before, and whose TPMs did not prove themselves.
+    - In C(is) what became of the unit's enrollment, V(disabled), V(left enabled) or V(not seen), where it has one that
+      was not disabled already. C(first) is what has to be done about it before all else.
   returned: success
   type: list
-  elements: str
-  sample: ["TF-000009 (slot09)"]
+  elements: dict
+  sample:
+    - unit: TF-000009 (slot09)
+      reason: "the answer is not that of its TPM to this work order: …"
+      is: disabled
 """
 
 import base64
@@ -193,6 +218,14 @@ from ..module_utils.trust.derived import derived_from_endorsement_key
 from ..module_utils.trust.findings import TrustError
 from ..module_utils.trust.hierarchy_auth import MasterKeyError, checked_master_key
 from ..module_utils.trust.policy import POLICIES, CertificatePolicy
+
+# Of which the task's action makes use, once the ledger is free for others again.
+SERVICE = {
+    "connection_string": {"type": "str", "no_log": True},
+    "host": {"type": "str"},
+    "ca_file": {"type": "path"},
+    "retry_budget": {"type": "int"},
+}
 
 
 def opened_report(params):
@@ -282,6 +315,8 @@ def note_failures(devices, params, number, known, intake, at, signed_by):
         known[row] = with_order(record, order)
         devices.save(row, known[row])
         what = {"state": "stopped", "reasons": [reason], "order": number, **by}
+        if row in intake.unproven:
+            what["not_proven"] = True
         devices.note(row, record.get("host"), at=at, step=STEP, station=unit["station"], what=what)
     for row, why in intake.stopped.items():
         what = {"state": "stopped", "reasons": [why], "order": number, **by}
@@ -356,8 +391,16 @@ def take(connection, policy, module):
         "damaged": [one.why for one in units.damaged.values()],
         "unexpected": [{"unit": name, "reason": why} for name, why in intake.unexpected],
         "refused": [{"unit": name, "reason": why} for name, why in intake.refused],
-        "unproven": [visible(called(known[row]), most=120) for row in intake.unproven],
+        "unproven": [
+            {"unit": visible(called(known[row]), most=120), "reason": reason_of(intake, row), "record": known[row]}
+            for row in intake.unproven
+        ],
     }
+
+
+def reason_of(intake, row):
+    """Why the unit in *row* did not prove itself."""
+    return intake.stopped.get(row) or visible(intake.failed[row].get("reason"), most=1000)
 
 
 def certificate_policy(module):
@@ -378,6 +421,7 @@ def main():
             "master_key": {"type": "str", "required": True, "no_log": True},
             "id_scope": {"type": "str", "required": True},
             "enrollment": {"type": "dict", "default": {}},
+            "service": {"type": "dict", "default": {}, "options": SERVICE},
             "enabled": {"type": "bool", "default": True},
             "software_tpms_allowed": {"type": "bool", "default": False},
             "ek_list_policy": {"type": "str", "choices": list(LIST_POLICIES), "default": "ignored"},

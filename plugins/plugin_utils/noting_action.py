@@ -17,28 +17,26 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from typing import Any
 
 from ansible import constants as C
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.causes import FAILED
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import SETUP
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.moments import moment_of
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.model import DONE, is_proven
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import end_of, parted
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.failure import failure_of
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import HostVariables
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.in_worker import run_here
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.run_identity import operator, run_id
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_path import from_here, ledger_from_here
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.unproven_enrollments import (
+    answer_of,
+    claim_of,
+    disabled,
+)
 
 # What a TPM that cannot open the challenge makes the device say. Who lies about that has failed all the same.
 NOT_HELD = "does not hold the endorsement key that it reports"
-DISABLED, LEFT = "disabled", "left enabled"
-# Within which a step notes an enrollment that it has made.
-_A_DAY = timedelta(days=1)
 _NAMES = {name: f"tpmfleet_{name}" for name in ("serial_number", "device_id")}
 
 
@@ -147,7 +145,7 @@ class NotingAction(DeviceAction):
         }
         service = dict(options.get("dps") or {})
         report = _placed(options["report"]) if ordered and result.get("unreachable") else {}
-        entry = {"record": record, "enrollment": _enrollment(unproven, str(service.pop("id_scope", "")))}
+        entry = {"record": record, "enrollment": claim_of(unproven, str(service.pop("id_scope", "")))}
         if report:
             entry["unit"] = {**ordered, "state": FAILED, "reason": reason}
         said = _together(
@@ -159,17 +157,6 @@ class NotingAction(DeviceAction):
             result["msg"] = f"{head}{reason} {said['more']}{end_of(explains)}"
         if said.get("warning"):
             result["warnings"] = [*(result.get("warnings") or ()), f"{head}{said['warning']}"]
-
-
-def _enrollment(record: Mapping[str, Any] | None, id_scope: str) -> dict[str, Any] | None:
-    """What is needed of the *record* of a unit that did not prove its key, to find its enrollment."""
-    if not record or not record.get("registration_id"):
-        return None
-    named = {name: record[name] for name in ("registration_id", "endorsement_key")}
-    steps = (record.get("steps") or {}).values()
-    made = [str(step.get("at")) for step in steps if (step.get("outcome") or {}).get("enrollment") == DONE]
-    here = record.get("dps_id_scope") == id_scope
-    return {**named, "proven": record.get("endorsement_key_proven") or is_proven(record), "made": made if here else []}
 
 
 def _placed(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,90 +173,22 @@ def _tell(
 ) -> list[dict[str, Any]]:
     """Disables enrollments and writes the ledger for *entries*, and the *report*; what is to be said of each."""
     said: list[dict[str, Any]] = [{} for _entry in entries]
-    asked = {
-        one["enrollment"]["registration_id"].lower(): number for number, one in enumerate(entries) if one["enrollment"]
-    }
-    for registration_id, outcome in (_disable(entries, asked, service) if asked else {}).items():
-        entry, words = entries[asked[registration_id]], said[asked[registration_id]]
-        entry["record"]["failed"]["enrollment"] = outcome["is"]
-        words.update({name: text for name, text in outcome.items() if name != "is"})
+    for number, outcome in disabled([one["enrollment"] for one in entries], service).items():
+        entries[number]["record"]["failed"]["enrollment"] = outcome["is"]
+        said[number].update({name: text for name, text in outcome.items() if name != "is"})
     records = [one["record"] for one in entries]
-    failed = _answer("device_records", {**shared, "records": records})["failed"]
+    failed = answer_of("device_records", {**shared, "records": records})["failed"]
     if failed:
         for one in said:
             one["warning"] = f"its failure could not be noted in the ledger: {failed}"
     if report:
         known = {name: shared[name] for name in ("ledger", "station")}
-        failed = _answer("work_report_export", {**known, **report, "units": [one["unit"] for one in entries]})["failed"]
+        failed = answer_of("work_report_export", {**known, **report, "units": [one["unit"] for one in entries]})[
+            "failed"
+        ]
         for one in said if failed else ():
             one["warning"] = f"its failure could not be reported: {failed}"
     return said
-
-
-def _disable(entries: list[dict[str, Any]], asked: Mapping[str, int], service: Mapping[str, Any]) -> dict[str, Any]:
-    """What became of the enrollments that are enabled, by registration IDs in small letters as in *asked*.
-
-    Another unit's is left alone, since anybody can name its key.
-    """
-    options = {name: value for name, value in service.items() if value}
-    found = _answer("dps_enrollment_info", {**options, "registration_ids": sorted(asked)})
-    if found["failed"]:
-        first = "whether its enrollment {} is enabled could not be seen: {} Disable it first."
-        return {one: {"is": "not seen", "first": first.format(one, found["failed"])} for one in asked}
-    told: dict[str, Any] = {}
-    wanted = {}
-    for one in found["enrollments"]:
-        name = one["registration_id"]
-        claimed = entries[asked[name.lower()]]["enrollment"]
-        if one["provisioning_status"] == "disabled" or one["endorsement_key"] != claimed["endorsement_key"]:
-            continue
-        why = _whose(claimed, one)
-        if why:
-            words = (
-                f"its enrollment {name} was left enabled, for {why}: find out whose it is, and disable it where it is"
-            )
-            told[name.lower()] = {"is": LEFT, "first": f"{words} this unit's."}
-        else:
-            wanted[name.lower()] = {
-                **{field: one[field] for field in ("registration_id", "endorsement_key")},
-                "provisioning_status": "disabled",
-            }
-    if wanted:
-        asked_for = {"enrollments": list(wanted.values()), "fail_on_record_error": False}
-        done = _answer("dps_enrollments", {**options, **asked_for})
-        refused = {one["registration_id"].lower(): one["reason"] for one in done.get("failed_records") or ()}
-        for name in wanted:
-            why = done["failed"] or refused.get(name)
-            first = f"its enrollment {name} is enabled and could not be disabled: {why} Disable it first."
-            more = f"Its enrollment {name} was disabled."
-            told[name] = {"is": LEFT, "first": first} if why else {"is": DISABLED, "more": more}
-    return told
-
-
-def _whose(claimed: Mapping[str, Any], enrollment: Mapping[str, Any]) -> str:
-    """Why an *enrollment* may be another unit's than that which *claimed* its key; empty where it is that one's own.
-
-    Its own is one that this line has made for it, on no more than its word: whoever has the key elsewhere was not
-    enrolled by that.
-    """
-    if claimed["proven"]:
-        return "its key was proven " + (f"on {claimed['proven']}" if isinstance(claimed["proven"], str) else "before")
-    created = moment_of(str(enrollment.get("created")))
-    for made in map(moment_of, claimed["made"]):
-        if created and made and made - _A_DAY <= created <= made + _A_DAY:
-            return ""
-    return "it was not made for this unit by a step of this line"
-
-
-def _answer(module: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """What the *module* of the station returned; ``failed`` in it is why it did not do what it should."""
-    said = run_here(module, arguments, {})
-    try:
-        found = json.loads(said["stdout"])
-    except ValueError:
-        lines = str(said["stderr"]).strip().splitlines() or ["it said nothing"]
-        return {"failed": f"{module}: {lines[-1]}"}
-    return {**found, "failed": str(found.get("msg") or "no reason was given") if found.get("failed") else None}
 
 
 def _together(

@@ -433,10 +433,19 @@ def test_an_answer_to_another_order_is_refused_by_name(firms):
     subprocess.run(sign, check=True)
     forged = firms.owner / "forged.report"
     forged.write_text(Path(f"{text}.sig").read_text() + text.read_text())
+    # As step 2 has enrolled it, before anybody had proven anything.
+    enrolled = firms.line.play("tpm_install", "-e", f"tpmfleet_ledger={firms.ledger}", "--limit", OTHER)
+    assert enrolled.code == 0 and enrollments(firms) == {FIRST, FAILS, OTHER}, enrolled.printed
+    told = take_in(firms, forged, tpmfleet_dps_connection_string=firms.connection_string.replace("=", "=x", 1))
+    assert told.returncode != 0, told.stdout
+    # Where it cannot be done, it is the first thing that is said.
+    assert "Disable it first. 1 units of the report" in told.stdout and "could not be seen" in told.stdout, told.stdout
     done = take_in(firms, forged)
     assert done.returncode != 0 and "TF-000003" in done.stdout, done.stdout
-    assert "the answer is not that of its TPM" in done.stdout
-    assert enrollments(firms) == {FIRST, FAILS} and states(firms) == ["done", "done", "ordered"]
+    assert "the answer is not that of its TPM" in done.stdout and "was disabled." in done.stdout, done.stdout
+    assert states(firms) == ["done", "done", "ordered"]
+    place = records(firms)["TF-000003"]["places"][0]
+    assert place["disabled"] and "Its enrollment" not in take_in(firms, forged).stdout
 
 
 def test_a_revoked_order_is_taken_in_no_more_and_refused_at_the_line(firms):
@@ -445,7 +454,7 @@ def test_a_revoked_order_is_taken_in_no_more_and_refused_at_the_line(firms):
     report = firms.hand_over(firms.installer / f"{SECOND}.report", firms.owner)
     done = take_in(firms, report)
     assert done.returncode != 0 and "was revoked on" in done.stdout, done.stdout
-    assert enrollments(firms) == {FIRST, FAILS} and states(firms) == ["done", "done", "revoked"]
+    assert states(firms) == ["done", "done", "revoked"]
     firms.hand_over(firms.owner / f"{SECOND}.age.revoked", firms.installer)
     # What was done before is reported all the same.
     report = firms.installer / f"{SECOND}.report"

@@ -34,8 +34,8 @@ class Intake:
 
     *known* were taken in before, *missing* are those of which no report has said anything yet, *late* those that were
     done after the order had expired. *refused* and *unexpected* are pairs of a unit's name and the reason; of the
-    refused ones that were not taken in before *stopped* has the reason, too, and *unproven* has those whose TPM did not
-    prove itself.
+    refused ones that were not taken in before *stopped* has the reason, too. *unproven* has those of them, and of the
+    failed ones, whose TPM did not prove itself.
     """
 
     taken: dict[int, Mapping[str, Any]] = field(default_factory=dict)
@@ -115,11 +115,12 @@ def held_against(report: Report, units: Units, master_key: str, *, others: Colle
                 intake.unproven += [row] if unproven else []
         elif order.get("state") == DONE:
             intake.known.append(row)
-        elif unit["state"] == DONE:
+        elif unit["state"] == FAILED:
+            intake.failed[row] = unit
+            intake.unproven += [row] if unit.get("not_proven") else []
+        else:
             intake.taken[row] = unit
             intake.late += [row] if unit["at"] > str(order.get("expires") or unit["at"]) else []
-        else:
-            intake.failed[row] = unit
     silent = sorted(rows.values())
     intake.missing = [row for row in silent if order_in(units.records[row], report.number).get("state") == ORDERED]
     return intake

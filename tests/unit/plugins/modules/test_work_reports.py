@@ -1022,3 +1022,31 @@ def test_two_stations_of_the_owner_write_one_order_and_one_number_at_once(firms_
     others = [{**given, "number": f"WO-{number}", "dest": f"{dest[0]}.{number}"} for number in (8, 9)]
     for one in at_once(*[("work_order", one) for one in others]):
         assert "is on the work order WO-7, which is open" in one["msg"], one
+
+
+def test_units_that_did_not_prove_themselves_are_told_apart(firms):
+    """By their answers, and by what the line says of TPMs that could not open the challenge."""
+    firms.export(*firms.work(0, 1))
+    not_held = "The TPM in this device does not hold the endorsement key that it reports."
+
+    def change(document):
+        first, second = document["units"]
+        first.pop("answer")
+        second.update(state="failed", reason=not_held, not_proven=True)
+        del second["answer"], second["outcome"]
+
+    firms.forge(change)
+    taken = firms.take_in()
+    assert [one["unit"].partition(" ")[0] for one in taken["unproven"]] == [
+        one["serial_number"] for one in firms.document()["units"]
+    ]
+    reasons = [one["reason"] for one in taken["unproven"]]
+    assert reasons[0].endswith("how it came to that") and reasons[1] == not_held
+    with sqlite3.connect(firms.ledger) as connection:
+        events = [json.loads(one) for (one,) in connection.execute("SELECT what FROM events ORDER BY id")]
+    assert [one.get("not_proven") for one in events if one["state"] == "stopped"] == [True] * 2
+    # One that was taken in stays proven, whatever a later report says.
+    firms.export()
+    firms.finish(firms.take_in())
+    firms.forge(change)
+    assert firms.take_in()["unproven"] == []

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible import constants
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils import noting_action
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils import noting_action, unproven_enrollments
 
 SCOPE = "0ne00000A0A"
 
@@ -85,7 +85,7 @@ def failing(run_module, service, make_ek, tmp_path):
             entries.append(
                 {
                     "record": {"host": f"slot{number}", "failed": {"reason": "it does not hold the key."}},
-                    "enrollment": noting_action._enrollment({**named, **record}, SCOPE),
+                    "enrollment": unproven_enrollments.claim_of({**named, **record}, SCOPE),
                 }
             )
         then()

@@ -1,0 +1,58 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Holds a work report against its order, and has the enrollments disabled of units that did not prove themselves.
+
+That is done after the ledger is free for others again, and noted in it then.
+"""
+
+from __future__ import annotations
+
+from ansible_collections.tpmfleet.azure_dps.plugins.action.device_records import ActionModule as RecordsAction
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.unproven_enrollments import (
+    answer_of,
+    claim_of,
+    disabled,
+)
+
+
+class ActionModule(RecordsAction):
+    """The module; of each unit in ``unproven`` is said what became of its enrollment."""
+
+    def work(self, tmp, task_vars) -> dict:
+        """The result of the module."""
+        given = self._task.args
+        service = {name: value for name, value in (given.get("service") or {}).items() if value}
+        # The module has no use for a right at the service.
+        self._task.args = {name: value for name, value in given.items() if name != "service"}
+        try:
+            result = super().work(tmp, task_vars)
+        finally:
+            self._task.args = given
+        units = result.get("unproven") or []
+        if result.get("failed") or not units:
+            return result
+        claims = [claim_of(one["record"], str(self._task.args["id_scope"])) for one in units]
+        told = {} if self._task.check_mode else disabled(claims, service)
+        for place, outcome in told.items():
+            units[place].update(outcome)
+        noted = [_failure(one) for one in units if one.get("is")]
+        if noted:
+            by = {name: self._task.args.get(name) or "" for name in ("ledger", "operator", "run_id")}
+            said = {"step": "software_install", "station": result["signed_by"], "records": noted}
+            why = answer_of("device_records", {**by, **said})["failed"]
+            result["changed"] = True
+            if why:
+                words = f"what became of the enrollments of unproven units could not be noted in the ledger: {why}"
+                result["warnings"] = [*(result.get("warnings") or ()), words]
+        for one in units:
+            del one["record"]
+        return result
+
+
+def _failure(unit):
+    """A unit that did not prove itself, for the ledger."""
+    named = {name: unit["record"][name] for name in ("serial_number", "device_id") if unit["record"].get(name)}
+    failed = {"reason": unit["reason"], "not_proven": True, "enrollment": unit["is"]}
+    return {"host": str(unit["record"].get("host") or unit["unit"]), **named, "failed": failed}
