@@ -28,6 +28,24 @@ NEVER = {
     "work_order": ("owner, at his desk", RIGHT),
     "ek_intake": ("owner, at his desk", (*MASTER_KEY, *RIGHT)),
 }
+# The variables that a column of the table is about. What a unit's authorizations are made of is the master key.
+COLUMNS = {
+    "master key": MASTER_KEY,
+    "a unit's authorizations": MASTER_KEY,
+    "right at the DPS": RIGHT,
+    "EK list": ("tpmfleet_ek_export_signing_key", "tpmfleet_ek_list"),
+    "orders": ("tpmfleet_work_order", "tpmfleet_work_order_key", "tpmfleet_work_order_signing_key"),
+    "reports": ("tpmfleet_work_report", "tpmfleet_work_report_signing_key"),
+    "ledger": LEDGER,
+}
+# Whose playbooks which are. The software installer's step is the owner's too: what he has is looked at on his machine.
+PLAYBOOKS = {
+    "TPM maker": ("ek_export",),
+    "Device maker": ("tpm_install",),
+    "Warehouse": ("warehouse",),
+    "CI": ("enrollments_apply",),
+    "Auditor": ("story", "ledger_verify", "report", "device_records_export"),
+}
 PARTIES = ("TPM maker", "Owner", "Software installer", "Device maker", "Warehouse", "CI", "Auditor")
 
 
@@ -54,6 +72,53 @@ def test_the_looking_finds_what_is_there():
     """Else nothing would ever be found."""
     assert {*MASTER_KEY, *LEDGER, "tpmfleet_dps_connection_string"} <= reads("software_install")
     assert {*MASTER_KEY, "tpmfleet_dps_connection_string"} <= reads("work_report")
+
+
+def cells() -> list[tuple[str, str, str]]:
+    """(Party, column, what the table of docs/work-orders.md says of it.)"""
+    text = (COLLECTION / "docs/work-orders.md").read_text().partition("## Who has which secret")[2]
+    head, _line, *rows = [line for line in text.partition("\n\nA device maker")[0].splitlines() if line.startswith("|")]
+    columns = [one.strip() for one in head.strip("|").split("|")][1:]
+    found = []
+    for row in rows:
+        party, *said = (one.strip() for one in row.strip("|").split("|"))
+        found += [(next(one for one in PARTIES if party.startswith(one)), *cell) for cell in zip(columns, said)]
+    return found
+
+
+def test_the_table_has_every_column():
+    assert {column for _party, column, _said in cells()} == set(COLUMNS)
+    assert len(cells()) == len(PARTIES) * len(COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("party", "column"), [one[:2] for one in cells() if one[0] in PLAYBOOKS and one[2].startswith("no")]
+)
+def test_who_has_none_of_it_is_not_asked_for_it(party, column):
+    for playbook in PLAYBOOKS[party]:
+        assert not reads(playbook) & set(COLUMNS[column]), playbook
+
+
+@pytest.mark.parametrize(
+    ("playbook", "column"),
+    [
+        ("ek_export", "EK list"),
+        ("work_order", "master key"),
+        ("work_order", "orders"),
+        ("work_order", "ledger"),
+        ("work_report", "reports"),
+        ("work_report", "right at the DPS"),
+        ("software_install", "orders"),
+        ("software_install", "reports"),
+        ("warehouse", "master key"),
+        ("warehouse", "right at the DPS"),
+        ("enrollments_apply", "right at the DPS"),
+        ("story", "ledger"),
+    ],
+)
+def test_who_has_it_is_asked_for_it(playbook, column):
+    """Else the cells that say no would be so of everybody."""
+    assert reads(playbook) & set(COLUMNS[column])
 
 
 def test_every_party_has_its_row_and_every_test_of_the_table_is_there():
