@@ -24,6 +24,7 @@ _ORDER: dict[str, Any] = {
     **dict.fromkeys(("content_sha256", "file_sha256", "station", "reason"), str),
     "key_version": int,
     "report_signers": [str],
+    "not_proven": bool,
     "answer": dict.fromkeys(("answer", "nonce", "digests"), str),
 }
 _STEP = {"at": str, "station": str, "outcome": dict}
