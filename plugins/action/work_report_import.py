@@ -46,6 +46,10 @@ class ActionModule(RecordsAction):
             if why:
                 words = f"what became of the enrollments of unproven units could not be noted in the ledger: {why}"
                 result["warnings"] = [*(result.get("warnings") or ()), words]
+        # At once: what comes next may fail for the same cause.
+        first = [f"{one['unit']}: {one['first']}" for one in units if one.get("first")]
+        if first:
+            result["warnings"] = [*first, *(result.get("warnings") or ())]
         for one in units:
             del one["record"]
         return result

@@ -15,6 +15,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 
 import jsonschema
@@ -52,10 +53,10 @@ with patch_module_args(json.loads(sys.argv[2])):
 """
 
 
-def take(ledger, *records, step="tpm_install"):
+def take(ledger, *records, step="tpm_install", at="2026-11-24T12:00:00Z"):
     with opened(str(ledger), Access.WRITE) as connection:
         policy = CertificatePolicy("ignored")
-        about = {"station": "line-1", "at": "2026-11-24T12:00:00Z", "list_policy": "ignored"}
+        about = {"station": "line-1", "at": at, "list_policy": "ignored"}
         verdicts = Step(connection, step=step, certificates=policy, **about).take(records)
     assert not [one.reasons for one in verdicts.values() if one.reasons]
 
@@ -1050,3 +1051,55 @@ def test_units_that_did_not_prove_themselves_are_told_apart(firms):
     firms.finish(firms.take_in())
     firms.forge(change)
     assert firms.take_in()["unproven"] == []
+
+
+def play(firms, dps, **said):
+    """The owner's playbook at the emulated service; what it printed, in one line."""
+    values = firms.directory / "values.json"
+    given = {
+        "tpmfleet_hosts": "localhost",
+        "tpmfleet_ledger": str(firms.ledger),
+        "tpmfleet_work_report": str(firms.report),
+        "tpmfleet_master_key": MASTER_KEY,
+        "tpmfleet_dps_id_scope": "0ne00000A1B",
+        "tpmfleet_dps_connection_string": dps.where["connection_string"],
+        "tpmfleet_dps_ca_file": dps.where["ca_file"],
+        "tpmfleet_ek_list_policy": "ignored",
+    }
+    values.write_text(json.dumps({**given, **said}))
+    command = [Path(sys.executable).with_name("ansible-playbook"), "-e", f"@{values}"]
+    done = subprocess.run(
+        [*command, COLLECTION / "playbooks" / "work_report.yml"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+    )
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+def test_the_enrollment_of_a_unit_that_did_not_prove_itself_is_disabled(firms, dps, run_module):
+    service = {"connection_string": dps.where["connection_string"], "ca_file": dps.where["ca_file"]}
+    firms.export(*firms.work(0, 1))
+    bad, good = (one["serial_number"][-1] for one in firms.document()["units"])
+    wanted = {"registration_id": f"unit-{bad}", "endorsement_key": firms.make_ek(int(bad))}
+    run_module("dps_enrollments", **service, enrollments=[wanted])
+    enrolled = firms.unit(int(bad), dps_id_scope="0ne00000A1B", outcome={"enrollment": "done"})
+    take(firms.ledger, enrolled, at=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    firms.forge(lambda document: document["units"][0].pop("answer"))
+    # Where it cannot be done it is the first thing that is said.
+    code, printed = play(firms, dps, tpmfleet_dps_connection_string="HostName=x.example;SharedAccessKeyName=a")
+    assert code != 0 and "could not be seen" in printed, printed
+    code, printed = play(firms, dps)
+    assert code != 0 and f"Its enrollment unit-{bad} was disabled." in printed, printed
+    assert "1 units of the report on the work order WO-1 were refused" in printed, printed
+    listed = run_module("dps_enrollment_info", **service)["enrollments"]
+    assert {one["registration_id"]: one["provisioning_status"] for one in listed} == {
+        f"unit-{bad}": "disabled",
+        f"unit-{good}": "enabled",
+    }
+    record = firms.records()[f"TF-{bad}"]
+    assert record["places"][0]["disabled"] and firms.records()[f"TF-{good}"]["work_order"]["state"] == "done"
+    # Disabled already, it is said no more.
+    assert "Its enrollment" not in play(firms, dps)[1]
+    assert dps.where["connection_string"] not in printed and MASTER_KEY not in printed
