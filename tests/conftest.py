@@ -293,19 +293,20 @@ def service(dps):
 @pytest.fixture
 def run_module(capsys, monkeypatch):
     """Runs a module of the collection in this process; what it returned."""
-    from ansible.module_utils import _internal
+    from ansible import module_utils
     from ansible.module_utils.common import warnings
-    from ansible.module_utils.testing import patch_module_args
+    from ansible_collections.tpmfleet.azure_dps.tests.module_arguments import module_arguments
 
     # Another test may have made this process a controller, where a warning goes to the screen and not into the result.
-    monkeypatch.setattr(_internal, "is_controller", False)
+    if hasattr(module_utils, "_internal"):
+        monkeypatch.setattr(module_utils._internal, "is_controller", False)
 
     def run(name: str, /, *, check: bool = False, diff: bool = False, **options: object) -> dict:
         module = importlib.import_module(f"ansible_collections.tpmfleet.azure_dps.plugins.modules.{name}")
         arguments = {**options, "_ansible_check_mode": check, "_ansible_diff": diff}
         # A module is a process of its own, which knows nothing of another one's warnings.
         warnings._global_warnings.clear()
-        with patch_module_args(arguments), pytest.raises(SystemExit):
+        with module_arguments(arguments), pytest.raises(SystemExit):
             module.main()
         return json.loads(capsys.readouterr().out)
 

@@ -118,7 +118,7 @@ class ActionModule(ActionBase):
             for name in suspects:
                 try:
                     templar(self._loader, seen).template(seen[name])
-                except AnsibleError as error:
+                except Exception as error:
                     why.setdefault((name, str(error)), []).append(host)
         return [
             (name, f"{name} cannot be made of its template for {several(hosts)}: {visible(error, most=300)}.")
@@ -221,7 +221,13 @@ class ActionModule(ActionBase):
         raw = own.get(name, play.get(name)) if host != here else play[name]
         if not is_to_be_made(raw):
             return raw
-        value = self._templar.template(raw) if host == here or name not in own else hostvars[host][name]
+        try:
+            value = self._templar.template(raw) if host == here or name not in own else hostvars[host][name]
+        except (AnsibleError, KeyError):
+            raise
+        except Exception as error:
+            # What a filter raises; before ansible-core 2.19 it comes out as it is.
+            raise AnsibleError(str(error)) from error
         # Before ansible-core 2.19 what a vault has encrypted stays what it is, and is text by its own class only.
         return str(value) if getattr(value, "__ENCRYPTED__", False) else value
 

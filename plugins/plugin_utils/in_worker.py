@@ -32,7 +32,7 @@ def run_here(name: str, arguments: Mapping[str, Any], environment: Mapping[str, 
     *environment* are variables beside this process's own, as a task's ``environment`` sets them.
     """
     printed, complained = io.StringIO(), io.StringIO()
-    basic._ANSIBLE_ARGS = _encoded({"ANSIBLE_MODULE_ARGS": dict(arguments)})
+    basic._ANSIBLE_ARGS = encoded({"ANSIBLE_MODULE_ARGS": dict(arguments)})
     if PROFILE:
         basic._ANSIBLE_PROFILE = PROFILE[0]
     os.environ.update(environment)
@@ -49,7 +49,8 @@ def run_here(name: str, arguments: Mapping[str, Any], environment: Mapping[str, 
     return {"stdout": printed.getvalue(), "stderr": complained.getvalue(), "rc": code}
 
 
-def _encoded(arguments: dict[str, Any]) -> bytes:
+def encoded(arguments: dict[str, Any]) -> bytes:
+    """*arguments* as a module reads them."""
     if not PROFILE:
         from ansible.module_utils.common.json import AnsibleJSONEncoder
 

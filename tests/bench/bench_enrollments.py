@@ -98,12 +98,12 @@ class Emulator:
 
 def run_here(options: dict) -> dict:
     """One run of the module in this process: its result, seconds, seconds of processor, and peak memory."""
-    from ansible.module_utils.testing import patch_module_args
     from ansible_collections.tpmfleet.azure_dps.plugins.modules import dps_enrollments
+    from ansible_collections.tpmfleet.azure_dps.tests.module_arguments import module_arguments
 
     printed = io.StringIO()
     begun = time.monotonic()
-    with patch_module_args(options), contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+    with module_arguments(options), contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
         dps_enrollments.main()
     seconds = time.monotonic() - begun
     used = resource.getrusage(resource.RUSAGE_SELF)

@@ -71,6 +71,8 @@ def play(tmp_path):
             "ANSIBLE_STDOUT_CALLBACK": "tpmfleet.azure_dps.line",
             "ANSIBLE_CONNECTION_PLUGINS": str(HERE / "connection"),
             "ANSIBLE_NOCOLOR": "",
+            # Before ansible-core 2.19 it is not the connection that says so.
+            "ANSIBLE_PIPELINING": "1",
             "LANG": "C.UTF-8",
             "TMUX_TMPDIR": str(tmp_path),
         }

@@ -44,11 +44,11 @@ END = "-----END SSH SIGNATURE-----\n"
 # A module in a process of its own, which waits until it is told to go on.
 STATION = """
 import importlib, json, sys
-from ansible.module_utils.testing import patch_module_args
+from ansible_collections.tpmfleet.azure_dps.tests.module_arguments import module_arguments
 module = importlib.import_module("ansible_collections.tpmfleet.azure_dps.plugins.modules." + sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
-with patch_module_args(json.loads(sys.argv[2])):
+with module_arguments(json.loads(sys.argv[2])):
     module.main()
 """
 
