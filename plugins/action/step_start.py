@@ -28,6 +28,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import 
     wrong_values,
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.compiled_once import templar
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.made import why_unmade
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.quoting import without_quotation
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rights import is_without_root, of_play, takes_root
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.service_settings import (
@@ -228,6 +229,9 @@ class ActionModule(ActionBase):
         except Exception as error:
             # What a filter raises; before ansible-core 2.19 it comes out as it is.
             raise AnsibleError(str(error)) from error
+        # As where it names a variable of the play, which is none of another host's.
+        if why_unmade(value):
+            raise AnsibleError(f"{name} is not made here")
         # Before ansible-core 2.19 what a vault has encrypted stays what it is, and is text by its own class only.
         return str(value) if getattr(value, "__ENCRYPTED__", False) else value
 

@@ -35,7 +35,7 @@ class Made(Mapping):
     def __getitem__(self, name: str) -> Any:
         try:
             value = self._variables[name]
-            why = _why_not(value) if name.startswith(_OURS) else None
+            why = why_unmade(value) if name.startswith(_OURS) else None
         except KeyError:
             raise
         except Exception as error:
@@ -53,8 +53,8 @@ class Made(Mapping):
         return len(self._variables)
 
 
-def _why_not(value: Any) -> str | None:
-    """Why *value*, or something in it, is none; None where it is one."""
+def why_unmade(value: Any) -> str | None:
+    """Why *value*, or something in it, could not be made; None where it could."""
     if isinstance(value, Undefined):
         # That is what its use raises.
         str(value)
@@ -62,7 +62,7 @@ def _why_not(value: Any) -> str | None:
         left = _LEAVES_TEMPLATES and is_to_be_made(value) and not hasattr(value, "__UNSAFE__")
         return f"something in {value} is undefined" if left else None
     elif isinstance(value, Mapping):
-        return next(filter(None, map(_why_not, value.values())), None)
+        return next(filter(None, map(why_unmade, value.values())), None)
     elif isinstance(value, (list, tuple)):
-        return next(filter(None, map(_why_not, value)), None)
+        return next(filter(None, map(why_unmade, value)), None)
     return None

@@ -52,7 +52,14 @@ PARTS = {
     *("RefusedAnswer", "ShapeError", "SignatureUnknownError", "Unfit", "Unusable"),
     *("WrongClaimError", "_NoElement", "_NoGroup", "_NoKey", "_NoRow", "_NotReadError", "_Wrong"),
     # Of Python and of libraries, which are caught where they are raised.
-    *("AssertionError", "AttributeError", "ConnectionAbortedError", "RuntimeError", "ServiceResponseError"),
+    *(
+        "AnsibleError",
+        "AssertionError",
+        "AttributeError",
+        "ConnectionAbortedError",
+        "RuntimeError",
+        "ServiceResponseError",
+    ),
     *("SystemExit", "TimeoutError", "ValueError", "_LeftAloneError"),
 }
 # Functions that make a failed result of a sentence.
