@@ -29,6 +29,9 @@ RECAP = re.compile(
     r"^(?P<host>\S+)\s+: ok=\d+\s+changed=(?P<changed>\d+)\s+unreachable=(?P<unreachable>\d+)\s+failed=(?P<failed>\d+)",
     re.MULTILINE,
 )
+# The lab as the role starts it where nothing else is said; the playbooks of the lab have tests of their own.
+LAB = {"host": "localhost", "port": 0, "address": "", "device_host": "localhost", "settings": {}, "machines": False}
+LAB |= {"images": "", "mirrors": [], "suites": [], "group_vars": str(COLLECTION / "inventories" / "lab" / "group_vars")}
 
 
 TASK = re.compile(r"^TASK \[(?P<task>.*)\] \*+$")
@@ -256,15 +259,25 @@ def make_station():
 
 @pytest.fixture(scope="module")
 def start_line(tmp_path_factory):
-    """Starts a lab with so many devices; it is ended with the file's tests, by what the role's other end runs."""
+    """Starts a lab with so many devices, by the role's program or by a playbook; it is ended with the file's tests."""
     started = []
+    environment = {**os.environ, "PYTHONPATH": str(COLLECTION / "roles" / "lab" / "files")}
 
-    def start(devices: int, playbook: str = "playbooks/lab_up.yml") -> Line:
+    def program(command: str, line: Line, **wanted: object) -> None:
+        arguments = [sys.executable, "-m", "whole_lab", command, "--lab-dir", line.directory]
+        subprocess.run(
+            arguments, input=json.dumps(wanted), env=environment, text=True, stdout=subprocess.DEVNULL, check=True
+        )
+
+    def start(devices: int, playbook: str = "") -> Line:
         line = Line(tmp_path_factory.mktemp("line") / "lab")
         started.append(line)
-        line.lab_playbook(playbook, "-e", f"lab_devices={devices}")
+        if playbook:
+            line.lab_playbook(playbook, "-e", f"lab_devices={devices}")
+        else:
+            program("up", line, **LAB, devices=devices)
         return line
 
     yield start
     for line in started:
-        subprocess.run([sys.executable, "-m", "whole_lab", "down", "--lab-dir", line.directory], check=True)
+        program("down", line)
