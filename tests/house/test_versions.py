@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import re
 from pathlib import Path
 
@@ -38,3 +39,38 @@ def test_continuous_integration_runs_them():
 def test_ansible_refuses_older_ones():
     runtime = yaml.safe_load((COLLECTION / "meta" / "runtime.yml").read_text())
     assert runtime["requires_ansible"] == f">={told()[0]}.0"
+
+
+def test_ansible_test_installs_what_unit_tests_and_what_they_test_import():
+    """Where the tests of this repository run, everything is there; ansible-test begins with nothing.
+
+    It runs those of the plugins: see the sessions of noxfile.py.
+    """
+    text = (COLLECTION / "tests" / "unit" / "requirements.txt").read_text()
+    named = {_canonical(re.split(r"[\[=<>~!]", line)[0]) for line in text.splitlines() if line and line[0] != "#"}
+    known = importlib.metadata.packages_distributions()
+    wanted = {}
+    for folder in ("plugins", "roles/lab/files", "tests/unit/plugins"):
+        for path in (COLLECTION / folder).rglob("*.py"):
+            for name in _imported(ast.parse(path.read_text())):
+                for distribution in known.get(name, ()):
+                    wanted.setdefault(_canonical(distribution), path.relative_to(COLLECTION))
+    # Ansible, and what ansible-test brings itself.
+    for name in ("ansible-core", "jinja2", "pytest"):
+        wanted.pop(name, None)
+    assert {name: path for name, path in wanted.items() if name not in named} == {}
+
+
+def _imported(tree: ast.AST) -> set[str]:
+    """The packages that *tree* imports, by their first name; of a namespace of many distributions, by no name."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {one.name for one in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(node.module)
+    return {name.partition(".")[0] for name in names} - {"azure"}
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
