@@ -274,8 +274,10 @@ class SoftwareTpm:
             other.start()
 
     def _accepts(self) -> bool:
+        """On both of its ports: a machine asks for control before it has a command."""
         try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            for port in (self.port, self.port + 1):
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
             return False
         return True

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -46,6 +48,23 @@ def test_a_code_is_answered_so_often_after_so_many(tool):
     answers = [tool(script, *RANDOM), tool(None, *RANDOM), tool(None, *RANDOM)]
     assert [code == 0 for code, _said in answers] == [True, False, True]
     assert "0x101" in answers[1][1]
+
+
+def test_it_is_on_once_both_of_its_ports_take_connections(software_tpm, monkeypatch):
+    """Control too, which a machine asks for first; what stands before a chip comes to it half a second later here."""
+    software_tpm.stop()
+    software_tpm.answer_by({})
+    with socket.socket() as commands, socket.socket() as control:
+
+        def stand_before(_chip):
+            for port, server in enumerate((commands, control), software_tpm.port):
+                server.bind(("127.0.0.1", port))
+            commands.listen()
+            threading.Timer(0.5, control.listen).start()
+
+        monkeypatch.setattr(software_tpm, "_stand_before", stand_before)
+        software_tpm.start()
+        socket.create_connection(("127.0.0.1", software_tpm.port + 1)).close()
 
 
 def test_what_it_is_asked_is_noted_across_power_cycles(tool, software_tpm):
