@@ -148,10 +148,35 @@ def _why_not(
         return "the line says that it is done, and no storage root key of it"
     if order.get("state") == DONE:
         return _why_not_again(said, record, order)
-    version = (said.get("ownership") or {}).get("key_version")
+    ownership = said.get("ownership") or {}
+    version = ownership.get("key_version")
     if version != order.get("key_version"):
         return f"the line says key version {version}, and the order has {order.get('key_version')}"
-    return None
+    if ownership.get("endorsement_auth_set"):
+        return "the line says that its endorsement hierarchy has an authorization, which no order gives one"
+    return _overtaken(said, record, order)
+
+
+def _overtaken(said: Mapping[str, Any], record: Mapping[str, Any], order: Mapping[str, Any]) -> str | None:
+    """Why what the owner did with a unit that was still on the order counts, and what the line says of it does not."""
+    steps = record.get("steps") or {}
+    done_at, step = max(((str(one.get("at")), name) for name, one in steps.items()), default=("", ""))
+    if done_at <= str(order.get("written") or done_at):
+        return None
+    facts = (
+        ("key version", (record.get("ownership") or {}).get("key_version"), order.get("key_version")),
+        ("ID scope", record.get("dps_id_scope"), order.get("id_scope")),
+        ("storage root key", record.get("storage_root_key_name"), said.get("storage_root_key_name")),
+    )
+    differs = [
+        f"the {words} {visible(here, most=80)}" for words, here, there in facts if here and there and here != there
+    ]
+    if not differs:
+        return None
+    return (
+        f"it went through {step} here on {done_at}, after it was ordered, and has {differs[0]} since, which the line's "
+        "word would undo: revoke the order once the other units are back"
+    )
 
 
 def _why_not_again(said: Mapping[str, Any], record: Mapping[str, Any], order: Mapping[str, Any]) -> str | None:

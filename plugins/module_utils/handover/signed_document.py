@@ -22,6 +22,7 @@ from .signature import sign, signer_of, signing_key_of
 
 _BEGIN = b"-----BEGIN SSH SIGNATURE-----\n"
 _END = b"-----END SSH SIGNATURE-----\n"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # One of RSA with 16,384 bits has 6 kB.
 _MOST_SIGNATURE = 16 << 10
 
@@ -53,6 +54,11 @@ def of_version(document: Any, called: str, known: Collection[int]) -> Mapping[st
 
 def parts_of(content: bytes) -> tuple[bytes, bytes]:
     """(The signature, the document) in *content*. TrustError, as the end of a sentence about it, where it has none."""
+    if content.startswith((_BYTE_ORDER_MARK, _BEGIN.replace(b"\n", b"\r\n"))):
+        raise TrustError(
+            "had its line ends or its beginning changed on the way, as mail and editors do: have it sent inside an "
+            "archive"
+        )
     end = content.find(_END, 0, _MOST_SIGNATURE)
     if not content.startswith(_BEGIN) or end < 0:
         raise TrustError("does not begin with a signature: it is another file, or was cut or edited")

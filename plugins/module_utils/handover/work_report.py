@@ -45,9 +45,10 @@ RECORDED = (
 _SAID = ("state", "at", "station", "reason", "not_proven", "answer", "outcome")
 _PARTS = ("ownership", "possession", "dps_client", "dps_identity")
 _OUTCOMES = ("done", "verified")
-_TEXTS = ("endorsement_key_template", "tpm_manufacturer", "tpm_model", "tpm_firmware_version", "tpm_type")
+_TEXTS = ("tpm_manufacturer", "tpm_model", "tpm_firmware_version")
 # As much as is kept of a chain. A record that is longer than a ledger reads spoils the ledger.
 _MOST_CERTIFICATES = 64 << 10
+_ONE_OF = {"tpm_type": ("hardware", "software"), "endorsement_key_template": ("tcg", "nv", "sdk", "other")}
 _MOST_OF = {**dict.fromkeys(_TEXTS, 255), "endorsement_key_certificate": _MOST_CERTIFICATES}
 _LONGEST_MOMENT = 40
 _LONGEST = {"serial_number": 255, "device_id": 128, "registration_id": 128, "station": 255, "reason": 2000}
@@ -145,7 +146,7 @@ def _fault(unit: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
             return f"{name} is no text of 1 to {longest} characters"
     unfit = [name for name, value in record.items() if not _fits(name, value)]
     if unfit:
-        return f"{unfit[0]} is no text of {_MOST_OF[unfit[0]]:,} characters at most"
+        return f"{unfit[0]} is {_form_of(unfit[0])}"
     outcome = {} if unit.get("outcome") is None else unit["outcome"]
     if not isinstance(outcome, Mapping) or not all(
         name in _PARTS and one in _OUTCOMES for name, one in outcome.items()
@@ -172,4 +173,13 @@ def _fault(unit: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
 
 
 def _fits(name: str, value: Any) -> bool:
+    if name in _ONE_OF:
+        return value in _ONE_OF[name]
     return name not in _MOST_OF or (isinstance(value, str) and len(value) <= _MOST_OF[name])
+
+
+def _form_of(name: str) -> str:
+    """What a value of *name* that does not fit is not."""
+    if name in _ONE_OF:
+        return f"none of {', '.join(_ONE_OF[name])}"
+    return f"no text of {_MOST_OF[name]:,} characters at most"

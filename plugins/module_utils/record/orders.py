@@ -18,6 +18,8 @@ ORDERED, DONE, FAILED, REVOKED = "ordered", "done", "failed", "revoked"
 _TEXTS = ("written", "expires", "customer", "id_scope", "content_sha256", "file_sha256", "reason")
 # What a line may still work on.
 OPEN = (ORDERED, FAILED)
+# An order goes from one of these to a later one and never back, whatever the clocks of line and owner say.
+_COURSE = {ORDERED: 0, FAILED: 1, DONE: 2, REVOKED: 2}
 
 
 def orders_in(record: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -78,11 +80,12 @@ def orders_of_both(
         both = {name: value for name, value in both.items() if value != ""}
         same = all(both[name] == value for name, value in other.items() if name != "file_sha256")
         ended = {known["state"], other["state"]} == {DONE, REVOKED}
+        mine_is, other_is = ((_COURSE[one["state"]], one["at"]) for one in (known, other))
         if same:
             found[_key(other)] = both
-        elif ended or known["at"] == other["at"]:
+        elif ended or mine_is == other_is:
             contrary.append(str(other["number"]))
-        elif other["at"] > known["at"]:
+        elif other_is > mine_is:
             replaced.append(known)
             found[_key(other)] = {**known, **other}
     ordered = sorted(found.values(), key=lambda one: (str(one.get("written") or one["at"]), str(one["number"])))

@@ -509,6 +509,8 @@ def put(*path, value):
         (put("units", 0, "not_proven", value="yes"), "not_proven is neither true nor false"),
         (put("units", 0, "serial_number", value=[]), "serial_number is no text"),
         (put("units", 0, "tpm_model", value={}), "tpm_model is no text of 255 characters"),
+        (put("units", 0, "tpm_type", value="quantum"), "tpm_type is none of hardware, software"),
+        (put("units", 0, "endorsement_key_template", value=["tcg"]), "unit 1"),
         (put("units", 0, "endorsement_key_certificate", value="A" * (65 << 10)), "no text of 65,536 characters"),
         (put("units", 0, "endorsement_key_certificate_chain", value=["A" * (33 << 10)] * 2), "chain of certificates"),
         (put("units", 0, "outcome", value={"enrollment": "done"}), "outcome is none"),
@@ -932,6 +934,56 @@ def test_a_unit_that_was_taken_in_and_rotated_since_is_known_by_its_report_still
     take(firms.ledger, firms.unit(0, ownership=rotated), step="warehouse")
     again = firms.take_in()
     assert again["known"] == 1 and again["refused"] == [] and not again["changed"]
+
+
+@pytest.mark.parametrize(
+    ("step", "since", "told"),
+    [
+        ("software_install", {"ownership": {"profile": "fleet", "key_version": 2}}, "the key version 2"),
+        ("reprovision", {"dps_id_scope": "0ne00000B2C"}, "the ID scope 0ne00000B2C"),
+        ("warehouse", {"storage_root_key": "another"}, "the storage root key 000b"),
+    ],
+)
+def test_a_report_undoes_nothing_that_the_owner_did_with_a_unit_meanwhile(firms, step, since, told):
+    firms.export(*firms.work(0, 1))
+    if "storage_root_key" in since:
+        since = {"storage_root_key": firms.make_srk(9)}
+    with_step(firms, 0, step, **since)
+    before = firms.records()["TF-0"]
+    taken = firms.take_in()
+    firms.finish(taken)
+    [refused] = taken["refused"]
+    assert f"it went through {step} here on 2036-" in refused["reason"] and told in refused["reason"], refused
+    assert [one["serial_number"] for one in taken["records"]] == ["TF-1"] and firms.records()["TF-0"] == before
+
+
+def test_a_unit_that_the_owner_did_as_it_was_ordered_is_taken_in(firms):
+    firms.export(*firms.work(0))
+    with_step(firms, 0, "software_install", storage_root_key=firms.make_srk(0), dps_id_scope="0ne00000A1B")
+    assert len(firms.take_in()["records"]) == 1
+
+
+def with_step(firms, number, step, **since):
+    """The owner does *step* with a unit, long after it was ordered."""
+    with opened(str(firms.ledger), Access.WRITE) as connection:
+        about = {"station": "line-1", "at": "2036-01-01T00:00:00Z", "list_policy": "ignored"}
+        took = Step(connection, step=step, certificates=CertificatePolicy("ignored"), **about)
+        [verdict] = took.take([firms.unit(number, outcome={"ownership": "done"}, **since)]).values()
+    assert not verdict.reasons
+
+
+def test_a_line_gives_no_unit_an_ownership_that_no_order_has(firms):
+    firms.export(*firms.work(0))
+    firms.forge(lambda document: document["units"][0]["ownership"].update(endorsement_auth_set=True))
+    taken = firms.take_in()
+    assert "its endorsement hierarchy has an authorization" in taken["refused"][0]["reason"] and taken["records"] == []
+
+
+@pytest.mark.parametrize("spoil", [lambda text: text.replace(b"\n", b"\r\n"), lambda text: b"\xef\xbb\xbf" + text])
+def test_what_mail_has_changed_is_said_to_be_that(firms, spoil):
+    firms.export(*firms.work(0))
+    firms.report.write_bytes(spoil(firms.report.read_bytes()))
+    assert "as mail and editors do: have it sent inside an archive" in firms.take_in()["msg"]
 
 
 def test_an_intake_reads_the_units_of_its_order_and_no_others(firms, monkeypatch):
