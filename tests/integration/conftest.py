@@ -183,16 +183,10 @@ class Station:
     """What reaches one simulated device over SSH, without a line: *described* is the device's entry in rack.json."""
 
     def __init__(self, directory: Path, described: dict, **variables: object) -> None:
+        from whole_lab.described import connection
+
         self.directory = directory
-        ssh = described["ssh"]
-        reached = {
-            "ansible_host": ssh["host"],
-            "ansible_port": ssh["port"],
-            "ansible_user": ssh["user"],
-            "ansible_ssh_private_key_file": ssh["private_key_file"],
-            "ansible_ssh_common_args": f"-o UserKnownHostsFile={ssh['known_hosts_file']}",
-        }
-        hosts = {described["name"]: {**reached, **variables}}
+        hosts = {described["name"]: {**connection(described), **variables}}
         (directory / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
 
     def play(self, tasks: list[dict], *arguments: str, succeeds: bool = True, **environment: str) -> str:

@@ -46,18 +46,25 @@ def inventory(directory: Path, group_vars: Path) -> str:
     lines = ["# Made by the lab role: what playbooks need to run over this rack.", "---", "all:", "  vars:"]
     lines += [_shared(group_vars / "all.yml"), *_values(variables, 4), "devices:", "  hosts:"]
     for device in rack["devices"]:
-        ssh = device["ssh"]
-        reached = {
-            "ansible_host": ssh["host"],
-            "ansible_port": ssh["port"],
-            "ansible_user": ssh["user"],
-            "ansible_ssh_private_key_file": ssh["private_key_file"],
-            "ansible_ssh_common_args": f"-o UserKnownHostsFile={ssh['known_hosts_file']}",
+        own = {
+            **connection(device),
             "tpmfleet_serial_number": device["serial_number"],
             "tpmfleet_tcti": rack["tcti_on_device"][device["name"]],
         }
-        lines += [f"    {device['name']}:", *_values(reached, 6)]
+        lines += [f"    {device['name']}:", *_values(own, 6)]
     return "\n".join([*lines, "  vars:", _shared(group_vars / "devices.yml")]) + "\n"
+
+
+def connection(device: dict) -> dict[str, object]:
+    """Ansible's variables by which it reaches the *device*, an entry of rack.json."""
+    ssh = device["ssh"]
+    return {
+        "ansible_host": ssh["host"],
+        "ansible_port": ssh["port"],
+        "ansible_user": ssh["user"],
+        "ansible_ssh_private_key_file": ssh["private_key_file"],
+        "ansible_ssh_common_args": f"-o UserKnownHostsFile={ssh['known_hosts_file']}",
+    }
 
 
 def _found(directory: Path) -> tuple[dict, dict]:
