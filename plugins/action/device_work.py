@@ -77,20 +77,22 @@ class ActionModule(NotingAction, ProvingAction):
         options = self._task.args
         read = task_vars.get(options["device"]) or {}
         verdict = (task_vars.get(options["batch"]) or {}).get("verdicts", {}).get(task_vars["inventory_hostname"])
+        if options.get("order") and read.get("record"):
+            # Nobody has judged one that is on none: it would take the place of the unit that it is called as.
+            try:
+                self._ordered = OrderedUnit(task_vars.get(options["order"]) or {}, task_vars["inventory_hostname"])
+            except NotOrderedError as error:
+                return self.failure(str(error))
+            self.disabled_elsewhere, self.what_to_do = self._ordered.disabled_elsewhere, "Take it off the line."
+            options = self._task.args = {**options, **self._ordered.options}
         if verdict is None or not read.get("record"):
             return {"changed": False, "skipped": True, "msg": "It was not read, so that there is nothing to be done."}
         self.judged = verdict
         if not verdict["accepted"]:
             return self.failure("; ".join(verdict["reasons"]))
         variables = {**task_vars, "device_record": verdict["record"]}
-        if options.get("order"):
-            try:
-                self._ordered = OrderedUnit(task_vars.get(options["order"]) or {}, task_vars["inventory_hostname"])
-            except NotOrderedError as error:
-                return self.failure(str(error))
-            self.disabled_elsewhere, self.what_to_do = self._ordered.disabled_elsewhere, "Take it off the line."
+        if self._ordered is not None:
             variables.update(self._ordered.variables)
-            options = self._task.args = {**options, **self._ordered.options}
         self._values = HostVariables(variables, self._loader)
         refused = [reason for name in options.get("refusals") or () for reason in self._values.value(name) if reason]
         if refused:

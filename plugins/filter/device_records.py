@@ -69,8 +69,15 @@ options:
   units:
     description:
       - Name of the registered result of M(tpmfleet.azure_dps.work_order_units) for the batch. A host is called what its
-        work order calls it.
+        work order calls it, and one that was refused there is left out.
     type: str
+    version_added: 1.1.0
+  tolerant:
+    description:
+      - Whether a host is left out whose variables cannot be made of their templates, or say what no record has. The
+        task that works on it tells.
+    type: bool
+    default: false
     version_added: 1.1.0
 notes:
   - The inventory variables read are C(tpmfleet_registration_id), C(tpmfleet_device_id), C(tpmfleet_serial_number),
@@ -180,19 +187,26 @@ def device_records(
     proofs=None,
     asked=(),
     units=None,
+    tolerant=False,
 ) -> list[dict]:
     """Device records of *hosts*; see DOCUMENTATION."""
     enrolled = _enrollment_outcomes(hosts, hostvars, enrollments)
     left = _disenrollments(hosts, hostvars, disenrollments)
     refused = _refused_enrollments(hosts, hostvars, enrollments)
-    ordered = (hostvars[hosts[0]].get(units) or {}).get("units", {}) if units and hosts else {}
+    orders = (hostvars[hosts[0]].get(units) or {}) if units and hosts else {}
+    ordered = orders.get("units", {})
     stopped = set((hostvars[hosts[0]].get(batch) or {}).get("stopped", ())) if batch and hosts else set()
     records = []
     for host in hosts:
-        if host in stopped:
+        if host in stopped or host in orders.get("refused", {}):
             continue
         variables = Made(host, hostvars)
-        record = _record(host, variables, device, unread=unread)
+        try:
+            record = _record(host, variables, device, unread=unread)
+        except AnsibleFilterError:
+            if not tolerant:
+                raise
+            continue
         if record is None:
             continue
         record.update({name: one for name, one in ordered.get(host, {}).items() if name in IDENTITIES})

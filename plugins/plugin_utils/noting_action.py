@@ -144,7 +144,7 @@ class NotingAction(DeviceAction):
             "run_id": run_id(task_vars, self._templar.template),
         }
         service = dict(options.get("dps") or {})
-        report = _placed(options["report"]) if ordered and result.get("unreachable") else {}
+        report = _placed(options.get("report") or {}) if ordered and result.get("unreachable") else {}
         entry = {"record": record, "enrollment": claim_of(unproven, str(service.pop("id_scope", "")))}
         if report:
             entry["unit"] = {**ordered, "state": FAILED, "reason": reason}
@@ -161,7 +161,7 @@ class NotingAction(DeviceAction):
 
 def _placed(report: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a *report* with their paths as they begin here."""
-    return {**report, **{name: from_here(report[name], name) for name in ("dest", "signing_key")}}
+    return {**report, **{name: from_here(report[name], name) for name in ("dest", "signing_key") if name in report}}
 
 
 def _tell(

@@ -238,6 +238,9 @@ def test_the_line_works_from_two_orders_and_stops_a_unit_that_is_on_none(firms):
     assert done.returncode != 0 and "is on none of the work orders" in done.stdout, done.stdout
     seen = firms.line.seen()
     assert [name for name, one in sorted(seen.items()) if one.owned] == [FIRST, OTHER]
+    # It takes no other unit's place in the journal.
+    with contextlib.closing(sqlite3.connect(firms.installer / "work-journal.sqlite")) as connection:
+        assert [host for (host,) in connection.execute("SELECT host FROM devices ORDER BY host")] == [FIRST, OTHER]
     for number, unit in ((NUMBER, FIRST), (SECOND, OTHER)):
         [reported] = firms.report(number)["units"]
         assert reported["state"] == "done" and reported["station"] == "installers-line", reported

@@ -74,6 +74,18 @@ def test_what_cannot_be_made_of_a_hosts_template_is_told_with_host_and_variable(
     assert done.returncode == 2, told
     found = re.search(rf"unit2: {name} cannot be made of its template: (.*?) \(errors.md#undefined-variable\)", told)
     assert found and why in found[1], told
+    tasks[0]["ansible.builtin.debug"]["msg"] = records.replace("(hostvars)", "(hostvars, tolerant=true)")
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "TF-1" in done.stdout and '"unit2"' not in done.stdout, done.stdout
+
+
+def test_a_host_is_called_as_its_work_order_calls_it_and_one_that_is_on_none_is_left_out():
+    units = {"units": {"slot1": {"serial_number": "TF-1", "challenge": {}}}, "refused": {"slot2": "on none"}}
+    hostvars = {host: {"units": units, "tpmfleet_serial_number": "own"} for host in ("slot1", "slot2", "slot3")}
+    found = records(hostvars, hosts=tuple(hostvars), units="units")
+    assert [(one["host"], one["serial_number"]) for one in found] == [("slot1", "TF-1"), ("slot3", "own")]
+    assert "challenge" not in found[0]
 
 
 def test_a_record_holds_what_was_read_and_what_the_inventory_says():

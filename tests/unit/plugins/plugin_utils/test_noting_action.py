@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import time
 from datetime import datetime, timedelta, timezone
@@ -183,3 +184,19 @@ def test_each_task_of_a_step_that_speaks_to_a_device_notes_its_failures():
                     assert {"ledger", "step", "station"} <= set(named), path
                     found.add(name)
     assert found == {"device_read", "device_work"}
+
+
+def test_a_unit_of_a_work_order_that_is_off_is_reported_by_the_task_in_which_that_is_found(tmp_path, ssh_key, make_ek):
+    """It leaves the play, and with the last one nobody is left to do it."""
+    ordered = {"customer": "owner@example.org", "endorsement_key": make_ek(1)}
+    failed = {"reason": "it is off", "unreachable": True, "order": "WO-1", **ordered}
+    unit = {**ordered, "number": "WO-1", "state": "failed", "reason": "it is off"}
+    entry = {"record": {"host": "slot1", "failed": failed}, "enrollment": None, "unit": unit}
+    shared = {"ledger": str(tmp_path / "journal.sqlite"), "step": "software_install", "station": "line-1"}
+    report = {"numbers": ["WO-1"], "customers": {"WO-1": ordered["customer"]}, "dest": str(tmp_path)}
+    told = noting_action._tell([entry], shared, {}, report={**report, "signing_key": str(tmp_path / "nothing")})
+    assert told[0]["warning"].startswith("its failure could not be reported: ")
+    assert noting_action._tell([entry], shared, {}, report={**report, "signing_key": str(ssh_key("line"))}) == [{}]
+    said = json.loads((tmp_path / "WO-1.report").read_text().partition("-----END SSH SIGNATURE-----\n")[2])
+    [reported] = said["units"]
+    assert (reported["endorsement_key"], reported["reason"], reported["station"]) == (make_ek(1), "it is off", "line-1")
