@@ -21,6 +21,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import 
     composed,
     for_whom,
     is_off,
+    misspelt,
     several,
     specification,
     switches_of,
@@ -36,9 +37,11 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.service_setting
     CONNECTION_STRINGS,
     calls_the_service,
     missing_files,
+    names_that_are_no_text,
     one_name_for_all,
     wrong_connection_strings,
     wrong_enrollment_settings,
+    wrong_ledgers,
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.start_checks import out_of_step, wrong_at_start
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.templated import is_to_be_made
@@ -61,7 +64,7 @@ class ActionModule(ActionBase):
             role = Path(self._task._role._role_path)
             roles = {one.name for one in composed(role)}
             batch = self._batch(task_vars or {})
-            wrong += one_name_for_all(batch)
+            wrong += [*wrong_ledgers(batch), *names_that_are_no_text(batch), *one_name_for_all(batch)]
             if calls_the_service(roles):
                 wrong += self._of_hosts(wrong_connection_strings, CONNECTION_STRINGS, batch, task_vars or {})
                 wrong += self._of_hosts(missing_files, CA_FILES, batch, task_vars or {})
@@ -75,6 +78,7 @@ class ActionModule(ActionBase):
             wrong += wrong_values(role, values, lambda name, host: batch[host].get(name, (task_vars or {}).get(name)))
             wrong += self._without_root(role.name, roles, batch)
             off = self._off(role, batch, task_vars or {})
+            result["warnings"] = [*(result.get("warnings") or ()), *misspelt(role.parent, batch)]
         if wrong:
             told = " ".join([*(sentence for _name, sentence in wrong), "Nothing was changed."])
             return explain({**result, "failed": True, "msg": told, **failure(SETUP, variable=wrong[0][0])})

@@ -307,7 +307,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "ledger-held": (r"another station has been writing it|in the middle of a batch and taken for lost",),
     "ledger-missing": (r"The ledger is not there, or is an empty one",),
     "ledger-changed": (r"faults\. The first: |Find out who did that",),
-    "ledger-place": (r"(^|: )The ledger('s URL)? ", r"ledger is empty\."),
+    "ledger-place": (r"(^|: )The ledger('s URL)? ", r"ledger is empty\.|tpmfleet_ledger is not the same"),
     # Of options and variables
     "option-value": (
         r"; it (has to be|goes from)|has to be \S+ or more",

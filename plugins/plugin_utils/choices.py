@@ -10,6 +10,7 @@ its role and all roles that it composes.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ _COMPOSED = re.compile(r"^\s+name: tpmfleet\.azure_dps\.(\w+)$", re.MULTILINE)
 # A default that hands the variable on as it is, or a default of its own.
 _HANDED_ON = re.compile(r"\{\{\s*(tpmfleet_\w+)\s*(\|\s*default\(.*\)\s*)?\}\}", re.DOTALL)
 _VARIABLE = re.compile(r"\btpmfleet_\w+")
+_OURS, _ALMOST = "tpmfleet_", 0.85
 _OF_THE_HOST = re.compile(r"\b(ansible_\w+|inventory_hostname\w*|group_names|hostvars|lookup|query)\b")
 # Of these zero is no time and no version.
 _FROM_ONE = re.compile(r"_(timeout|budget|key_version)$")
@@ -103,6 +105,29 @@ def wrong_values(
                 shown = quoted(value, value if raw is None else raw(name, host), option.get("choices") or ())
                 wrong.setdefault(f"{name} is {shown}, {reason}", []).append(host)
         told += [(name, f"{words}{for_whom(hosts, batch)}.") for words, hosts in wrong.items()]
+    return told
+
+
+def misspelt(roles: Path, batch: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A warning for each variable of *batch* that nobody reads, where its name is almost that of one.
+
+    What is said by it, such as that a list is required, is else nowhere said. *roles* are those of this collection.
+    """
+    said: dict[str, list[str]] = {}
+    for host, own in batch.items():
+        for name in own:
+            if name.startswith(_OURS):
+                said.setdefault(name, []).append(host)
+    if not said:
+        return []
+    here = roles.parent
+    files = [*roles.glob("*/*/*.yml"), *here.glob("playbooks/*.yml"), *here.glob("plugins/plugin_utils/*.py")]
+    known = set().union(*(_VARIABLE.findall(path.read_text(encoding="utf-8")) for path in files))
+    told = []
+    for name in sorted(said.keys() - known):
+        near = difflib.get_close_matches(name, known, n=1, cutoff=_ALMOST)
+        if near and not name.startswith(f"{near[0]}_"):
+            told.append(f"No step reads {name}{for_whom(said[name], batch)}. Is {near[0]} meant?")
     return told
 
 

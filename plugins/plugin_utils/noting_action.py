@@ -23,6 +23,7 @@ from ansible import constants as C
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.causes import FAILED
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import SETUP
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import end_of, parted
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.failure import failure_of
@@ -68,11 +69,11 @@ class NotingAction(DeviceAction):
             result = super().run(tmp, task_vars)
         except AnsibleConnectionFailure as error:
             if given.get("noting") and self._is_of_the_unit(error, task_vars):
-                self._noted({"msg": error.message, "unreachable": True}, given["noting"], task_vars)
+                self._noted_of({"msg": error.message, "unreachable": True}, given["noting"], task_vars)
             raise
         except Exception as error:
             if self._gave_up is not None and given.get("noting"):
-                self._noted({"msg": str(error)}, given["noting"], task_vars)
+                self._noted_of({"msg": str(error)}, given["noting"], task_vars)
             raise
         finally:
             self._task.args = given
@@ -105,6 +106,12 @@ class NotingAction(DeviceAction):
         said = str(result.get("msg") or "no reason was given").removeprefix(f"{self._host}: ")
         reason, explains = parted(said)
         return " ".join(line.removeprefix("| ") for line in reason.splitlines()), explains
+
+    def _noted_of(self, said, named, task_vars) -> None:
+        """The same of what is no result, so that a warning is Ansible's to show."""
+        self._noted(said, named, task_vars)
+        for one in said.get("warnings") or ():
+            self._display.warning(visible(one, most=1000))
 
     def _noted(self, result, named, task_vars) -> None:
         """Has the failed *result* noted, and puts into it what is to be said of that."""

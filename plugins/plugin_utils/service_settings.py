@@ -17,11 +17,13 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.enrollment 
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.enrollment_settings import WHOLE, settings_of
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.errors import DpsError
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import for_whom
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import for_whom, several
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.quoting import quoted, quoted_path
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_path import from_here
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.templated import is_to_be_made
 
 CA_FILES = ("tpmfleet_dps_ca_file", "tpmfleet_previous_dps_ca_file")
+LEDGER = "tpmfleet_ledger"
 _IDENTITIES = ("tpmfleet_serial_number", "tpmfleet_device_id", "tpmfleet_registration_id")
 CONNECTION_STRINGS = ("tpmfleet_dps_connection_string", "tpmfleet_previous_dps_connection_string")
 
@@ -75,6 +77,36 @@ def one_name_for_all(batch: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, 
         if len(batch) > 1 and len(values) == 1 and (value := values.pop()) and not is_to_be_made(value):
             words = f"{name} is {quoted(value, value)} for all {len(batch)} devices, and each has one of its own."
             told.append((name, f"{words} Set it for each host, not for a group."))
+    return told
+
+
+def names_that_are_no_text(batch: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """(a variable, which hosts of *batch* have a number for it): YAML has lost its zeros by then."""
+    told = []
+    for name in _IDENTITIES:
+        hosts = [host for host, own in batch.items() if own.get(name) and isinstance(own[name], (int, float))]
+        if hosts:
+            told.append((name, f"{name} is a number, which is no text. Write it in quotes{for_whom(hosts, batch)}."))
+    return told
+
+
+def wrong_ledgers(batch: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """(the variable of the ledger, why no step of *batch* can be judged in what it names)."""
+    named: dict[str, list[str]] = {}
+    for host, own in batch.items():
+        value = own.get(LEDGER)
+        if isinstance(value, str) and not is_to_be_made(value):
+            named.setdefault(value, []).append(host)
+    if len(named) > 1:
+        fewest = min(named.values(), key=len)
+        words = f"{LEDGER} is not the same for all devices, which are judged together: look at {several(fewest)}."
+        return [(LEDGER, words)]
+    told = []
+    for value in named:
+        if not value.strip():
+            told.append((LEDGER, f"{LEDGER} is empty, which is no path."))
+        elif "://" not in value and os.path.isdir(from_here(os.path.expanduser(value), LEDGER)):
+            told.append((LEDGER, f"The ledger {quoted_path(value, value)} is a directory. {LEDGER} names one file."))
     return told
 
 

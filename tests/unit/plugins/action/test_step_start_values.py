@@ -17,13 +17,20 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from ansible_collections.tpmfleet.azure_dps.plugins.action.step_start import ActionModule
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import switches_of, variables_of, wrong_values
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import (
+    misspelt,
+    switches_of,
+    variables_of,
+    wrong_values,
+)
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.quoting import without_quotation
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rights import is_without_root, takes_root
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.service_settings import (
     missing_files,
+    names_that_are_no_text,
     one_name_for_all,
     wrong_enrollment_settings,
+    wrong_ledgers,
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.templated import is_to_be_made
 
@@ -431,3 +438,40 @@ def test_what_is_left_out_is_not_looked_at():
     said = {**own, "omit": "__omit__", "inventory_hostname": "unit1", "hostvars": {}}
     assert action._of_hosts(missing_files, own, {"unit1": own}, said) == []
     assert action._values(own, {"unit1": own}, said) == {name: {} for name in own}
+
+
+def test_a_ledger_that_cannot_be_one_is_told_before_a_device_is_touched(play, tmp_path):
+    printed, summary = play("software_install", "-e", "tpmfleet_ledger=", tpmfleet_ek_list_polciy="required")
+    (mend,) = summary["mend"]
+    assert mend["variable"] == "tpmfleet_ledger" and mend["reason"].startswith("tpmfleet_ledger is empty"), printed
+    assert "Read the device" not in printed
+    told = " ".join(printed.split())
+    assert "No step reads tpmfleet_ek_list_polciy (for unit2). Is tpmfleet_ek_list_policy meant?" in told
+
+    def of(*ledgers):
+        return [
+            words for _name, words in wrong_ledgers({f"u{n}": {"tpmfleet_ledger": x} for n, x in enumerate(ledgers)})
+        ]
+
+    assert of(str(tmp_path), str(tmp_path)) == [
+        f"The ledger {tmp_path} is a directory. tpmfleet_ledger names one file."
+    ]
+    (words,) = of("/a", "/a", "/b")
+    assert words.endswith("not the same for all devices, which are judged together: look at u2.")
+    assert of("/a", "/a", "{{ x }}") == of("postgresql://line@db/line") == wrong_ledgers({"u1": {}}) == []
+
+
+def test_a_number_for_a_name_is_the_inventorys_and_pulls_nobody():
+    said = {
+        "unit1": {"tpmfleet_serial_number": "007"},
+        "unit2": {"tpmfleet_serial_number": 7, "tpmfleet_device_id": "7"},
+    }
+    ((name, words),) = names_that_are_no_text(said)
+    assert name == "tpmfleet_serial_number" and "Write it in quotes (for unit2)." in words and "7" not in words
+
+
+def test_only_what_is_almost_a_variable_is_taken_for_misspelt():
+    names = ("tpmfleet_master_kye", "tpmfleet_ours", "tpmfleet_enrollment_90_unit", "tpmfleet_ledger")
+    (told,) = misspelt(ROLES, {"unit1": dict.fromkeys(names, "x"), "unit2": {}})
+    assert told == "No step reads tpmfleet_master_kye (for unit1). Is tpmfleet_master_key meant?"
+    assert misspelt(ROLES, {"unit1": {name: "x" for name in variables_of(STEP)}}) == []

@@ -12,6 +12,7 @@ import hashlib
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database import Access, opened
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.judgement import Step
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.verification import Proof
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.policy import CertificatePolicy
 
 
@@ -57,5 +58,46 @@ def take(sqlite):
                 connection, step=step, station="line-1", at=at, list_policy=policy, certificates=certificates
             )
             return at_work.take(records)
+
+    return run
+
+
+@pytest.fixture
+def units(key):
+    """The records of units by their numbers, each with *fields* besides."""
+
+    def of(*numbers, **fields):
+        return [
+            {"host": f"slot{number}", "serial_number": f"TF-{number}", **key(number), **fields} for number in numbers
+        ]
+
+    return of
+
+
+@pytest.fixture
+def proof_of():
+    """(the proof of a ledger's chain, whether it is whole), also of one that was cut."""
+
+    def run(ledger, *anchors):
+        with opened(ledger, Access.READ, cut=True) as connection:
+            proof = Proof(connection, anchors)
+            return proof, proof.run()
+
+    return run
+
+
+@pytest.fixture
+def change():
+    """Does to a ledger what somebody does by its database's own means: texts, or statements of SQLAlchemy."""
+
+    def run(ledger, *commands):
+        with opened(ledger, Access.READ, cut=True) as connection:
+            engine = connection.engine
+        with engine.connect() as connection:
+            for command in commands:
+                execute = connection.exec_driver_sql if isinstance(command, str) else connection.execute
+                execute(command)
+            connection.commit()
+        engine.dispose()
 
     return run

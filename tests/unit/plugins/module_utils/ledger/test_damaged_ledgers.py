@@ -25,17 +25,6 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.devices 
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.ek_list import ListedKeys
 
 
-def change(ledger, *commands):
-    """What somebody does to a ledger by its database's own means."""
-    with opened(ledger, Access.READ) as connection:
-        engine = connection.engine
-    with engine.connect() as connection:
-        for command in commands:
-            connection.exec_driver_sql(command)
-        connection.commit()
-    engine.dispose()
-
-
 @pytest.fixture
 def line(take, key, ledger):
     """A ledger that knows two devices and a list."""
@@ -75,7 +64,7 @@ def test_a_file_that_was_cut_anywhere_is_never_a_new_ledger(take, key, sqlite, a
 
 @pytest.mark.parametrize("access", list(Access))
 @pytest.mark.parametrize("table", sorted(database.METADATA.tables))
-def test_a_table_that_is_gone_is_told_and_not_made_anew(line, postgresql, table, access):
+def test_a_table_that_is_gone_is_told_and_not_made_anew(line, postgresql, table, access, change):
     cascade = "" if "sqlite" in line else " CASCADE"
     change(line, f"DROP TABLE {table}{cascade}")
     for _again in range(2):
@@ -114,7 +103,7 @@ def test_a_file_without_any_table_is_no_new_ledger(sqlite, take, key):
         (["UPDATE marks SET value = 70 WHERE name = 'devices'"], "its table devices once went up to 70"),
     ],
 )
-def test_rows_that_are_gone_are_told(line, commands, words, access):
+def test_rows_that_are_gone_are_told(line, commands, words, access, change):
     change(line, *commands)
     with pytest.raises(LedgerError, match=words), opened(line, access):
         pass
@@ -220,7 +209,9 @@ def test_a_record_that_is_none_stops_its_own_device(line, take, key, what):
         ("device_id", "another", "its device_id is not the one that it is found by"),
     ],
 )
-def test_a_record_that_is_found_by_what_it_does_not_say_stops_its_own_device(line, take, key, column, value, words):
+def test_a_record_that_is_found_by_what_it_does_not_say_stops_its_own_device(
+    line, take, key, column, value, words, change
+):
     change(line, f"UPDATE devices SET {column} = '{value}' WHERE id = 1")
     verdicts = take(unit(1, key), unit(2, key), ledger=line)
     assert words in verdicts["slot1"].reasons[0] and verdicts["slot2"].reasons == []
@@ -243,7 +234,7 @@ def test_a_decommissioning_without_a_date_stops_its_own_device(line, take, key, 
     assert "its decommission has no date" in verdicts["slot1"].reasons[0] and verdicts["slot2"].reasons == []
 
 
-def test_a_key_that_was_taken_out_of_a_device_that_is_gone_stops_the_one_that_has_it(sqlite, take, key):
+def test_a_key_that_was_taken_out_of_a_device_that_is_gone_stops_the_one_that_has_it(sqlite, take, key, change):
     take(unit(1, key), unit(2, key))
     digest = key(3)["endorsement_key_sha256"]
     change(sqlite, f"INSERT INTO retired_keys VALUES ('{digest}', 99, '2026-11-24T12:00:00Z')")

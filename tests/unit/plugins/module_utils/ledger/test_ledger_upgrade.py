@@ -38,7 +38,6 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.devices import Devices
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.reading import each_record, failures
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.selection import Selection
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.verification import Proof
 
 OLD = Path(__file__).with_name("of_earlier_releases")
 # A station that is cut off when it has made the tables, or slow enough for another one to come.
@@ -58,27 +57,6 @@ sys.stdin.readline()
 with opened(sys.argv[1], Access.WRITE) as connection:
     print(upgraded(connection), flush=True)
 """
-
-
-def units(key, *numbers, **fields):
-    return [{"host": f"slot{number}", "serial_number": f"TF-{number}", **key(number), **fields} for number in numbers]
-
-
-def proof_of(ledger):
-    with opened(ledger, Access.READ, cut=True) as connection:
-        proof = Proof(connection)
-        return proof, proof.run()
-
-
-def change(ledger, *commands):
-    """What somebody does to a ledger by its database's own means."""
-    with opened(ledger, Access.READ, cut=True) as connection:
-        engine = connection.engine
-    with engine.connect() as connection:
-        for command in commands:
-            connection.exec_driver_sql(command)
-        connection.commit()
-    engine.dispose()
 
 
 def rows_of(ledger, *tables):
@@ -118,7 +96,7 @@ def has_heads(old):
 OF_BEFORE = ("devices", "events", "listed_keys", "retired_keys")
 
 
-def test_an_old_ledger_is_read_and_verified_as_it_is(old):
+def test_an_old_ledger_is_read_and_verified_as_it_is(old, proof_of):
     before = None if "://" in old else Path(old).read_bytes()
     with opened(old, Access.READ) as connection:
         assert is_old(connection) and schema_version(connection) == 1
@@ -153,9 +131,9 @@ def test_the_same_devices_are_meant_before_and_after(old, filters):
     assert told[0] == told[1] == told[2] and told[0][0], filters
 
 
-def test_check_mode_predicts_over_an_old_ledger_and_never_upgrades_it(old, run_module, key, tmp_path):
+def test_check_mode_predicts_over_an_old_ledger_and_never_upgrades_it(old, run_module, tmp_path, units):
     before = None if "://" in old else Path(old).read_bytes()
-    asked = {"ledger": old, "step": "warehouse", "records": units(key, 1, 5, 77, outcome={"ownership": "done"})}
+    asked = {"ledger": old, "step": "warehouse", "records": units(1, 5, 77, outcome={"ownership": "done"})}
     predicted = run_module("device_records", check=True, **asked)
     if before is not None:
         assert Path(old).read_bytes() == before and os.listdir(os.path.dirname(old)) == ["ledger.sqlite"]
@@ -172,7 +150,7 @@ def test_check_mode_predicts_over_an_old_ledger_and_never_upgrades_it(old, run_m
     assert "brought" not in str(run_module("device_records", **asked).get("warnings"))
 
 
-def test_an_upgraded_ledger_has_all_it_had_and_the_schema_of_a_new_one(old, tmp_path):
+def test_an_upgraded_ledger_has_all_it_had_and_the_schema_of_a_new_one(old, tmp_path, proof_of):
     before = rows_of(old, *OF_BEFORE)
     with opened(old, Access.WRITE) as connection:
         assert not is_old(connection)
@@ -223,11 +201,11 @@ def test_the_rows_that_follow_are_those_that_a_writer_makes(old, key, take, tmp_
     assert [row for row in counts[0] if row[1]] == counts[1]
 
 
-def test_an_old_ledger_has_its_chains_from_its_upgrade_on(old, take, key):
+def test_an_old_ledger_has_its_chains_from_its_upgrade_on(old, take, units, proof_of):
     before = proof_of(old)[0].events
     with opened(old, Access.READ) as connection:
         told = len(Devices(connection).history(1))
-    take(*units(key, 1, 5), ledger=old, step="warehouse")
+    take(*units(1, 5), ledger=old, step="warehouse")
     proof, findings = proof_of(old)
     with opened(old, Access.READ) as connection:
         found = sqlalchemy.select(EVENTS.c.what).where(EVENTS.c.device == 1).order_by(EVENTS.c.id.desc())
@@ -245,7 +223,7 @@ def test_an_old_ledger_has_its_chains_from_its_upgrade_on(old, take, key):
         ("UPDATE events SET device = 3 WHERE id = 1", "put_in", "was put in after the last one"),
     ],
 )
-def test_what_an_old_ledger_had_is_covered_from_then_on(old, take, key, command, kind, words, more):
+def test_what_an_old_ledger_had_is_covered_from_then_on(old, take, key, command, kind, words, more, proof_of, change):
     """That of the third device, which has no head in either."""
     with opened(old, Access.WRITE):
         pass
@@ -275,7 +253,7 @@ def begun(ledger, *how):
     return station
 
 
-def test_one_that_is_cut_off_is_as_it_was_and_upgraded_by_the_next(old):
+def test_one_that_is_cut_off_is_as_it_was_and_upgraded_by_the_next(old, proof_of):
     before = rows_of(old, *OF_BEFORE)
     station = begun(old, "cut")
     printed, errors = station.communicate("go\n", timeout=60)
@@ -289,7 +267,7 @@ def test_one_that_is_cut_off_is_as_it_was_and_upgraded_by_the_next(old):
     assert rows_of(old, *OF_BEFORE) == before and proof_of(old)[1] == []
 
 
-def test_of_two_stations_at_once_one_upgrades_it(old):
+def test_of_two_stations_at_once_one_upgrades_it(old, proof_of):
     stations = [begun(old, "slowly") for _station in range(2)]
     for station in stations:
         station.stdin.write("go\n")
@@ -300,9 +278,9 @@ def test_of_two_stations_at_once_one_upgrades_it(old):
     assert proof_of(old)[1] == []
 
 
-def test_a_file_is_copied_before_and_the_copy_is_its_owners_only(run_module, key, sqlite_old):
+def test_a_file_is_copied_before_and_the_copy_is_its_owners_only(run_module, sqlite_old, units):
     before = dump_of(sqlite_old)
-    step = {"step": "warehouse", "records": units(key, 1)}
+    step = {"step": "warehouse", "records": units(1)}
     done = run_module("device_records", ledger=sqlite_old, **step)
     copy = f"{sqlite_old}.schema-1"
     assert f"What it was before is in {copy}." in str(done["warnings"])
@@ -354,7 +332,7 @@ def test_what_fails_after_the_upgrade_takes_it_back(old):
 
 
 @pytest.mark.parametrize("version", [0, -1, 3, 2**31 - 1])
-def test_a_schema_that_is_not_known_is_refused_and_left_alone(old, version):
+def test_a_schema_that_is_not_known_is_refused_and_left_alone(old, version, change):
     change(old, f"UPDATE ledger SET schema_version = {version}")
     for access in Access:
         with (
@@ -366,7 +344,7 @@ def test_a_schema_that_is_not_known_is_refused_and_left_alone(old, version):
             pass
 
 
-def test_a_damaged_record_does_not_stop_the_upgrade(old):
+def test_a_damaged_record_does_not_stop_the_upgrade(old, change):
     change(
         old,
         "UPDATE devices SET record = 'x' WHERE id = 1",
