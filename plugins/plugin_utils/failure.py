@@ -134,11 +134,11 @@ def _found(result: dict[str, Any], task: Any, host_name: str, unreachable: bool)
     for item in result.get("results") or []:
         if isinstance(item, dict) and _went_wrong(item):
             return failure_of(item, task, host_name, unreachable=bool(item.get("unreachable")))
-    reason = reason_in_one_line(result, host_name, _HEAD_LENGTH if _action_of(task) == _HEAD else REASON_LENGTH)
     if unreachable:
-        return _of_connection(result, reason)
+        return _of_connection(result, reason_in_one_line(result, host_name))
     marked = _kind_of_task(task)
     action = _action_of(task)
+    reason = reason_in_one_line(result, host_name, _HEAD_LENGTH if action == _HEAD else REASON_LENGTH)
     # The wall lets no such field of a device through: its action has set it.
     if is_of_station(action) or (action in DEVICE_MODULES and isinstance(result.get("failure"), dict)):
         return _of_station(result, task, reason)

@@ -33,7 +33,8 @@ PLUGINS = COLLECTION / "plugins"
 TOLD = {
     *("AnsibleActionFail", "AnsibleFilterError", "AnsibleParserError", "AziotError", "ControlError", "DamagedRecord"),
     *("DpsError", "EndorsementAuthNeededError", "InstallationError", "LabelError", "LedgerError", "MalformedError"),
-    *("EndedError", "MasterKeyError", "PageError", "PlacementError", "SoftwareTpmError", "TpmError", "TrustError"),
+    *("EndedError", "MasterKeyError", "PageError", "PlacementError", "SelectionError", "SoftwareTpmError", "TpmError"),
+    "TrustError",
 }
 # What is a part of another message, which says what it is about and has the entry.
 PARTS = {
