@@ -196,8 +196,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.handover.age_file import checked_recipients, encrypted
 from ..module_utils.handover.opened_orders import REVOKED as NOTICE
-from ..module_utils.handover.signature import fingerprint_of
-from ..module_utils.handover.signed_document import parts_of, signed_document
+from ..module_utils.handover.signature import fingerprint, fingerprint_of
+from ..module_utils.handover.signed_document import document_and_key, signed_document
 from ..module_utils.handover.work_order import (
     CLIENTS,
     MOST_UNITS,
@@ -223,7 +223,6 @@ from ..module_utils.module.ledger import event_options, ledger_option, now, run,
 from ..module_utils.outside.durable import replace_file
 from ..module_utils.outside.files import FileError, read_file
 from ..module_utils.outside.moments import FORMS, moment_of
-from ..module_utils.outside.strict_json import JsonError, parse
 from ..module_utils.outside.visible import visible
 from ..module_utils.record.model import called
 from ..module_utils.record.orders import OPEN, ORDERED, REVOKED, order_in, orders_in, spent_key_version, with_order
@@ -377,15 +376,24 @@ def check_what_is_there(devices, path, found, number):
         raise TrustError(f"What is at {visible(path)} is no work order, and is left alone: give another name.")
 
 
-def is_notice(path, number):
-    """Whether the notice of the order *number* is at *path*, and not what was cut off or that of another order."""
+def is_notice(path, number, signing_key):
+    """Whether the notice of the order *number* is at *path*, and not what was cut off or edited.
+
+    TrustError where it is that of another order, which would be lost.
+    """
     if file_sha256(path) is None:
         return False
     try:
-        _signature, document = parts_of(read_file(path, most=_MOST_FILE))
-        return revoked_number(parse(document)) == number
-    except (FileError, TrustError, JsonError):
+        content = read_file(path, most=_MOST_FILE)
+        document, key = document_and_key(content, namespace=REVOCATION_NAMESPACE, most=_MOST_FILE)
+        noticed = revoked_number(document)
+    except (FileError, TrustError):
         return False
+    if noticed != number:
+        raise TrustError(
+            f"The notice at {visible(path)} is that of the work order {noticed}: give as dest the file of {number}."
+        )
+    return key == fingerprint(signing_key)
 
 
 def place(path, content):
@@ -520,6 +528,11 @@ def revoked(connection, module):
     there = units.records
     if not there:
         raise TrustError(f"The ledger knows no work order {number}. Is it this ledger that it was written with?")
+    found = file_sha256(params["dest"])
+    if found:
+        check_what_is_there(devices, params["dest"], found, number)
+    path = params["dest"] + NOTICE
+    stale = not is_notice(path, number, params["signing_key"])
     states = {row: order_in(one, number)["state"] for row, one in there.items()}
     at = now()
     before, after = noted(
@@ -530,8 +543,6 @@ def revoked(connection, module):
         at,
     )
     moments = sorted(order_in(there[row], number)["at"] for row, state in states.items() if state == REVOKED)
-    path = params["dest"] + NOTICE
-    stale = not is_notice(path, number)
     if stale and not module.check_mode:
         notice = revocation_of(number, at=moments[0] if moments else at)
         place(path, signed_document(notice, params["signing_key"], namespace=REVOCATION_NAMESPACE))

@@ -19,7 +19,7 @@ from typing import Any
 from ..ledger.ordered import Units
 from ..outside.visible import visible
 from ..record.model import called
-from ..record.orders import DONE, FAILED, ORDERED, REVOKED, order_in, orders_in
+from ..record.orders import DONE, FAILED, OPEN, ORDERED, REVOKED, order_in, orders_in
 from .order_challenge import is_answered
 from .work_order import IDENTITIES
 from .work_report import Report
@@ -92,6 +92,8 @@ def held_against(report: Report, units: Units, master_key: str, *, others: Colle
     rows = {record.get("endorsement_key_sha256"): row for row, record in units.records.items()}
     damaged = {one.endorsement_key_sha256: one.why for one in units.damaged.values()}
     answers = _Answers(master_key, report.number, units)
+    orders = [order_in(record, report.number) for record in units.records.values()]
+    revocation = next((order for order in orders if order.get("state") == REVOKED), None)
     intake = Intake()
     for unit in report.units:
         said = unit["record"]
@@ -106,6 +108,9 @@ def held_against(report: Report, units: Units, master_key: str, *, others: Colle
             continue
         record = units.records[row]
         order = order_in(record, report.number)
+        if revocation and order.get("state") in OPEN:
+            # It was not to be read when the others of the batch were revoked, or is of another site.
+            order = {**order, "state": REVOKED, "at": revocation["at"]}
         unproven = answers.why_not(unit, record) if unit["state"] == DONE else None
         why = unproven or _why_not(unit, record, order, others)
         if why:

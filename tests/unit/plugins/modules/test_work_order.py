@@ -302,10 +302,27 @@ def test_a_notice_that_is_cut_or_of_another_order_is_none(order, ledger, tmp_pat
     notice = tmp_path / "order.age.revoked"
     told = notice.read_text()
     assert not order(state="revoked")["changed"]
-    for spoilt in ("", "junk", told[:-20], told.replace("WO-1", "WO-2")):
+    for spoilt in ("", "junk", told[:-20], told.replace("WO-1", "WO-2"), told.replace("2", "3")):
         notice.write_text(spoilt)
         assert order(state="revoked")["changed"] and not order(state="revoked")["changed"]
         assert notice.read_text().partition("-----END")[2] == told.partition("-----END")[2]
+
+
+def test_a_notice_stands_beside_its_own_order_and_takes_no_others_place(order, ledger, tmp_path, make_ek):
+    """A wrong dest would have the line of another order miss that it was revoked."""
+    order()
+    take(ledger, unit(make_ek, 7, maker="Other"))
+    second = {"number": "WO-2", "dest": str(tmp_path / "second.age")}
+    order(**second, filters={"maker": "Other"})
+    failed = order(state="revoked", dest=second["dest"])
+    assert failed["failed"] and "is the work order WO-2" in failed["msg"] and states(ledger) == ["ordered"] * 4
+    assert not (tmp_path / "second.age.revoked").exists()
+    notice = Path(order(state="revoked", **second)["file"])
+    told = notice.read_bytes()
+    (tmp_path / "second.age").unlink()
+    failed = order(state="revoked", dest=second["dest"])
+    assert "is that of the work order WO-2: give as dest the file of WO-1" in failed["msg"], failed
+    assert notice.read_bytes() == told and states(ledger) == ["ordered"] * 3 + ["revoked"]
 
 
 def test_an_order_that_nobody_knows_is_not_revoked(order, tmp_path):

@@ -673,6 +673,23 @@ def test_a_revoked_order_takes_nothing_more(firms):
     assert taken["known"] == 1 and taken["records"] == [] and "was revoked on" in taken["refused"][0]["reason"]
 
 
+def test_a_unit_whose_record_was_damaged_when_its_order_was_revoked_is_not_taken_in_once_it_is_back(firms):
+    firms.export(*firms.work(0, 1))
+    with opened(str(firms.ledger), Access.WRITE) as connection:
+        devices = Devices(connection)
+        row = devices.row_of({"serial_number": "TF-1"})
+        record = devices.record(row)
+    assert firms.order(state="revoked")["states"] == {"revoked": 3}
+    with opened(str(firms.ledger), Access.WRITE) as connection:
+        devices = Devices(connection)
+        devices.save(row, record)
+        devices.write()
+    assert firms.states() == ["revoked", "ordered", "revoked"]
+    taken = firms.take_in()
+    assert taken["records"] == [] and len(taken["refused"]) == 2
+    assert all("was revoked on" in one["reason"] for one in taken["refused"])
+
+
 def test_two_customers_may_call_an_order_the_same_and_neither_is_told_of_the_others_units(firms):
     mine, others = ({**one, "customer": name} for one, name in zip(firms.work(0, 1), ("owner@example.org", "other")))
     assert firms.opened([firms.unit(0)])["units"]["slot0"]["customer"] == "owner@example.org"
