@@ -41,6 +41,13 @@ def test_ansible_refuses_older_ones():
     assert runtime["requires_ansible"] == f">={told()[0]}.0"
 
 
+def test_a_ternary_chooses_between_texts():
+    """Before ansible-core 2.19 both of its values are made, and one of them may not be there to be made."""
+    paths = [*(COLLECTION / "roles").rglob("*.yml"), *(COLLECTION / "playbooks").glob("*.yml")]
+    found = [one for path in paths for one in re.findall(r"\|\s*ternary\(([^)]*)\)", path.read_text())]
+    assert found and [one for one in found if not re.fullmatch(r"'\w*', '\w*'", one)] == []
+
+
 def test_ansible_test_installs_what_unit_tests_and_what_they_test_import():
     """Where the tests of this repository run, everything is there; ansible-test begins with nothing.
 
