@@ -176,7 +176,7 @@ def test_the_first_power_up_with_a_clock_years_behind_and_a_network_two_minutes_
     line.rack.break_(line.unit, "network-late", "120")
     try:
         line.rack.power_on()
-        assert line.says("date", "+%Y").strip() < "2026"
+        assert line.says("date", "+%Y").strip() == "2019"
         # The service remembers the assignment of the machine that was put back: the client has to have one of its own.
         deadline = time.monotonic() + 300
         while line.machine.execute(["tpmfleet-dps-client", "status"]).returncode != 0:

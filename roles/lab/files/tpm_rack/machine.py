@@ -24,6 +24,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 
 from .accelerator import EMULATOR
@@ -188,7 +189,7 @@ class Machine(Device):
         command = [EMULATOR, "-name", self.name, "-machine", "q35", "-accel", described["accelerator"], "-cpu", "max"]
         command += ["-smp", "1", "-m", str(MEMORY), "-nodefaults", "-no-user-config", "-display", "none"]
         command += ["-kernel", str(image.kernel), "-initrd", str(image.initial_ramdisk)]
-        command += ["-append", KERNEL_OPTIONS]
+        command += ["-append", " ".join([KERNEL_OPTIONS, *self._clock_options(described)])]
         command += ["-chardev", "file,id=console,path=console.log,append=on", "-serial", "chardev:console"]
         command += ["-drive", f"file={self._disk},if=virtio,format=qcow2,cache=writeback"]
         command += ["-drive", f"file={self._own_things},if=virtio,format=raw,readonly=on"]
@@ -198,6 +199,14 @@ class Machine(Device):
         command += ["-device", "virtio-rng-pci,rng=random", "-smbios", f"type=1,serial={described['serial_number']}"]
         command += ["-rtc", f"base={described.get(CLOCK, 'utc')}"]
         return [*command, "-qmp", "unix:monitor,server=on,wait=off"]
+
+    @staticmethod
+    def _clock_options(described: dict) -> list[str]:
+        """Has systemd set the clock back too: it brings one that is before its own release up to that (systemd(1))."""
+        if CLOCK not in described:
+            return []
+        moment = datetime.fromisoformat(described[CLOCK]).replace(tzinfo=timezone.utc)
+        return [f"systemd.clock_usec={int(moment.timestamp())}000000"]
 
     def _plug_in(self, plugged: bool) -> None:
         """The network cable."""
