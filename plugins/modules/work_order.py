@@ -225,7 +225,7 @@ from ..module_utils.outside.files import FileError, read_file
 from ..module_utils.outside.moments import FORMS, moment_of
 from ..module_utils.outside.visible import visible
 from ..module_utils.record.model import called
-from ..module_utils.record.orders import OPEN, ORDERED, REVOKED, order_in, orders_in, spent_key_version, with_order
+from ..module_utils.record.orders import OPEN, ORDERED, REVOKED, order_in, own_orders_in, spent_key_version, with_order
 from ..module_utils.trust.derived import derived_from_endorsement_key
 from ..module_utils.trust.findings import TrustError
 from ..module_utils.trust.hierarchy_auth import MasterKeyError, checked_master_key
@@ -566,7 +566,7 @@ def also_open(devices, rows):
     """What is to be said of those of *rows* that are on another order with what a revoked line was given."""
     for record in map(devices.record, rows):
         spent, revoked_order = spent_key_version(record)
-        for order in orders_in(record):
+        for order in own_orders_in(record):
             if order.get("state") in OPEN and int(order.get("key_version") or 0) <= spent:
                 yield (
                     f"{visible(called(record), most=120)} is on the work order {order['number']} too, with key version "

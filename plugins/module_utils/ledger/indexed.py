@@ -73,7 +73,8 @@ def step_times_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 def orders_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The rows of the work orders of a device, without which device it is. What has no number is not found by it."""
     rows = {}
-    for order in orders_in(record):
+    # A line's journal that was taken in has the same numbers.
+    for order in sorted(orders_in(record), key=lambda one: not one.get("customer")):
         number, file = order.get("number"), order.get("file_sha256")
         if isinstance(number, str) and 0 < len(number) <= _LONGEST_NUMBER:
             known = isinstance(file, str) and len(file) == _SHA256

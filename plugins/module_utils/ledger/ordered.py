@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from ..outside.visible import visible
 from ..record.model import called, decommission_in_words, merged
-from ..record.orders import OPEN, order_in, orders_in, spent_key_version
+from ..record.orders import OPEN, order_in, own_orders_in, spent_key_version
 from ..trust.derived import derived_from_endorsement_key
 from .database import LedgerError
 from .devices import Devices
@@ -97,7 +97,7 @@ def faults_of(record: Mapping[str, Any], number: str, key_version: int) -> Itera
     gone = decommission_in_words(record)
     if gone:
         yield f"{name} {gone}"
-    for order in orders_in(record):
+    for order in own_orders_in(record):
         if order.get("number") != number and order.get("state") in OPEN:
             yield f"{name} is on the work order {order['number']}, which is open: take its report in, or revoke it"
     spent, revoked = spent_key_version(record)

@@ -29,10 +29,17 @@ def orders_in(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [dict(one) for one in (*found, *([last] if isinstance(last, Mapping) else []))]
 
 
+def own_orders_in(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Those that the owner of the ledger wrote. A line's journal names the customer of each, and may be taken in."""
+    return [one for one in orders_in(record) if not one.get("customer")]
+
+
 def order_in(record: Mapping[str, Any], number: str | None = None, customer: str | None = None) -> dict[str, Any]:
-    """What *record* says of the order *number* of *customer*, or of the last one that fits; empty where none does."""
+    """What *record* says of the order *number* of *customer*, or of the last one that fits, its owner's before those of
+    customers; empty where none does."""
     wanted = {name: value for name, value in (("number", number), ("customer", customer)) if value is not None}
-    found = [one for one in orders_in(record) if all(one.get(name) == value for name, value in wanted.items())]
+    orders = orders_in(record) if number is None else [*_of_customers(record), *own_orders_in(record)]
+    found = [one for one in orders if all(one.get(name) == value for name, value in wanted.items())]
     return found[-1] if found else {}
 
 
@@ -118,6 +125,10 @@ def fault_of_order(order: Mapping[str, Any]) -> str | None:
     if not isinstance(signers, list) or not all(isinstance(one, str) for one in signers):
         return "its report_signers are no list of texts"
     return None
+
+
+def _of_customers(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [one for one in orders_in(record) if one.get("customer")]
 
 
 def _key(order: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -690,6 +690,24 @@ def test_a_unit_whose_record_was_damaged_when_its_order_was_revoked_is_not_taken
     assert all("was revoked on" in one["reason"] for one in taken["refused"])
 
 
+def test_a_journal_of_a_line_that_the_owner_takes_in_is_no_report(firms):
+    """It names the customer of each order, and says done or failed of orders with the numbers of the owner's."""
+    failed = {**firms.key(1), "state": "failed", "reason": "no power", "customer": "owner@example.org"}
+    firms.export(*({**one, "customer": "owner@example.org"} for one in firms.work(0, 1)[:1]), failed)
+    journal = firms.directory / "journal.jsonl"
+    assert not firms.run("device_records_export", ledger=str(firms.journal), dest=str(journal)).get("failed")
+    imported = firms.run("device_records_import", ledger=str(firms.ledger), src=str(journal))
+    assert imported.get("updated") == 2, imported
+    assert firms.order()["states"] == {"ordered": 3}
+    taken = firms.take_in()
+    assert [one["serial_number"] for one in taken["records"]] == ["TF-0"], taken
+    assert taken["records"][0]["work_order"]["report_signers"]
+    revoked = firms.order(state="revoked")
+    assert revoked["states"] == {"revoked": 3}, revoked
+    anew = firms.order(number="WO-2", dest=str(firms.directory / "second.age"), key_version=2)
+    assert not [one for one in anew.get("problems", []) if "which is open" in one], anew
+
+
 def test_two_customers_may_call_an_order_the_same_and_neither_is_told_of_the_others_units(firms):
     mine, others = ({**one, "customer": name} for one, name in zip(firms.work(0, 1), ("owner@example.org", "other")))
     assert firms.opened([firms.unit(0)])["units"]["slot0"]["customer"] == "owner@example.org"
