@@ -9,6 +9,8 @@ The tests stand in their order and share a rack.
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
 import signal
@@ -28,10 +30,7 @@ UNITS = ("rack1-slot01", "rack1-slot02", "rack1-slot03")
 SLOW, *OTHERS = UNITS
 SECONDS = 8
 LEFT = "/run/tpmfleet-going-on"
-STEP_2 = [
-    *("STEP Step 2", f"LATER {SLOW}", "FINISHED: 2 of 3", "STEP Step 2, for TPMs"),
-    "LINE SUMMARY: 3 passed, 0 to pull",
-]
+AFTER_ROTATION = ("-e", "tpmfleet_key_version=2")
 LINE = {"ANSIBLE_STDOUT_CALLBACK": "tpmfleet.azure_dps.line"}
 
 
@@ -41,6 +40,19 @@ def line(start_line):
     line.rack.break_(SLOW, "tpm-slow", str(SECONDS))
     assert line.play("ek_intake").code == 0
     return line
+
+
+def left_for_later(step):
+    """What is told of *step* where the slow unit is not waited for."""
+    return [
+        *(f"STEP {step}", f"LATER {SLOW}", "FINISHED: 2 of 3", f"STEP {step}, for TPMs"),
+        "LINE SUMMARY: 3 passed, 0 to pull",
+    ]
+
+
+def keys(line):
+    """The endorsement key on record of each unit."""
+    return {record["host"]: record["endorsement_key_sha256"] for record in line.records()}
 
 
 def keys_made(line):
@@ -56,7 +68,7 @@ def left_on(line):
 def told(run):
     """The beginnings of the lines that say how far a step is."""
     found = re.findall(
-        r"^(STEP [^:,]*(?:, for TPMs)?|  LATER \S+|  FINISHED: \d of \d|LINE SUMMARY.*)", run.printed, re.MULTILINE
+        r"^(STEP [^:,.]*(?:, for TPMs)?|  LATER \S+|  FINISHED: \d of \d|LINE SUMMARY.*)", run.printed, re.MULTILINE
     )
     return [one.strip(": ") for one in found]
 
@@ -79,7 +91,7 @@ def holders():
 def test_a_check_leaves_it_too_and_writes_nothing(line):
     check = line.play("tpm_install", "--check", **LINE)
     assert check.code == 0, check.printed
-    assert told(check) == STEP_2
+    assert told(check) == left_for_later("Step 2")
     assert keys_made(line) == 1 and left_on(line) == []
     assert line.records() == []
 
@@ -88,7 +100,7 @@ def test_the_others_are_told_before_it_and_it_makes_its_key_once(line):
     before = keys_made(line)
     run = line.play("tpm_install", **LINE)
     assert run.code == 0, run.printed
-    assert told(run) == STEP_2
+    assert told(run) == left_for_later("Step 2")
     assert keys_made(line) - before == 1 and left_on(line) == []
     when = times(line, "tpm_install")
     assert all(when[unit] < when[SLOW] for unit in OTHERS)
@@ -151,15 +163,20 @@ def test_the_whole_line_is_done_for_the_others_first(line):
     assert all(one.listed and one.enrolled and one.owned and one.assigned for one in seen.values())
 
 
-def test_step_4_leaves_it_where_its_key_is_made_again_to_be_known(line):
+@pytest.mark.parametrize(
+    ("playbook", "step", "arguments"),
+    [
+        ("warehouse", "Step 4", ()),
+        ("reprovision", "Move units to another DPS or hub", ()),
+        ("rotate_ownership", "Ownership gets the next key version", AFTER_ROTATION),
+    ],
+)
+def test_it_is_left_where_its_key_is_made_again_to_be_known(line, playbook, step, arguments):
     """Nothing vouches for the template of a key whose certificate is not looked at."""
     before = keys_made(line)
-    run = line.play("warehouse", "-e", "tpmfleet_ek_certificate_policy=ignored", **LINE)
+    run = line.play(playbook, "-e", "tpmfleet_ek_certificate_policy=ignored", *arguments, **LINE)
     assert run.code == 0, run.printed
-    assert told(run) == [
-        *("STEP Step 4", f"LATER {SLOW}", "FINISHED: 2 of 3", "STEP Step 4, for TPMs"),
-        "LINE SUMMARY: 3 passed, 0 to pull",
-    ]
+    assert told(run) == left_for_later(step)
     assert keys_made(line) - before == 1 and left_on(line) == []
 
 
@@ -167,9 +184,45 @@ def test_step_3_alone_leaves_it_with_both_keys_once(line):
     """Its TPM is cleared, as one that never was claimed."""
     assert line.tool(SLOW, "tpm2_clear", "-c", "p").returncode == 0
     before = keys_made(line)
-    run = line.play("software_install", "-e", "tpmfleet_new_storage_root_key_allowed=true", **LINE)
+    run = line.play("software_install", "-e", "tpmfleet_new_storage_root_key_allowed=true", *AFTER_ROTATION, **LINE)
     assert run.code == 0, run.printed
     assert f"LATER {SLOW}" in told(run) and "LINE SUMMARY: 3 passed, 0 to pull" in run.printed
     assert keys_made(line) - before == 2
     when = times(line, "software_install")
+    assert all(when[unit] < when[SLOW] for unit in OTHERS)
+
+
+def test_a_new_tpm_that_is_slow_takes_the_place_of_the_old_one_after_the_others(line, tmp_path):
+    """Another mainboard; the others have theirs, as in a run again."""
+    had = keys(line)
+    tpm = line.rack.device(SLOW).tpm
+    tpm.stop()
+    tpm.manufacture(authority=line.rack.authority)
+    tpm.start()
+    made = json.loads((tpm.state_dir / "maker.json").read_text())
+    entry = {name: base64.b64encode(bytes.fromhex(value)).decode() for name, value in made.items() if value}
+    spare = tmp_path / "spare.jsonl"
+    spare.write_text(json.dumps({**entry, "maker": "spare", "batch": SLOW}) + "\n")
+    assert line.play("ek_intake", "-e", f"tpmfleet_ek_list={spare}").code == 0
+    before = keys_made(line)
+    run = line.play("replace_tpm", "-e", "tpmfleet_replace_tpm=true", *AFTER_ROTATION, **LINE)
+    assert run.code == 0, run.printed
+    assert told(run) == left_for_later("A mainboard was swapped")
+    assert keys_made(line) - before == 2 and left_on(line) == []
+    assert {unit for unit, key in keys(line).items() if key != had[unit]} == {SLOW}
+    when = times(line, "replace_tpm")
+    assert all(when[unit] < when[SLOW] for unit in OTHERS)
+
+
+def test_its_enrollment_is_ended_after_those_of_the_others(line):
+    before = keys_made(line)
+    named = json.dumps({"tpmfleet_decommission_confirm": [record["serial_number"] for record in line.records()]})
+    run = line.play(
+        "decommission", "-e", named, "-e", "tpmfleet_ek_certificate_policy=ignored", *AFTER_ROTATION, **LINE
+    )
+    assert run.code == 0, run.printed
+    assert told(run) == left_for_later("Take units out of service for good")
+    assert keys_made(line) - before == 1 and left_on(line) == []
+    assert not any(one.enrolled or one.owned for one in line.seen().values())
+    when = times(line, "decommission")
     assert all(when[unit] < when[SLOW] for unit in OTHERS)
