@@ -45,7 +45,8 @@ class ActionModule(NotingAction, ReadingAction, RuntimeAction):
 
     MODULE = "device_read"
     SECRET_OPTIONS = (SECRET, "challenge", "sealed_endorsement_auth")
-    ROLES = ("endorsement_key",)
+    # With the steps that every unit goes through.
+    ROLES = ("endorsement_key", "tpm_install", "software_install", "warehouse")
 
     _mark = ""
     _patience: Patience | None = None

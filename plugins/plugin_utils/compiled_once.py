@@ -25,6 +25,8 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.templated impor
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 _FILES = ("defaults/main.yml", "vars/main.yml")
+# Of a block.
+_PARTS = ("block", "rescue", "always")
 
 
 def templar(loader: Any, variables: Mapping[str, Any]) -> Any:
@@ -67,15 +69,29 @@ def _once(kind: type) -> type:
 
 @functools.cache
 def compile_roles(*names: str) -> None:
-    """Compiles the templates in the variables of the roles *names*."""
+    """Compiles the templates in the variables of the roles *names*, and in those of their tasks."""
     environment = engine_of(templar(DataLoader(), {})).environment
-    for name in names:
-        for path in (ROLES / name / file for file in _FILES):
-            if path.is_file():
-                for text in _templates(yaml_load(path.read_text(encoding="utf-8"))):
-                    # What is wrong with a template is told where it is used.
-                    with contextlib.suppress(Exception):
-                        environment.compile(text)
+    for text in _templates([_variables_of(ROLES / name) for name in names]):
+        # What is wrong with a template is told where it is used.
+        with contextlib.suppress(Exception):
+            environment.compile(text)
+
+
+def _variables_of(role: Path) -> list[Any]:
+    files = [role / file for file in _FILES if (role / file).is_file()]
+    tasks = [_read(path) for path in sorted(role.glob("tasks/*.yml"))]
+    return [*map(_read, files), *(found for one in tasks for found in _variables_in(one))]
+
+
+def _read(path: Path) -> Any:
+    return yaml_load(path.read_text(encoding="utf-8"))
+
+
+def _variables_in(tasks: list[dict[str, Any]] | None) -> Iterator[Any]:
+    for task in tasks or ():
+        yield task.get("vars")
+        for part in _PARTS:
+            yield from _variables_in(task.get(part))
 
 
 def _templates(value: Any) -> Iterator[str]:

@@ -4,9 +4,9 @@
 
 """Variables that come to what they come to once, and not for each template that names them.
 
-Ansible makes what a variable of a variable comes to for each template anew, and a step's options name the same few
-dozens over and over. Since ansible-core 2.19 it has a dictionary that keeps what was made, which it throws away with
-each template; an older one has none.
+Since ansible-core 2.19 what a variable of a variable comes to is made for each template anew, and a step's options name
+the same few dozens over and over. It is kept by a dictionary, which Ansible throws away with each template. Before, a
+Templar itself keeps what it has made.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.compiled_once import compile_roles, templar
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import HostVariables
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.remembered import TemplateContext
 
 trusted = getattr(template, "trust_as_template", str)
 
@@ -70,8 +69,7 @@ def test_what_a_variable_comes_to_is_made_once():
     }
     values = HostVariables(trusted_all(variables), DataLoader())
     found = {values.value("named"), *values.value("options").values()}
-    # Before ansible-core 2.19 there is nothing that keeps it.
-    assert (len(found) == 1) == (TemplateContext is not None)
+    assert len(found) == 1
 
 
 def test_what_cannot_be_made_is_told_each_time():
@@ -82,9 +80,9 @@ def test_what_cannot_be_made_is_told_each_time():
 
 
 def test_what_was_made_is_not_changed_by_who_has_it():
-    values = HostVariables(trusted_all({"list": ["{{ 1 + 1 }}"], "options": {"a": "{{ list }}"}}), DataLoader())
-    values.value("options")["a"].append(3)
-    assert values.value("list") == values.value("options")["a"] == [2]
+    values = HostVariables(trusted_all({"list": ["{{ 'a' ~ 'b' }}"], "options": {"a": "{{ list }}"}}), DataLoader())
+    values.value("options")["a"].append("c")
+    assert values.value("list") == values.value("options")["a"] == ["ab"]
 
 
 @pytest.fixture
@@ -108,11 +106,20 @@ def test_a_template_is_compiled_once_for_all_hosts(compiled):
     assert compiled == [text]
 
 
-def test_the_templates_of_the_roles_are_compiled_before_anybody_asks(compiled):
-    compile_roles("possession")
+@pytest.mark.parametrize(
+    ("role", "text", "said"),
+    [
+        ("possession", "{{ tpmfleet_tcti | default('device:/dev/tpmrm0') }}", "device:/dev/tpmrm0"),
+        # Of a task, and of one in a block.
+        ("device_work", "{{ device_record.endorsement_key }}", "AToA"),
+        ("software_install", "{{ software_install_work_orders | length == 0 }}", True),
+    ],
+)
+def test_the_templates_of_the_roles_are_compiled_before_anybody_asks(compiled, role, text, said):
+    compile_roles(role)
     del compiled[:]
-    variables = trusted_all({"possession_tcti": "{{ tpmfleet_tcti | default('device:/dev/tpmrm0') }}"})
-    assert HostVariables(variables, DataLoader()).value("possession_tcti") == "device:/dev/tpmrm0"
+    variables = {"asked": text, "device_record": {"endorsement_key": "AToA"}, "software_install_work_orders": []}
+    assert HostVariables(trusted_all(variables), DataLoader()).value("asked") == said
     assert compiled == []
 
 
