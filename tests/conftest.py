@@ -52,6 +52,12 @@ def pytest_configure():
 
 
 @pytest.fixture(scope="session")
+def clients_at_rest():
+    """Within it no field client of some devices of a rack is at work; see ``clients_at_rest.py``."""
+    return _tool("clients_at_rest").clients_at_rest
+
+
+@pytest.fixture(scope="session")
 def power_cut():
     """The tool ``power_cut.py``: what a program does to the disk, and what a cut power may leave of it."""
     return _tool("power_cut")

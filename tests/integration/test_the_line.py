@@ -12,15 +12,10 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
-import signal
-import time
 from collections import Counter
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from tpm_rack.file_system import TIMERS
 
 UNITS = ("rack1-slot01", "rack1-slot02")
 # A task that runs once for the batch is told under the name of its first host.
@@ -79,33 +74,6 @@ def counted(line, playbook, runs):
     counts = [json.loads(count) for count in log.read_text().splitlines()]
     line.asked_for.update(zip(runs, counts, strict=True))
     return run
-
-
-@contextmanager
-def field_clients_at_rest(line):
-    """What the TPMs are asked meanwhile is asked by the step: no client is at work, and nothing starts one."""
-    devices = [line.rack.device(unit) for unit in UNITS]
-    for device in devices:
-        device.execute(["pkill", "-STOP", "-f", TIMERS])
-        os.kill(device.init_pid, signal.SIGSTOP)
-    deadline = time.monotonic() + 120
-    while any(map(field_client_runs, devices)):
-        assert time.monotonic() < deadline, "the clients did not come to rest"
-        time.sleep(0.1)
-    yield
-    for device in devices:
-        os.kill(device.init_pid, signal.SIGCONT)
-        device.execute(["pkill", "-CONT", "-f", TIMERS])
-
-
-def field_client_runs(device):
-    namespace = os.readlink(f"/proc/{device.init_pid}/ns/pid")
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            command = (process / "cmdline").read_bytes()
-            if b"/usr/bin/tpmfleet-dps-client" in command and os.readlink(process / "ns/pid") == namespace:
-                return True
-    return False
 
 
 def picture(line):
@@ -182,9 +150,9 @@ def test_what_is_left_in_the_ledger_is_device_records(line, record_schema):
         assert set(record["steps"]) == set(STEPS) - {"ek_intake"}
 
 
-def test_a_second_run_changes_nothing_and_says_that_it_verified(line, run_module):
+def test_a_second_run_changes_nothing_and_says_that_it_verified(line, run_module, clients_at_rest):
     seen, records, before = line.seen(), line.records(), story(line, run_module)
-    with field_clients_at_rest(line):
+    with clients_at_rest([line.rack.device(unit) for unit in UNITS]):
         found = picture(line)
         run = counted(line, "site", [(step, "again") for step in STEPS])
         line.differs = difference(found, picture(line))
