@@ -75,7 +75,9 @@ options:
     type: list
     elements: str
   expires:
-    description: After this moment the line refuses it, ISO 8601. Required with O(state=present).
+    description:
+      - After this moment the line refuses it, ISO 8601. A date alone is its first moment, in UTC. Required with
+        O(state=present).
     type: str
   master_key:
     description: The fleet master key. Required with O(state=present).

@@ -41,7 +41,7 @@ options:
     type: str
   revocations:
     description:
-      - Notices of revoked orders. A file beside an order, with C(.revoked) behind its name, is one too.
+      - Notices of revoked orders. A file in the directory of an order, with C(.revoked) behind its name, is one too.
     type: list
     elements: path
     default: []

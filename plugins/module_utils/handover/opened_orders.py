@@ -7,15 +7,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from ..outside.files import FileError, read_file
+from ..outside.strict_json import JsonError, parse
 from ..outside.visible import visible
 from ..trust.findings import TrustError
 from .age_file import Reader
-from .signed_document import checked_document
+from .signed_document import checked_document, parts_of
 from .work_order import (
     MOST_BYTES,
     NAMESPACE,
@@ -62,11 +63,13 @@ def opened_orders(
     """The orders in the files *paths*, which are for the private key *key*. TrustError for the first that is refused,
     EndedError where they are good and one of them counts no longer.
 
-    An order is revoked by one of the files *revocations*, or by the file beside it with ``.revoked`` behind its name.
+    An order is revoked by one of the files *revocations*, or by one beside it with ``.revoked`` behind its name, or
+    behind any other: either may have been renamed since its owner wrote it.
     """
     reader = Reader(key)
     found = [_opened(path, reader, trusted) for path in paths]
     beside = [path + REVOKED for path in paths if os.path.lexists(path + REVOKED)]
+    beside += _renamed(paths, {one.order.terms.number for one in found}, apart_from=beside)
     revoked = {_revoked(path, trusted): path for path in (*revocations, *beside)}
     seen: dict[str, Opened] = {}
     keys: dict[str, Opened] = {}
@@ -129,6 +132,22 @@ def _revoked(path: str, trusted: Trusted) -> tuple[str, str]:
             f"The revocation {visible(path)} {error}. No device was touched: ask the owner of the order whether it "
             "still counts."
         ) from None
+
+
+def _renamed(paths: Sequence[str], numbers: Collection[str], *, apart_from: Collection[str]) -> list[str]:
+    """The files in the directories of *paths* that say, signed or not, that they revoke an order of *numbers*."""
+    directories = sorted({os.path.dirname(path) or "." for path in paths})
+    names = [os.path.join(one, name) for one in directories for name in sorted(os.listdir(one))]
+    return [name for name in names if name.endswith(REVOKED) and name not in apart_from and _named(name) in numbers]
+
+
+def _named(path: str) -> str | None:
+    """The number that a notice says, which is not to be believed yet; None for what is none."""
+    try:
+        _signature, document = parts_of(_read(path, _MOST_REVOCATION))
+        return revoked_number(parse(document))
+    except (TrustError, JsonError):
+        return None
 
 
 def _read(path: str, most: int) -> bytes:

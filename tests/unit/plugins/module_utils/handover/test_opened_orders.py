@@ -186,6 +186,20 @@ def test_a_revoked_order_is_refused_by_the_notice_beside_it_or_elsewhere(line, t
     assert line.open(revocations=[revoke(line, tmp_path / "notice", number="WO-2")])
 
 
+def test_a_notice_counts_that_was_renamed_or_whose_order_was(line, tmp_path):
+    line.write(line.document())
+    notice = revoke(line, tmp_path / "from the owner.revoked")
+    assert "was revoked by its owner" in line.refused()
+    line.path.rename(tmp_path / "today.age")
+    assert "was revoked by its owner" in line.refused(tmp_path / "today.age")
+    notice.write_bytes(notice.read_bytes()[:-5] + notice.read_bytes()[-5:].replace(b"}", b" }"))
+    assert "The revocation" in line.refused(tmp_path / "today.age")
+    revoke(line, notice, number="WO-2")
+    (tmp_path / "junk.revoked").write_bytes(b"junk")
+    (tmp_path / "directory.revoked").mkdir()
+    assert line.open(tmp_path / "today.age")
+
+
 def test_nobody_revokes_the_order_of_somebody_else(line, tmp_path, allowed):
     line.allowed = allowed(line.owner, line.other)
     line.write(line.document())
