@@ -19,7 +19,7 @@ from typing import Any
 from ..ledger.ordered import Units
 from ..outside.visible import visible
 from ..record.model import called
-from ..record.orders import DONE, FAILED, OPEN, ORDERED, REVOKED, order_in, orders_in
+from ..record.orders import DONE, FAILED, OPEN, ORDERED, REVOKED, order_in, orders_in, spent_key_version
 from .order_challenge import is_answered
 from .work_order import IDENTITIES
 from .work_report import Report
@@ -159,6 +159,12 @@ def _why_not(
         return f"the line says key version {version}, and the order has {order.get('key_version')}"
     if ownership.get("endorsement_auth_set"):
         return "the line says that its endorsement hierarchy has an authorization, which no order gives one"
+    spent, revoked = spent_key_version(record)
+    if isinstance(version, int) and version <= spent:
+        return (
+            f"the line of the work order {visible(revoked, most=80)}, which was revoked, was given authorizations of "
+            f"key version {spent}: revoke this order as well, and take a later version"
+        )
     return _overtaken(said, record, order)
 
 

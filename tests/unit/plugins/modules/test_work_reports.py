@@ -32,6 +32,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.judgemen
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.reading import each_record
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.verification import Proof
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.strict_json import MOST_VALUES
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.orders import order_in, with_orders
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import known_object
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.templates import name_of
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.hierarchy_auth import derive_order_secret
@@ -1190,3 +1191,17 @@ def test_the_enrollment_of_a_unit_that_did_not_prove_itself_is_disabled(firms, d
     # Disabled already, it is said no more.
     assert "Its enrollment" not in play(firms, dps)[1]
     assert dps.where["connection_string"] not in printed and MASTER_KEY not in printed
+
+
+def test_a_unit_whose_authorizations_a_revoked_line_of_another_site_was_given_is_refused(firms):
+    """As the records of that site tell, which came in since the order was written."""
+    with opened(str(firms.ledger), Access.WRITE) as connection:
+        devices = Devices(connection)
+        elsewhere = {"number": "WO-0", "state": "revoked", "at": "2026-11-24T12:00:00Z", "key_version": 1}
+        record = devices.record(1)
+        devices.save(1, with_orders(record, [elsewhere, order_in(record)]))
+        devices.write()
+    firms.export(*firms.work(0, 1))
+    taken = firms.take_in()
+    assert [one["serial_number"] for one in taken["records"]] == ["TF-1"], taken
+    assert "the line of the work order WO-0, which was revoked, was given" in taken["refused"][0]["reason"]
