@@ -10,6 +10,7 @@ That is done after the ledger is free for others again, and noted in it then.
 from __future__ import annotations
 
 from ansible_collections.tpmfleet.azure_dps.plugins.action.device_records import ActionModule as RecordsAction
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_path import from_here
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.unproven_enrollments import (
     answer_of,
     claim_of,
@@ -24,12 +25,14 @@ class ActionModule(RecordsAction):
         """The result of the module."""
         given = self._task.args
         service = {name: value for name, value in (given.get("service") or {}).items() if value}
+        if service.get("ca_file"):
+            service["ca_file"] = from_here(service["ca_file"], "ca_file")
         # The module has no use for a right at the service.
         self._task.args = {name: value for name, value in given.items() if name != "service"}
         try:
             result = super().work(tmp, task_vars)
         finally:
-            self._task.args = given
+            args, self._task.args = self._task.args, given
         units = result.get("unproven") or []
         if result.get("failed") or not units:
             return result
@@ -39,7 +42,7 @@ class ActionModule(RecordsAction):
             units[place].update(outcome)
         noted = [_failure(one) for one in units if one.get("is")]
         if noted:
-            by = {name: self._task.args.get(name) or "" for name in ("ledger", "operator", "run_id")}
+            by = {name: args.get(name) or "" for name in ("ledger", "operator", "run_id")}
             said = {"step": "software_install", "station": result["signed_by"], "records": noted}
             why = answer_of("device_records", {**by, **said})["failed"]
             result["changed"] = True

@@ -1188,6 +1188,10 @@ def test_the_enrollment_of_a_unit_that_did_not_prove_itself_is_disabled(firms, d
     }
     record = firms.records()[f"TF-{bad}"]
     assert record["places"][0]["disabled"] and firms.records()[f"TF-{good}"]["work_order"]["state"] == "done"
+    with sqlite3.connect(firms.ledger) as connection:
+        events = [json.loads(one) for (one,) in connection.execute("SELECT what FROM events ORDER BY id")]
+    [noted] = [one for one in events if one.get("enrollment") == "disabled"]
+    assert noted["not_proven"] and noted["run_id"] and noted["operator"], noted
     # Disabled already, it is said no more.
     assert "Its enrollment" not in play(firms, dps)[1]
     assert dps.where["connection_string"] not in printed and MASTER_KEY not in printed
