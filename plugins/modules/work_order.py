@@ -224,7 +224,7 @@ from ..module_utils.ledger.selection import Selection
 from ..module_utils.module.ledger import event_options, ledger_option, now, run, written_by
 from ..module_utils.outside.durable import replace_file
 from ..module_utils.outside.files import FileError, read_file
-from ..module_utils.outside.moments import FORMS, moment_of
+from ..module_utils.outside.moments import moment_of
 from ..module_utils.outside.visible import visible
 from ..module_utils.record.model import called
 from ..module_utils.record.orders import OPEN, ORDERED, REVOKED, order_in, own_orders_in, spent_key_version, with_order
@@ -241,7 +241,10 @@ def terms_of(params):
     """What the options say of all units. TrustError for what no order has."""
     expires = moment_of(params["expires"])
     if expires is None:
-        raise TrustError(f"expires is '{visible(params['expires'], most=60)}', which is no time. {FORMS}")
+        raise TrustError(
+            f"expires is '{visible(params['expires'], most=60)}', which is no time. Write 2027-01-31, or "
+            "2027-01-31T18:00:00Z."
+        )
     if params["client"] == "aziot" and params["profile"] != "sdk":
         raise TrustError(
             "Azure's IoT identity service needs the owner authorization in a file that the line would write, and no "
@@ -350,8 +353,6 @@ def problems_with(terms, meant, there):
         f"{visible(called(one), most=120)} is not on the work order {terms.number}, which is written: take another one"
         for one in strangers
     ]
-    if not records and not there:
-        problems.append("no unit is meant")
     if len(records) > MOST_UNITS:
         problems.append(f"more than {MOST_UNITS:,} units are meant, which is as many as an order has")
     return problems
@@ -453,6 +454,8 @@ def present(connection, module):
     elif filters or not there:
         meant = of_ledger(connection, filters, damaged)
     problems += problems_with(terms, meant, there)
+    if not problems and not meant and not there:
+        problems = ["no unit is meant"]
     if problems:
         msg = f"{problems[0]}. Nothing was written; {len(problems)} such problems are in `problems`."
         return {"failed": True, "msg": msg, "problems": problems}

@@ -25,6 +25,7 @@ from .devices import Devices
 from .stored import DamagedRecord
 
 STEP = "work_order"
+_IDENTITIES = {"serial_number": "serial number", "device_id": "device ID", "registration_id": "registration ID"}
 
 
 class Damaged(NamedTuple):
@@ -80,12 +81,11 @@ def listed(devices: Devices, entry: Mapping[str, Any]) -> tuple[int | None, dict
         raise LedgerError(f"{visible(called(said), most=120)} is known with another endorsement key")
     known = {} if row is None else devices.record(row)
     said["registration_id"] = entry.get("registration_id") or known.get("registration_id") or key["registration_id"]
-    for one in ("serial_number", "device_id", "registration_id"):
+    for one, words in _IDENTITIES.items():
         if known.get(one) and said.get(one) and str(known[one]).lower() != str(said[one]).lower():
-            words = one.replace("_", " ")
             raise LedgerError(f"{visible(called(said), most=120)} is known with another {words}")
         if devices.other_row_with(one, said.get(one), row) is not None:
-            raise LedgerError(f"{visible(called(said), most=120)} has the {one.replace('_', ' ')} of another device")
+            raise LedgerError(f"{visible(called(said), most=120)} has the {words} of another device")
     if known:
         del said["host"]
     return row, merged(known, said)

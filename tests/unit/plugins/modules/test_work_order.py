@@ -164,6 +164,7 @@ def test_an_order_that_is_out_is_not_written_otherwise(order, ledger, tmp_path, 
         ({"number": "../WO"}, "is no number of a work order"),
         ({"number": ""}, "is no number of a work order"),
         ({"expires": "tomorrow"}, "which is no time"),
+        ({"expires": "30d"}, "which is no time. Write 2027-01-31, or 2027-01-31T18:00:00Z."),
         ({"expires": "2020-01-31"}, "which is over"),
         ({"recipients": []}, "nobody can read it"),
         ({"recipients": ["ecdsa-sha2-nistp256 AAAA"]}, "is no recipient"),
@@ -241,6 +242,7 @@ def test_a_list_of_units_that_nobody_knows_yet(order, ledger, tmp_path, make_ek)
     [
         ({"serial_number": "TF-1", "endorsement_key": 20}, "is known with another endorsement key"),
         ({"serial_number": "TF-77", "endorsement_key": 1}, "is known with another serial number"),
+        ({"registration_id": "unit-1", "endorsement_key": 20}, "has the registration ID of another device"),
         ({"endorsement_key": "AAAA"}, "endorsement_key"),
         ({"serial_number": "TF-9"}, "endorsement_key"),
     ],
@@ -252,6 +254,7 @@ def test_a_list_that_says_otherwise_than_the_ledger_is_refused(order, tmp_path, 
     path.write_text(f"{json.dumps(row)}\n")
     failed = order(src=str(path))
     assert failed["failed"] and "line 1" in failed["msg"] and told in failed["msg"], failed
+    assert len(failed["problems"]) == 1, failed
     assert not (tmp_path / "order.age").exists()
 
 
