@@ -56,8 +56,8 @@ def parts_of(content: bytes) -> tuple[bytes, bytes]:
     """(The signature, the document) in *content*. TrustError, as the end of a sentence about it, where it has none."""
     if content.startswith((_BYTE_ORDER_MARK, _BEGIN.replace(b"\n", b"\r\n"))):
         raise TrustError(
-            "had its line ends or its beginning changed on the way, as mail and editors do: have it sent inside an "
-            "archive"
+            "has other line ends or another beginning than what was signed, as mail and editors make them: have it "
+            "sent inside an archive"
         )
     end = content.find(_END, 0, _MOST_SIGNATURE)
     if not content.startswith(_BEGIN) or end < 0:

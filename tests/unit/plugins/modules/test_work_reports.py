@@ -1019,7 +1019,7 @@ def test_a_line_gives_no_unit_an_ownership_that_no_order_has(firms):
 def test_what_mail_has_changed_is_said_to_be_that(firms, spoil):
     firms.export(*firms.work(0))
     firms.report.write_bytes(spoil(firms.report.read_bytes()))
-    assert "as mail and editors do: have it sent inside an archive" in firms.take_in()["msg"]
+    assert "as mail and editors make them: have it sent inside an archive" in firms.take_in()["msg"]
 
 
 def test_an_intake_reads_the_units_of_its_order_and_no_others(firms, monkeypatch):
