@@ -42,7 +42,7 @@ except ImportError:
 else:
     SQLALCHEMY_IMPORT_ERROR = None
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # A station that waits for another one's batch to be written.
 LOCK_TIMEOUT_SECONDS = 60
 # A writer that says nothing for so long in the middle of its transaction was lost: its machine has no power any more,

@@ -49,9 +49,9 @@ def upgrade(connection: Any, version: int, path: str | None) -> str:
 
 def _steps(begin: Any, _context: Any) -> list[Any]:
     """What leads from the revision *begin* to the last one."""
-    from .revisions import standings
+    from .revisions import orders, standings
 
-    scripts = RevisionMap(lambda: [Script(one, one.revision, one.__file__ or "") for one in (standings,)])
+    scripts = RevisionMap(lambda: [Script(one, one.revision, one.__file__ or "") for one in (standings, orders)])
     lead = reversed(list(scripts.iterate_revisions("head", begin or "base")))
     return [MigrationStep.upgrade_from_script(scripts, script) for script in lead if isinstance(script, Script)]
 

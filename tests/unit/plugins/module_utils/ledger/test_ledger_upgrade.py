@@ -2,10 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Filled ledgers of schema 1, in both kinds of database: read as they are, and brought up by who writes next.
+"""Filled ledgers of older schemas, in both kinds of database: read as they are, and brought up by who writes next.
 
 Release 1.0.0 has left six devices, with 16 events. Between it and the first revision stations have written heads too:
-one has written six more events, of a new device among others, and of one that nobody knows.
+one has written six more events, of a new device among others, and of one that nobody knows. Of schema 2 there is the
+first ledger after its upgrade, with two devices on a work order since.
 """
 
 from __future__ import annotations
@@ -45,13 +46,13 @@ STATION = """
 import json, os, signal, sys, time
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger import upgrade
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database import Access, opened, upgraded
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.revisions import standings
-fill = standings._fill
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.revisions import orders
+fill = orders._fill
 def after(*arguments):
     fill(*arguments)
     print("filled", flush=True)
     os.kill(os.getpid(), signal.SIGKILL) if sys.argv[2] == "cut" else time.sleep(0.3)
-standings._fill = after
+orders._fill = after
 print("ready", flush=True)
 sys.stdin.readline()
 with opened(sys.argv[1], Access.WRITE) as connection:
@@ -69,13 +70,15 @@ def rows_of(ledger, *tables):
 
 
 def script(kind, what):
+    if what == "schema 2":
+        return (OLD / f"{kind}_schema_2.sql").read_text()
     more = (OLD / f"{kind}_with_heads.sql").read_text() if what == "with heads" else ""
     return (OLD / f"{kind}.sql").read_text() + more
 
 
-@pytest.fixture(params=["1.0.0", "with heads"])
+@pytest.fixture(params=["1.0.0", "with heads", "schema 2"])
 def old(request, ledger):
-    """A filled ledger of schema 1."""
+    """A filled ledger of an older schema."""
     if "://" in ledger:
         name = ledger.rpartition("%3D")[2]
         request.getfixturevalue("postgresql").tell(f"SET search_path TO {name};\n{script('postgresql', request.param)}")
@@ -87,23 +90,28 @@ def old(request, ledger):
     return ledger
 
 
-def has_heads(old):
-    """Whether it is the one with heads."""
+# Events that it has, and how many of them are in a chain.
+EVENTS_OF = {"1.0.0": (16, 0), "with heads": (22, 6), "schema 2": (18, 2)}
+
+
+def schema_of(old):
+    """The number of its schema."""
     with opened(old, Access.READ) as connection:
-        return database.has_heads(connection)
+        return schema_version(connection)
 
 
 OF_BEFORE = ("devices", "events", "listed_keys", "retired_keys")
 
 
-def test_an_old_ledger_is_read_and_verified_as_it_is(old, proof_of):
+def test_an_old_ledger_is_read_and_verified_as_it_is(old, request, proof_of):
+    which = request.node.callspec.params["old"]
     before = None if "://" in old else Path(old).read_bytes()
     with opened(old, Access.READ) as connection:
-        assert is_old(connection) and schema_version(connection) == 1
+        assert is_old(connection) and schema_version(connection) == (2 if which == "schema 2" else 1)
         assert [one["state"] for one in Devices(connection).history(1)][:3] == ["done", "done", "verified"]
     proof, findings = proof_of(old)
     assert findings == [] and proof.unchained == 16
-    assert (proof.events, proof.head[0]) == ((22, 6) if has_heads(old) else (16, 0))
+    assert (proof.events, proof.head[0]) == EVENTS_OF[which]
     assert before is None or Path(old).read_bytes() == before
 
 
@@ -133,20 +141,21 @@ def test_the_same_devices_are_meant_before_and_after(old, filters):
 
 def test_check_mode_predicts_over_an_old_ledger_and_never_upgrades_it(old, run_module, tmp_path, units):
     before = None if "://" in old else Path(old).read_bytes()
+    schema = schema_of(old)
     asked = {"ledger": old, "step": "warehouse", "records": units(1, 5, 77, outcome={"ownership": "done"})}
     predicted = run_module("device_records", check=True, **asked)
     if before is not None:
         assert Path(old).read_bytes() == before and os.listdir(os.path.dirname(old)) == ["ledger.sqlite"]
     with opened(old, Access.READ) as connection:
         assert is_old(connection)
-        assert "standings" not in sqlalchemy.inspect(connection).get_table_names()
+        assert "ordered" not in sqlalchemy.inspect(connection).get_table_names()
     done = run_module("device_records", **asked)
     assert {name: one["state"] for name, one in predicted["verdicts"].items()} == {
         name: one["state"] for name, one in done["verdicts"].items()
     }
     assert predicted["changed"] is done["changed"] is True
     assert "warnings" not in predicted or "brought" not in str(predicted["warnings"])
-    assert "The ledger was brought from schema version 1 to 2." in str(done["warnings"])
+    assert f"The ledger was brought from schema version {schema} to 3." in str(done["warnings"])
     assert "brought" not in str(run_module("device_records", **asked).get("warnings"))
 
 
@@ -254,27 +263,28 @@ def begun(ledger, *how):
 
 
 def test_one_that_is_cut_off_is_as_it_was_and_upgraded_by_the_next(old, proof_of):
-    before = rows_of(old, *OF_BEFORE)
+    before, schema = rows_of(old, *OF_BEFORE), schema_of(old)
     station = begun(old, "cut")
     printed, errors = station.communicate("go\n", timeout=60)
     assert (station.returncode, printed) == (-9, "filled\n"), errors
     with opened(old, Access.READ) as connection:
         assert is_old(connection)
-        assert "standings" not in sqlalchemy.inspect(connection).get_table_names()
+        assert "ordered" not in sqlalchemy.inspect(connection).get_table_names()
     assert rows_of(old, *OF_BEFORE) == before
     with opened(old, Access.WRITE) as connection:
-        assert "from schema version 1 to 2" in upgraded(connection)
+        assert f"from schema version {schema} to 3" in upgraded(connection)
     assert rows_of(old, *OF_BEFORE) == before and proof_of(old)[1] == []
 
 
 def test_of_two_stations_at_once_one_upgrades_it(old, proof_of):
+    schema = schema_of(old)
     stations = [begun(old, "slowly") for _station in range(2)]
     for station in stations:
         station.stdin.write("go\n")
         station.stdin.flush()
     said = [station.communicate(timeout=60) for station in stations]
     told = sorted(printed.splitlines()[-1] for printed, _errors in said)
-    assert told[0] == "None" and told[1].startswith("The ledger was brought from schema version 1 to 2."), said
+    assert told[0] == "None" and told[1].startswith(f"The ledger was brought from schema version {schema} to 3."), said
     assert proof_of(old)[1] == []
 
 
@@ -316,7 +326,7 @@ def test_a_missing_library_is_named_and_needed_by_nobody_else(sqlite_old, ledger
             assert is_old(connection)
     with (
         pytest.raises(
-            LedgerError, match=r"schema version 1 and is to be brought to 2, for which .* alembic is missing"
+            LedgerError, match=r"schema version 1 and is to be brought to 3, for which .* alembic is missing"
         ),
         opened(sqlite_old, Access.WRITE),
     ):
@@ -331,13 +341,13 @@ def test_what_fails_after_the_upgrade_takes_it_back(old):
         assert is_old(connection)
 
 
-@pytest.mark.parametrize("version", [0, -1, 3, 2**31 - 1])
+@pytest.mark.parametrize("version", [0, -1, 4, 2**31 - 1])
 def test_a_schema_that_is_not_known_is_refused_and_left_alone(old, version, change):
     change(old, f"UPDATE ledger SET schema_version = {version}")
     for access in Access:
         with (
             pytest.raises(
-                LedgerError, match=rf"schema version {version}, and this version .* knows 2\. .* Nothing was changed\."
+                LedgerError, match=rf"schema version {version}, and this version .* knows 3\. .* Nothing was changed\."
             ),
             opened(old, access),
         ):
