@@ -285,8 +285,8 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     ),
     "work-order-number": (
         r"was written with other terms|of another order or of a run that was cut off|knows no work order",
-        r"There was a work order |is the work order .*: give another name|give as dest the file|The journal has orders ",
-        r"which is over: no line would take|and is not written again: ",
+        r"There was a work order |is the work order .*: give another name|give as dest the file",
+        r"The journal has orders |which is over: no line would take|and is not written again: ",
     ),
     "encryption-key": (
         r"recipients is empty|is no recipient|is no private key that files can be encrypted to",
