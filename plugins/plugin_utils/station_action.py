@@ -43,8 +43,8 @@ PATH_OPTIONS = frozenset(
 PATH_LISTS = frozenset(("ek_certificate_crls", "ek_certificate_roots", "orders", "revocations"))
 # The modules where an option that is a path elsewhere is such a list.
 LISTS_OF_MODULES = frozenset((("ek_roots", "src"),))
-# Those whose entries have such options.
-OPTIONS_WITH_PATHS = frozenset(("certificates",))
+# Those that have such options in them, or in their entries.
+OPTIONS_WITH_PATHS = frozenset(("certificates", "service"))
 LEDGER = "ledger"
 
 
@@ -110,6 +110,8 @@ def _placed(arguments: dict[str, Any], here: bool, module: str) -> dict[str, Any
             place = [from_here(one, name) for one in (value.split(",") if isinstance(value, str) else value)]
         elif name in PATH_OPTIONS:
             place = from_here(value, name)
+        elif name in OPTIONS_WITH_PATHS and isinstance(value, dict):
+            place = _placed(value, here, module)
         elif name in OPTIONS_WITH_PATHS and isinstance(value, list):
             place = [_placed(one, here, module) if isinstance(one, dict) else one for one in value]
         else:

@@ -177,6 +177,7 @@ def test_variables_are_fields_of_the_published_schema():
         "endorsement_key_certificate",
         "endorsement_key_certificate_chain",
         "storage_root_key",
+        "earlier_work_orders",
     }
 
 

@@ -219,7 +219,7 @@ def test_the_ledger_of_another_release_is_left_alone(ledger):
     with opened(ledger, Access.WRITE) as connection:
         connection.execute(database.LEDGER.update().values(schema_version=7))
     for access in Access:
-        with pytest.raises(LedgerError, match=r"schema version 7, and this version of the collection knows 2"):
+        with pytest.raises(LedgerError, match=r"schema version 7, and this version of the collection knows 3"):
             known(ledger, access)
 
 

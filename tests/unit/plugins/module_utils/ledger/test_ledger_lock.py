@@ -22,7 +22,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.policy im
 DEVICES = 300
 ONE_WAY_SECONDS = 0.0005
 MOST_SECONDS = 0.2
-RUNS = 3
+RUNS = 5
 
 
 @pytest.fixture
