@@ -112,9 +112,8 @@ _value:
 from ansible.errors import AnsibleFilterError
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_record import proof_of, record_of
 
-from ..module_utils.handover.work_order import IDENTITIES
 from ..module_utils.outside.visible import visible
-from ..module_utils.record.model import DONE, NOT_FOUND, VERIFIED
+from ..module_utils.record.model import DONE, IDENTITIES, NOT_FOUND, VERIFIED
 from ..module_utils.record.places import PLACE
 from ..plugin_utils.catalogue import explained
 from ..plugin_utils.made import Made

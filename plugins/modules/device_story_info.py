@@ -85,13 +85,12 @@ from ..module_utils.ledger.stored import DamagedRecord
 from ..module_utils.ledger.story import about, sentence
 from ..module_utils.module.ledger import ledger_option, run
 from ..module_utils.outside.visible import visible
-
-NAMES = ("serial_number", "device_id", "registration_id")
+from ..module_utils.record.model import IDENTITIES
 
 
 def tell(connection, module):
     """The result of the module."""
-    name, value = next((name, module.params[name]) for name in NAMES if module.params[name] is not None)
+    name, value = next((name, module.params[name]) for name in IDENTITIES if module.params[name] is not None)
     devices = Devices(connection)
     row = devices.row_of({name: value})
     if row is None and name == "device_id":
@@ -116,9 +115,9 @@ def told(head, events):
 
 def main():
     module = AnsibleModule(
-        argument_spec={**ledger_option(), **{name: {"type": "str"} for name in NAMES}},
-        mutually_exclusive=[NAMES],
-        required_one_of=[NAMES],
+        argument_spec={**ledger_option(), **{name: {"type": "str"} for name in IDENTITIES}},
+        mutually_exclusive=[list(IDENTITIES)],
+        required_one_of=[list(IDENTITIES)],
         supports_check_mode=True,
     )
     run(module, lambda connection: tell(connection, module), reads_only=True)

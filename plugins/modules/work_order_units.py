@@ -113,9 +113,9 @@ from datetime import datetime, timezone
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.handover.opened_orders import EndedError, Trusted, opened_orders
-from ..module_utils.handover.work_order import IDENTITIES
 from ..module_utils.module.failure_kind import SETUP, failure
 from ..module_utils.outside.visible import visible
+from ..module_utils.record.model import IDENTITIES
 from ..module_utils.trust.derived import checked_record_fields
 from ..module_utils.trust.findings import TrustError
 
@@ -136,13 +136,12 @@ def unit_of(record, found, numbers):
     if sha256 not in found:
         return None, f"its endorsement key of SHA-256 {sha256} is on none of the work orders {numbers}"
     opened, unit = found[sha256]
-    for name in IDENTITIES:
+    for name, words in IDENTITIES.items():
         said, ordered = record.get(name), unit.get(name)
         # The default one follows from the key, and stands in every record that was read.
         if name == "registration_id" or said is None or ordered is None:
             continue
         if str(said) != ordered:
-            words = name.replace("_", " ").replace(" id", " ID")
             return None, (
                 f"its {words} is {visible(said, most=100)} here, and the work order {opened.order.terms.number} has "
                 f"{visible(ordered, most=100)} for its TPM"

@@ -202,7 +202,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.handover.report_intake import held_against
 from ..module_utils.handover.signature import signer_of
 from ..module_utils.handover.signed_document import document_and_key, parts_of
-from ..module_utils.handover.work_order import IDENTITIES
 from ..module_utils.handover.work_report import MOST_BYTES, NAMESPACE, STEP, report_of
 from ..module_utils.ledger.database import LedgerError, is_new
 from ..module_utils.ledger.devices import Devices
@@ -212,7 +211,7 @@ from ..module_utils.module.ledger import event_options, ledger_option, now, run,
 from ..module_utils.module.trust import certificate_options, make_verifier
 from ..module_utils.outside.files import FileError, read_file
 from ..module_utils.outside.visible import visible
-from ..module_utils.record.model import called
+from ..module_utils.record.model import IDENTITIES, called
 from ..module_utils.record.orders import DONE, FAILED, order_in, with_order
 from ..module_utils.trust.derived import derived_from_endorsement_key
 from ..module_utils.trust.findings import TrustError

@@ -18,10 +18,9 @@ from typing import Any
 
 from ..ledger.ordered import Units
 from ..outside.visible import visible
-from ..record.model import called
+from ..record.model import IDENTITIES, called
 from ..record.orders import DONE, FAILED, OPEN, ORDERED, REVOKED, order_in, orders_in, spent_key_version
 from .order_challenge import is_answered
-from .work_order import IDENTITIES
 from .work_report import Report
 
 # How often it is looked whose an answer is that is not its unit's: a report may have 10,000 of them.
@@ -138,9 +137,8 @@ def _why_not(
     said = unit["record"]
     if order.get("state") == REVOKED:
         return f"the work order was revoked on {order['at']}"
-    for name in IDENTITIES:
+    for name, words in IDENTITIES.items():
         if record.get(name) and said.get(name) and str(said[name]).lower() != str(record[name]).lower():
-            words = name.replace("_", " ").replace(" id", " ID")
             return (
                 f"its {words} is {visible(record[name], most=100)}, and the line says {visible(said[name], most=100)}"
             )

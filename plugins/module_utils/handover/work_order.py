@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from ..outside.moments import moment_of
 from ..outside.visible import visible
-from ..record.model import called
+from ..record.model import IDENTITIES, called
 from ..tpm.sealed_authorizations import as_message
 from ..trust.derived import checked_record_fields
 from ..trust.findings import TrustError
@@ -38,7 +38,6 @@ MOST_BYTES = 64 << 20
 MOST_UNITS = 10_000
 CLIENTS = ("builtin", "aziot")
 PROFILES = ("fleet", "sdk")
-IDENTITIES = ("serial_number", "device_id", "registration_id")
 _NUMBER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from ..outside.visible import visible
-from ..record.model import called
+from ..record.model import IDENTITIES, called
 from ..record.places import places_left
 
 GOOD, NOTE, PULL, UNCHECKED = "good", "note", "pull", "unchecked"
@@ -73,7 +73,7 @@ class Audit:
         states = {finding.state for finding in findings}
         return {
             "host": host,
-            **{name: record[name] for name in ("serial_number", "device_id", "registration_id") if record.get(name)},
+            **{name: record[name] for name in IDENTITIES if record.get(name)},
             "verdict": next((state for state in (PULL, UNCHECKED) if state in states), GOOD),
             "findings": [finding.as_result() for finding in findings],
         }

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..outside.visible import visible
-from ..record.model import RECORD_VERSION, called, merged
+from ..record.model import IDENTITIES, RECORD_VERSION, called, merged
 from ..record.orders import EARLIER, LAST, orders_in, orders_of_both, with_orders
 from ..record.places import with_places
 from .devices import Devices, identity
@@ -20,12 +20,7 @@ from .stored import DamagedRecord
 STEP = "import"
 _CHAIN = "endorsement_key_certificate_chain"
 # What a device is known by: where both sides know it they agree, or speak of two devices.
-_IDENTITIES = {
-    "serial_number": "serial number",
-    "device_id": "device ID",
-    "registration_id": "registration ID",
-    "endorsement_key_sha256": "endorsement key",
-}
+_IDENTITIES = {**IDENTITIES, "endorsement_key_sha256": "endorsement key"}
 # What both sides know in parts.
 _IN_PARTS = ("steps", "places", _CHAIN, "endorsement_key_proven", "record_version", LAST, EARLIER)
 # What a device has as long as it is in use.

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..outside.visible import visible
-from ..record.model import called, decommission_in_words, merged
+from ..record.model import IDENTITIES, called, decommission_in_words, merged
 from ..record.orders import OPEN, order_in, own_orders_in, spent_key_version
 from ..trust.derived import derived_from_endorsement_key
 from .database import LedgerError
@@ -25,7 +25,6 @@ from .devices import Devices
 from .stored import DamagedRecord
 
 STEP = "work_order"
-_IDENTITIES = {"serial_number": "serial number", "device_id": "device ID", "registration_id": "registration ID"}
 
 
 class Damaged(NamedTuple):
@@ -81,7 +80,7 @@ def listed(devices: Devices, entry: Mapping[str, Any]) -> tuple[int | None, dict
         raise LedgerError(f"{visible(called(said), most=120)} is known with another endorsement key")
     known = {} if row is None else devices.record(row)
     said["registration_id"] = entry.get("registration_id") or known.get("registration_id") or key["registration_id"]
-    for one, words in _IDENTITIES.items():
+    for one, words in IDENTITIES.items():
         if known.get(one) and said.get(one) and str(known[one]).lower() != str(said[one]).lower():
             raise LedgerError(f"{visible(called(said), most=120)} is known with another {words}")
         if devices.other_row_with(one, said.get(one), row) is not None:

@@ -28,6 +28,8 @@ STEPS = (
     "replace_tpm",
     "decommission",
 )
+# What a device is called by, outside of one ledger too, and how a message says it.
+IDENTITIES = {"serial_number": "serial number", "device_id": "device ID", "registration_id": "registration ID"}
 
 _PROVING_STEPS = ("software_install", "warehouse", "replace_tpm", "decommission")
 
