@@ -204,7 +204,6 @@ from ..module_utils.handover.work_order import (
     CLIENTS,
     MOST_UNITS,
     NAMESPACE,
-    PROFILES,
     REVOCATION_NAMESPACE,
     Terms,
     checked_number,
@@ -230,7 +229,7 @@ from ..module_utils.record.model import called
 from ..module_utils.record.orders import OPEN, ORDERED, REVOKED, order_in, own_orders_in, spent_key_version, with_order
 from ..module_utils.trust.derived import derived_from_endorsement_key
 from ..module_utils.trust.findings import TrustError
-from ..module_utils.trust.hierarchy_auth import MasterKeyError, checked_master_key
+from ..module_utils.trust.hierarchy_auth import SET_BY, MasterKeyError, checked_master_key
 
 _MOST_FILE = 256 << 20
 _MOST_CERTIFICATES = 256 << 10
@@ -604,7 +603,7 @@ def main():
             "src": {"type": "path"},
             "filters": {"type": "dict", "default": {}},
             "client": {"type": "str", "choices": list(CLIENTS), "default": "builtin"},
-            "profile": {"type": "str", "choices": list(PROFILES), "default": "fleet"},
+            "profile": {"type": "str", "choices": list(SET_BY), "default": "fleet"},
             "id_scope": {"type": "str"},
             "global_endpoint": {"type": "str", "default": "https://global.azure-devices-provisioning.net"},
             "ca_file": {"type": "path"},

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.order_challenge import OrderedProof
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.work_order import hierarchies_of
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.sealed_authorizations import AUTHORIZATIONS
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.hierarchy_auth import SET_BY
 
 CLIENTS = {"builtin": "__dps_client_builtin_options", "aziot": "__dps_client_aziot_options"}
 
@@ -79,7 +79,7 @@ class OrderedUnit:
 
         *hierarchies* is as of the module ``tpm_ownership``.
         """
-        ordered = {f"{one}_auth_set" for one in hierarchies_of(self._install)}
+        ordered = {f"{one}_auth_set" for one in SET_BY[self._install["profile"]]}
         wrong = sorted(name for name, is_set in hierarchies.items() if is_set != (name in ordered))
         if not wrong:
             return None

@@ -23,7 +23,7 @@ from ..record.model import IDENTITIES, called
 from ..tpm.sealed_authorizations import as_message
 from ..trust.derived import checked_record_fields
 from ..trust.findings import TrustError
-from ..trust.hierarchy_auth import derive
+from ..trust.hierarchy_auth import SET_BY, derive
 from .order_challenge import order_challenge
 from .signed_document import document_bytes, of_version
 
@@ -37,7 +37,6 @@ MOST_BYTES = 64 << 20
 # A report on so many has as many values as JSON is read with.
 MOST_UNITS = 10_000
 CLIENTS = ("builtin", "aziot")
-PROFILES = ("fleet", "sdk")
 _NUMBER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
@@ -147,7 +146,7 @@ def order_of(document: Any) -> Order:
         raise TrustError("does not say what is to be installed")
     _only(install, ("client", "profile", "id_scope", "global_endpoint", "ca_certificates"), "install")
     wanted = {name: _text(install, name) for name in ("client", "profile", "id_scope", "global_endpoint")}
-    if wanted["client"] not in CLIENTS or wanted["profile"] not in PROFILES:
+    if wanted["client"] not in CLIENTS or wanted["profile"] not in SET_BY:
         raise TrustError("says a client or an ownership profile that is not known here: update the collection")
     if install.get("ca_certificates") is not None:
         wanted["ca_certificates"] = _text(install, "ca_certificates", most=_MOST_CERTIFICATES)
@@ -173,11 +172,6 @@ def order_of(document: Any) -> Order:
     return Order(terms, _moment(document, "written"), {one["endorsement_key_sha256"]: one for one in read})
 
 
-def hierarchies_of(install: Mapping[str, str]) -> tuple[str, ...]:
-    """The hierarchies that have an authorization where a TPM is owned as *install* says; the others have none."""
-    return ("owner", "lockout") if install["profile"] == "fleet" else ("lockout",)
-
-
 def is_expired(terms: Terms, now: datetime) -> bool:
     """Whether an order counts no longer; one that says no moment counts never."""
     expires = moment_of(terms.expires)
@@ -188,7 +182,7 @@ def _unit(terms: Terms, record: Mapping[str, Any], master_key: str) -> dict[str,
     fields, _wrong = checked_record_fields({"endorsement_key": record["endorsement_key"]})
     auths = {
         f"{one}_auth": derive(master_key, fields["endorsement_key_name"], one, terms.key_version)
-        for one in hierarchies_of(terms.install)
+        for one in SET_BY[terms.install["profile"]]
     }
     public = base64.b64decode(record["endorsement_key"])
     challenge, answer_sha256 = order_challenge(master_key, terms.number, public, as_message(auths))

@@ -19,6 +19,7 @@ from ..outside.visible import visible
 from ..record.orders import DONE, FAILED, order_in
 from ..trust.derived import checked_record_fields
 from ..trust.findings import TrustError
+from ..trust.hierarchy_auth import SET_BY
 from .signed_document import document_bytes, of_version
 from .work_order import MOST_UNITS, checked_number
 
@@ -157,7 +158,7 @@ def _fault(unit: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
     version = ownership.get("key_version", 1)
     if (
         set(ownership) - {"profile", "key_version", *flags}
-        or ownership.get("profile", "fleet") not in ("fleet", "sdk")
+        or ownership.get("profile", "fleet") not in tuple(SET_BY)
         or isinstance(version, bool)
         or not isinstance(version, int)
         or version < 1

@@ -17,13 +17,14 @@ from typing import Any, Callable
 from ..outside.visible import visible
 from ..record.model import IDENTITIES, called
 from ..record.places import places_left
+from ..trust.hierarchy_auth import SET_BY
 
 GOOD, NOTE, PULL, UNCHECKED = "good", "note", "pull", "unchecked"
 CHECKS = ("endorsement_key", "ownership", "dps_client", "enrollment", "other_enrollments")
 # A unit with another version of the client's program, or another twin to begin with, does its work in the field.
 _HARMLESS_CHANGES = {"program"}
-# The hierarchies that an ownership profile sets; None for a unit that was never claimed.
-_HIERARCHIES = {"fleet": ("owner", "lockout"), "sdk": ("lockout",), None: ()}
+# None is of a unit that was never claimed.
+_HIERARCHIES: dict[Any, tuple[str, ...]] = {**SET_BY, None: ()}
 _MOST_SHOWN = 1000
 _HARMLESS_FIELDS = {"initial_twin", "optional_device_information"}
 

@@ -21,6 +21,8 @@ else:
     HAS_CRYPTOGRAPHY = True
 
 HIERARCHIES = ("owner", "endorsement", "lockout")
+# Which of them an ownership profile sets.
+SET_BY = {"fleet": ("owner", "lockout"), "sdk": ("lockout",)}
 
 # Shorter than 32 characters is no key but a password; fewer than 8 different ones was not drawn at random, since of
 # 32 random hexadecimal digits that is one in a million million.
