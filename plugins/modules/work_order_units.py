@@ -113,10 +113,8 @@ from datetime import datetime, timezone
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.handover.opened_orders import EndedError, Trusted, opened_orders
+from ..module_utils.handover.ordered_units import OrderedUnits
 from ..module_utils.module.failure_kind import SETUP, failure
-from ..module_utils.outside.visible import visible
-from ..module_utils.record.model import IDENTITIES
-from ..module_utils.trust.derived import checked_record_fields
 from ..module_utils.trust.findings import TrustError
 
 
@@ -125,56 +123,6 @@ def told(opened):
     terms = opened.order.terms
     about = {name: value for name, value in terms._asdict().items() if name != "recipients"}
     return {**about, "count": len(opened.order.units), "file": opened.path, "signed_by": opened.signed_by}
-
-
-def unit_of(record, found, numbers):
-    """(What the orders have for the device of *record*, None); or (None, why nothing)."""
-    fields, wrong = checked_record_fields({"endorsement_key": record.get("endorsement_key")})
-    sha256 = fields.get("endorsement_key_sha256")
-    if sha256 is None:
-        return None, (wrong or ["it says no endorsement key"])[0]
-    if sha256 not in found:
-        return None, f"its endorsement key of SHA-256 {sha256} is on none of the work orders {numbers}"
-    opened, unit = found[sha256]
-    for name, words in IDENTITIES.items():
-        said, ordered = record.get(name), unit.get(name)
-        # The default one follows from the key, and stands in every record that was read.
-        if name == "registration_id" or said is None or ordered is None:
-            continue
-        if str(said) != ordered:
-            return None, (
-                f"its {words} is {visible(said, most=100)} here, and the work order {opened.order.terms.number} has "
-                f"{visible(ordered, most=100)} for its TPM"
-            )
-    terms = opened.order.terms
-    common = {
-        "number": terms.number,
-        "customer": opened.signed_by,
-        "key_version": terms.key_version,
-        "install": dict(terms.install),
-    }
-    return {**common, **unit}, None
-
-
-def by_names(found):
-    """The units in *found* by what they are called, each (its order, the unit)."""
-    named = {}
-    for one, unit in found.values():
-        for name in IDENTITIES:
-            if unit.get(name):
-                named.setdefault((name, unit[name].lower()), []).append((one, unit))
-    return named
-
-
-def meant_by(record, found, named):
-    """(The order, the unit of it) that the device of *record* is meant to be; None where nothing tells."""
-    fields, _wrong = checked_record_fields({"endorsement_key": record.get("endorsement_key")})
-    if fields.get("endorsement_key_sha256") in found:
-        return found[fields["endorsement_key_sha256"]]
-    said = [named.get((name, str(record[name]).lower()), []) for name in IDENTITIES if record.get(name)]
-    units = {unit["endorsement_key_sha256"]: (one, unit) for some in said for one, unit in some}
-    # Two customers may call their units alike.
-    return next(iter(units.values())) if len(units) == 1 else None
 
 
 def look(params):
@@ -186,21 +134,18 @@ def look(params):
         revocations=params["revocations"],
         now=datetime.now(timezone.utc),
     )
-    found = {sha256: (one, unit) for one in opened for sha256, unit in one.order.units.items()}
-    numbers = ", ".join(one.order.terms.number for one in opened)
-    named = by_names(found)
+    ordered = OrderedUnits(opened)
     units, refused, meant = {}, {}, {}
     for record in params["records"]:
-        unit, why = unit_of(record, found, numbers)
-        one = meant_by(record, found, named)
-        if one is not None:
-            about = {"number": one[0].order.terms.number, "customer": one[0].signed_by}
-            about.update({name: one[1][name] for name in ("endorsement_key", "endorsement_key_sha256")})
-            meant[str(record.get("host"))] = about
+        host = str(record.get("host"))
+        unit, why = ordered.of(record)
         if unit is None:
-            refused[str(record.get("host"))] = why
+            refused[host] = why
         else:
-            units[str(record.get("host"))] = unit
+            units[host] = unit
+        one = ordered.meant_by(record)
+        if one is not None:
+            meant[host] = one
     orders = [told(one) for one in opened]
     return {"changed": False, "orders": orders, "units": units, "meant": meant, "refused": refused}
 
