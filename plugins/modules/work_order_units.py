@@ -114,7 +114,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.handover.opened_orders import EndedError, Trusted, opened_orders
 from ..module_utils.handover.ordered_units import OrderedUnits
-from ..module_utils.module.failure_kind import SETUP, failure
+from ..module_utils.module.failure_kind import SETUP, failure, option_of
 from ..module_utils.trust.findings import TrustError
 
 
@@ -166,7 +166,8 @@ def main():
         result = look(module.params)
     except TrustError as error:
         ended = {"orders": [told(one) for one in error.opened]} if isinstance(error, EndedError) else {}
-        result = {"failed": True, "msg": str(error), **failure(SETUP, "orders"), **ended}
+        option = option_of(error, module.params) or "orders"
+        result = {"failed": True, "msg": str(error), **failure(SETUP, option), **ended}
     # Outside of the handler: inside, Ansible would take it for a crash and show a traceback.
     if result.get("failed"):
         module.fail_json(**result)

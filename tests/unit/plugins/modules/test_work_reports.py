@@ -383,6 +383,12 @@ def test_an_order_that_has_ended_tells_what_is_to_be_reported(firms):
     assert "orders" not in firms.opened(decryption_key=str(firms.other))
 
 
+@pytest.mark.parametrize("option", ["decryption_key", "allowed_signers"])
+def test_what_keeps_an_order_shut_names_the_option_that_is_to_be_mended(firms, option):
+    failed = firms.opened(**{option: f"{firms.directory}/a-directory-of-keys-that/is-not-there"})
+    assert failed["failure"]["option"] == option
+
+
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
