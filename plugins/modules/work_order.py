@@ -199,7 +199,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.handover.age_file import checked_recipients, encrypted
 from ..module_utils.handover.opened_orders import REVOKED as NOTICE
 from ..module_utils.handover.signature import fingerprint, fingerprint_of
-from ..module_utils.handover.signed_document import document_and_key, signed_document
+from ..module_utils.handover.signed_document import document_and_key, place, signed_document
 from ..module_utils.handover.work_order import (
     CLIENTS,
     MOST_UNITS,
@@ -221,7 +221,6 @@ from ..module_utils.ledger.ordered import STEP, faults_of, listed, units_on
 from ..module_utils.ledger.reading import each_record
 from ..module_utils.ledger.selection import Selection
 from ..module_utils.module.ledger import event_options, ledger_option, now, run, written_by
-from ..module_utils.outside.durable import replace_file
 from ..module_utils.outside.files import FileError, read_file
 from ..module_utils.outside.moments import moment_of
 from ..module_utils.outside.visible import visible
@@ -396,14 +395,6 @@ def is_notice(path, number, signing_key):
             f"The notice at {visible(path)} is that of the work order {noticed}: give as dest the file of {number}."
         )
     return key == fingerprint(signing_key)
-
-
-def place(path, content):
-    """Has *content* at *path*."""
-    try:
-        replace_file(path, content, 0o600)
-    except OSError as error:
-        raise TrustError(f"{visible(path)} could not be written: {error.strerror}. Run again to complete it.") from None
 
 
 def noted(devices, meant, news, params, at):

@@ -96,126 +96,18 @@ from collections import Counter
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.handover.signature import fingerprint, is_signed_by
-from ..module_utils.handover.signed_document import parts_of, signed_document
+from ..module_utils.handover.journal import note, of_customer
+from ..module_utils.handover.kept_report import is_there
+from ..module_utils.handover.signed_document import place, signed_document
 from ..module_utils.handover.work_order import checked_number
-from ..module_utils.handover.work_report import MOST_BYTES, NAMESPACE, document_of, report_of
+from ..module_utils.handover.work_report import NAMESPACE, document_of
 from ..module_utils.ledger.database import Access, opened
 from ..module_utils.ledger.devices import Devices
 from ..module_utils.ledger.ordered import units_on
-from ..module_utils.ledger.stored import DamagedRecord
 from ..module_utils.ledger.unread import failed_unread
 from ..module_utils.module.ledger import ledger_option, now, run
-from ..module_utils.outside.durable import replace_file
-from ..module_utils.outside.files import FileError, read_file
-from ..module_utils.outside.strict_json import JsonError, parse
 from ..module_utils.outside.visible import visible
-from ..module_utils.record.model import called
-from ..module_utils.record.orders import DONE, FAILED, order_in, orders_in, with_order
 from ..module_utils.trust.findings import TrustError
-
-_MOST_REASON = 1000
-_KEY = "endorsement_key_sha256"
-
-
-def news_of(unit, station):
-    """What the journal notes of a *unit*, without the time. TrustError for what is no outcome."""
-    state = unit.get("state")
-    order = {"number": str(unit.get("number")), "customer": unit.get("customer")}
-    if state == DONE:
-        return {**order, "state": DONE, "station": station, "answer": unit.get("answer")}
-    if state == FAILED:
-        reason = visible(unit.get("reason") or "no reason was given", most=_MOST_REASON)
-        return {
-            **order,
-            "state": FAILED,
-            "station": station,
-            "reason": reason,
-            "not_proven": bool(unit.get("not_proven")),
-        }
-    raise TrustError(f"units has the state {visible(state, most=40)}, which is neither {DONE} nor {FAILED}.")
-
-
-def note(devices, params):
-    """Has in the journal what became of the units; (whether that was news, what is damaged there).
-
-    A failure is in the history already, by the task in which the unit failed.
-    """
-    devices.expect([{_KEY: unit.get(_KEY)} for unit in params["units"]])
-    at = now()
-    changed, damaged = False, []
-    for unit in params["units"]:
-        row = devices.other_row_with(_KEY, unit.get(_KEY), None)
-        news = {name: value for name, value in news_of(unit, params["station"]).items() if value}
-        if row is None:
-            # In check mode the journal does not know it yet; what failed unread has no record.
-            changed = changed or news["state"] == DONE
-            continue
-        try:
-            record = devices.record(row)
-        except DamagedRecord as error:
-            damaged.append(str(error))
-            continue
-        before = order_in(record, news["number"], news.get("customer"))
-        failed = news["state"] == FAILED
-        if failed and before.get("state") == DONE:
-            continue
-        if {name: value for name, value in before.items() if name not in ("at", "station")} == {
-            name: value for name, value in news.items() if name != "station"
-        }:
-            continue
-        changed = True
-        devices.save(row, with_order(record, {**news, "at": at}))
-    devices.write()
-    return changed, damaged
-
-
-def of_customer(number, records, customer):
-    """Those of *records* that are on the order *number* of *customer*: another one may have an order of that number."""
-    found = {one.get("customer") for record in records for one in orders_in(record) if one.get("number") == number}
-    if customer is None and len(found) > 1:
-        raise TrustError(f"The journal has orders {number} of several customers: say in customers whose is meant.")
-    return [one for one in records if order_in(one, number, customer)]
-
-
-def is_there(path, document, signing_key, damaged):
-    """Whether the report at *path* is *document*, and signed by the key.
-
-    TrustError where that is no file, or a report that has what *document* has not, but for *damaged* units, by the
-    digests of their keys.
-    """
-    if not os.path.lexists(path):
-        return False
-    try:
-        signature, written = parts_of(read_file(path, most=MOST_BYTES))
-    except FileError as error:
-        raise TrustError(f"What is at {visible(path)} {error}, and is left alone.") from None
-    except TrustError:
-        return False
-    if written == document:
-        return is_signed_by(document, signature, fingerprint(signing_key), namespace=NAMESPACE)
-    lost = lost_between(written, document, damaged)
-    if lost:
-        raise TrustError(
-            f"The report {visible(path)} is left alone: it has {len(lost)} units, such as "
-            f"{visible(lost[0], most=120)}, which this journal does not have, or not done. Bring back the journal that "
-            "it was written of. Where that is lost, or the report is another station's, move it away, run again, and "
-            "send both to the owner of the order; that of another customer goes to him."
-        )
-    return False
-
-
-def lost_between(written, document, damaged):
-    """Which units the report *written* has that *document* has not, or has not done; none where it is no report."""
-    try:
-        before = report_of(parse(written, most=MOST_BYTES)).units
-    except (JsonError, TrustError):
-        return []
-    states = {one["endorsement_key"]: one["state"] for one in json.loads(document)["units"]}
-    kept = {DONE: (DONE,), FAILED: (DONE, FAILED)}
-    said = [(one["record"], kept[one["state"]]) for one in before if one["record"][_KEY] not in damaged]
-    lost = [record for record, states_kept in said if states.get(record["endorsement_key"]) not in states_kept]
-    return [called({"host": record[_KEY], **record}) for record in lost]
 
 
 def noted(module):
@@ -223,7 +115,7 @@ def noted(module):
     if module.check_mode:
         return False
     with opened(module.params["ledger"], Access.WRITE) as connection:
-        return note(Devices(connection), module.params)[0]
+        return note(Devices(connection), module.params["units"], station=module.params["station"], at=now())[0]
 
 
 def export(connection, module, changed):
@@ -233,7 +125,7 @@ def export(connection, module, changed):
     if not os.path.isdir(params["dest"]):
         raise TrustError(f"The directory {visible(params['dest'])} is not there: make it.")
     devices = Devices(connection)
-    planned, damaged = note(devices, params)
+    planned, damaged = note(devices, params["units"], station=params["station"], at=now())
     changed = changed or planned
     reports = []
     for number in numbers:
@@ -247,12 +139,7 @@ def export(connection, module, changed):
         if not is_there(path, document, params["signing_key"], unreadable):
             changed = True
             if not module.check_mode:
-                whole = signed_document(document, params["signing_key"], namespace=NAMESPACE)
-                try:
-                    replace_file(path, whole, 0o600)
-                except OSError as error:
-                    words = f"{visible(path)} could not be written: {error.strerror}. Run again to complete it."
-                    raise TrustError(words) from None
+                place(path, signed_document(document, params["signing_key"], namespace=NAMESPACE))
         states = Counter(one["state"] for one in json.loads(document)["units"])
         reports.append({"number": number, "file": path, "states": dict(states)})
     for one in dict.fromkeys(damaged):

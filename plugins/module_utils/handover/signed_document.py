@@ -15,6 +15,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from ..outside.durable import replace_file
 from ..outside.strict_json import JsonError, parse
 from ..outside.visible import visible
 from ..trust.findings import TrustError
@@ -87,6 +88,14 @@ def document_and_key(content: bytes, *, namespace: str, most: int) -> tuple[Any,
     if key is None:
         raise TrustError("has no signature that is good over what it says")
     return _parsed(document, most), key
+
+
+def place(path: str, content: bytes) -> None:
+    """Has *content* at *path*, for its owner alone. TrustError where it cannot be written."""
+    try:
+        replace_file(path, content, 0o600)
+    except OSError as error:
+        raise TrustError(f"{visible(path)} could not be written: {error.strerror}. Run again to complete it.") from None
 
 
 def _parsed(document: bytes, most: int) -> Any:
