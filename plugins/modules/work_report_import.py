@@ -194,26 +194,23 @@ unproven:
       is: disabled
 """
 
-import base64
 from collections import Counter
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.handover.report_intake import held_against
-from ..module_utils.handover.signature import signer_of
-from ..module_utils.handover.signed_document import document_and_key, parts_of
-from ..module_utils.handover.work_report import MOST_BYTES, NAMESPACE, STEP, report_of
+from ..module_utils.handover.opened_report import check_order, opened_report
+from ..module_utils.handover.report_intake import held_against, new_serial_numbers
+from ..module_utils.handover.report_records import Enrolling, TakenUnits, note_failures, reason_of, when_enrolled
+from ..module_utils.handover.work_report import STEP
 from ..module_utils.ledger.database import LedgerError, is_new
 from ..module_utils.ledger.devices import Devices
 from ..module_utils.ledger.judgement import LIST_POLICIES, Step
 from ..module_utils.ledger.ordered import units_on
 from ..module_utils.module.ledger import event_options, ledger_option, now, run, written_by
 from ..module_utils.module.trust import certificate_options, make_verifier
-from ..module_utils.outside.files import FileError, read_file
 from ..module_utils.outside.visible import visible
-from ..module_utils.record.model import IDENTITIES, called
-from ..module_utils.record.orders import DONE, FAILED, order_in, with_order
-from ..module_utils.trust.derived import derived_from_endorsement_key
+from ..module_utils.record.model import called
+from ..module_utils.record.orders import DONE, order_in
 from ..module_utils.trust.findings import TrustError
 from ..module_utils.trust.hierarchy_auth import MasterKeyError, checked_master_key
 from ..module_utils.trust.policy import POLICIES, CertificatePolicy
@@ -227,158 +224,48 @@ SERVICE = {
 }
 
 
-def opened_report(params):
-    """(The report, whose it is, the fingerprint of the key that signed it). TrustError where it is none that counts.
-
-    Without allowed signers that is for its order to say.
-    """
-    try:
-        content = read_file(params["src"], most=MOST_BYTES)
-        name = None
-        if params["allowed_signers"]:
-            signature, document = parts_of(content)
-            trusted = {"allowed_signers": params["allowed_signers"], "signer": params["signer"]}
-            name = signer_of(document, signature, **trusted, namespace=NAMESPACE)
-        document, key = document_and_key(content, namespace=NAMESPACE, most=MOST_BYTES)
-        return report_of(document), name or key, key
-    except (FileError, TrustError) as error:
-        raise TrustError(
-            f"The work report {visible(params['src'])} {error}. Nothing was taken in: get it again from the line."
-        ) from None
-
-
-def check_order(params, report, key, units):
-    """TrustError where the report is of no order of the ledger, or nothing that counts for that one."""
-    where = f"The work report {visible(params['src'])}"
-    number = report.number
-    orders = [order_in(one, number) for one in units.records.values()]
-    if not orders:
-        raise TrustError(
-            f"{where} is of the work order {number}, which the ledger does not know. Nothing was taken in: is it the "
-            "ledger that the order was written with?"
-        )
-    signers = {signer for one in orders for signer in one.get("report_signers") or ()}
-    if signers and key not in signers:
-        raise TrustError(
-            f"{where} is signed by the key {key}, and the work order {number} is for a line that signs with "
-            f"{', '.join(sorted(signers))}. Nothing was taken in: ask that line for its report."
-        )
-    if not signers and not params["allowed_signers"]:
-        raise TrustError(
-            f"{where} is of the work order {number}, which does not say whose key signs its report: name the lines "
-            "whose reports count in allowed_signers. Nothing was taken in."
-        )
-    scopes = {one.get("id_scope", params["id_scope"]) for one in orders}
-    if scopes != {params["id_scope"]}:
-        raise TrustError(
-            f"The work order {number} has the ID scope {', '.join(sorted(scopes))}, and id_scope is "
-            f"{params['id_scope']}: the clients that the line placed would not find their enrollments. Nothing was "
-            "taken in."
-        )
-
-
-def said_of(params, known, unit, hosts):
-    """What is said of a unit that is taken, as a device record of step 3."""
-    # What it is called is not for the line to say, but for its serial number where the ledger has none: by a device ID
-    # or a registration ID it would take another device's place in the hub or at the DPS.
-    names = {name: known.get(name) for name in IDENTITIES}
-    names["serial_number"] = names["serial_number"] or unit["record"].get("serial_number")
-    key = derived_from_endorsement_key(base64.b64decode(known["endorsement_key"]))
-    names["registration_id"] = names["registration_id"] or key["registration_id"]
-    host = str(known.get("host") or names["serial_number"] or names["registration_id"])
-    if host in hosts:
-        host = str(names["serial_number"] or names["device_id"] or names["registration_id"])
-    hosts.add(host)
-    said = {**unit["record"], **names, **params["enrollment"]}
-    if params["enabled"] and "provisioning_status" not in params["enrollment"]:
-        said["provisioning_status"] = "enabled" if known.get("provisioning_status") else None
-    allowed = ["software_tpm"] if params["software_tpms_allowed"] else None
-    proven = unit["record"]["endorsement_key_sha256"]
-    said.update(host=host, proven=proven, enrolling=params["id_scope"], exceptions=allowed)
-    return {name: value for name, value in said.items() if value is not None}
-
-
-def note_failures(devices, params, number, known, intake, at, signed_by):
-    """Notes in the ledger which units failed at the line, whether that was news, and which ones are not believed."""
-    by = written_by(params)
-    changed = False
-    for row, unit in intake.failed.items():
-        record, reason = known[row], visible(unit.get("reason") or "the line gives no reason", most=1000)
-        before = order_in(record, number)
-        news = {"state": FAILED, "at": unit["at"], "station": unit["station"], "reason": reason}
-        order = {**before, **{name: value for name, value in news.items() if value}}
-        # Another station's word on it may be the later one.
-        if order == before or (before["state"] == FAILED and before["at"] > unit["at"]):
-            continue
-        changed = True
-        known[row] = with_order(record, order)
-        devices.save(row, known[row])
-        what = {"state": "stopped", "reasons": [reason], "order": number, **by}
-        if row in intake.unproven:
-            what["not_proven"] = True
-        devices.note(row, record.get("host"), at=at, step=STEP, station=unit["station"], what=what)
-    for row, why in intake.stopped.items():
-        what = {"state": "stopped", "reasons": [why], "order": number, **by}
-        if row in intake.unproven:
-            what["not_proven"] = True
-        devices.note(row, known[row].get("host"), at=at, step=STEP, station=signed_by, what=what)
-    devices.write()
-    return changed
-
-
 def take(connection, policy, module):
     """The result of the module."""
     params = module.params
     try:
         checked_master_key(params["master_key"])
-        report, signed_by, key = opened_report(params)
+        opened = opened_report(params["src"], allowed_signers=params["allowed_signers"], signer=params["signer"])
         if is_new(connection):
             raise LedgerError("The ledger is not there, or is an empty one. Is its name right?")
+        number = opened.report.number
         devices = Devices(connection)
-        units = units_on(devices, report.number)
-        check_order(params, report, key, units)
-        known = units.records
-        unnamed = {one.get("endorsement_key_sha256") for one in known.values() if not one.get("serial_number")}
-        told = [one["record"] for one in report.units if one["record"]["endorsement_key_sha256"] in unnamed]
-        others = devices.serial_numbers_like([one["serial_number"] for one in told if one.get("serial_number")])
-        intake = held_against(report, units, params["master_key"], others=others)
+        units = units_on(devices, number)
+        check_order(opened, units, id_scope=params["id_scope"], named=bool(params["allowed_signers"]))
+        others = devices.serial_numbers_like(new_serial_numbers(opened.report, units))
+        intake = held_against(opened.report, units, params["master_key"], others=others)
     except MasterKeyError as error:
         raise TrustError(f"{error}.") from None
-    at = now()
-    changed = note_failures(devices, params, report.number, known, intake, at, signed_by)
-    hosts: set[str] = set()
-    said = {row: said_of(params, known[row], unit, hosts) for row, unit in intake.taken.items()}
-    policy.verify_ahead(list(said.values()))
-    by = {name: params[name] for name in ("operator", "run_id")}
-    step = Step(
-        connection,
-        step=STEP,
-        station=signed_by,
-        at=at,
-        list_policy=params["ek_list_policy"],
-        certificates=policy,
-        **by,
+    known, at = units.records, now()
+    by = {"order": number, **written_by(params)}
+    changed = note_failures(devices, known, intake, at=at, signed_by=opened.signed_by, by=by)
+    taken = TakenUnits(
+        Enrolling(params["id_scope"], params["enrollment"], params["enabled"]),
+        software_tpms_allowed=params["software_tpms_allowed"],
     )
-    verdicts = step.take(list(said.values())) if said else {}
-    states = {row: order_in(one, report.number)["state"] for row, one in known.items()}
-    result = {"number": report.number, "signed_by": signed_by, "enrollments": [], "records": []}
+    said = {row: taken.said_of(known[row], unit) for row, unit in intake.taken.items()}
+    verdicts = judged(connection, policy, params, list(said.values()), at=at, station=opened.signed_by)
+    states = {row: order_in(one, number)["state"] for row, one in known.items()}
+    enrollments, records = [], []
     for row, one in said.items():
-        verdict, unit = verdicts[one["host"]], intake.taken[row]
+        verdict = verdicts[one["host"]]
         if verdict.reasons:
             intake.refused.append((visible(called(known[row]), most=120), "; ".join(verdict.reasons)))
             continue
         changed = changed or verdict.changed
-        order = {name: value for name, value in order_in(known[row], report.number).items() if name != "reason"}
-        order.update({"state": DONE, "at": unit["at"], "station": unit["station"]})
         states[row] = DONE
-        result["enrollments"].append(verdict.record)
-        # The place is noted by now, and is the unit's own from now on.
-        kept = {name: value for name, value in one.items() if name != "enrolling"}
-        kept.update(dps_id_scope=params["id_scope"], outcome=dict(unit["outcome"]), work_order=order)
-        result["records"].append(kept)
+        enrollments.append(verdict.record)
+        records.append(when_enrolled(one, intake.taken[row], order_in(known[row], number)))
     return {
-        **result,
         "changed": changed,
+        "number": number,
+        "signed_by": opened.signed_by,
+        "enrollments": enrollments,
+        "records": records,
         "states": dict(Counter(states.values())),
         "known": len(intake.known),
         "failed_units": [
@@ -397,9 +284,12 @@ def take(connection, policy, module):
     }
 
 
-def reason_of(intake, row):
-    """Why the unit in *row* did not prove itself."""
-    return intake.stopped.get(row) or visible(intake.failed[row].get("reason"), most=1000)
+def judged(connection, policy, params, said, *, at, station):
+    """The verdicts of step 3 on what is *said* of units, by their hosts."""
+    policy.verify_ahead(said)
+    by = {name: params[name] for name in ("operator", "run_id")}
+    about = {"step": STEP, "station": station, "at": at, "list_policy": params["ek_list_policy"]}
+    return Step(connection, **about, certificates=policy, **by).take(said) if said else {}
 
 
 def certificate_policy(module):

@@ -83,10 +83,18 @@ class _Answers:
         return "it was made up, or is of another order, or another TPM gave it"
 
 
+def new_serial_numbers(report: Report, units: Units) -> list[str]:
+    """Those that *report* says of units of which the ledger has none."""
+    unnamed = {one.get("endorsement_key_sha256") for one in units.records.values() if not one.get("serial_number")}
+    said = [unit["record"] for unit in report.units]
+    told = [one.get("serial_number") for one in said if one["endorsement_key_sha256"] in unnamed]
+    return [one for one in told if one]
+
+
 def held_against(report: Report, units: Units, master_key: str, *, others: Collection[str]) -> Intake:
     """*report* against the ledger's *units* of its order. MasterKeyError where the key is none.
 
-    *others* are serial numbers of other devices, in small letters, as far as the report says them of its units.
+    *others* are those of :func:`new_serial_numbers` that other devices have, in small letters.
     """
     rows = {record.get("endorsement_key_sha256"): row for row, record in units.records.items()}
     damaged = {one.endorsement_key_sha256: one.why for one in units.damaged.values()}

@@ -1,0 +1,116 @@
+# Copyright (c) 2026 tpmfleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a work report is to the ledger: records of step 3 of the units that are taken, and events of the others."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ..ledger.causes import STOPPED
+from ..ledger.devices import Devices
+from ..outside.visible import visible
+from ..record.model import IDENTITIES
+from ..record.orders import DONE, FAILED, LAST, order_in, with_order
+from ..trust.derived import derived_from_endorsement_key
+from .report_intake import Intake
+from .work_report import STEP
+
+_MOST_REASON = 1000
+
+
+class Enrolling(NamedTuple):
+    """How the units that are taken are to be enrolled: where, with which settings, and whether to be enabled."""
+
+    id_scope: str
+    settings: Mapping[str, Any]
+    enabled: bool
+
+
+class TakenUnits:
+    """What is said of the units that are taken, one after the other."""
+
+    def __init__(self, enrolling: Enrolling, *, software_tpms_allowed: bool) -> None:
+        self._enrolling = enrolling
+        self._exceptions = ["software_tpm"] if software_tpms_allowed else None
+        self._hosts: set[str] = set()
+
+    def said_of(self, known: Mapping[str, Any], unit: Mapping[str, Any]) -> dict[str, Any]:
+        """A device record of step 3 of a *unit* of the report, which the ledger has as *known*."""
+        # What it is called is not for the line to say, but for its serial number where the ledger has none: by a device
+        # ID or a registration ID it would take another device's place in the hub or at the DPS.
+        names = {name: known.get(name) for name in IDENTITIES}
+        names["serial_number"] = names["serial_number"] or unit["record"].get("serial_number")
+        key = derived_from_endorsement_key(base64.b64decode(known["endorsement_key"]))
+        names["registration_id"] = names["registration_id"] or key["registration_id"]
+        said = {**unit["record"], **names, **self._enrolling.settings}
+        if self._enrolling.enabled and "provisioning_status" not in self._enrolling.settings:
+            said["provisioning_status"] = "enabled" if known.get("provisioning_status") else None
+        said.update(host=self._host(known, names), proven=unit["record"]["endorsement_key_sha256"])
+        said.update(enrolling=self._enrolling.id_scope, exceptions=self._exceptions)
+        return {name: value for name, value in said.items() if value is not None}
+
+    def _host(self, known: Mapping[str, Any], names: Mapping[str, Any]) -> str:
+        """What no other of them is called."""
+        host = str(known.get("host") or names["serial_number"] or names["registration_id"])
+        if host in self._hosts:
+            host = str(names["serial_number"] or names["device_id"] or names["registration_id"])
+        self._hosts.add(host)
+        return host
+
+
+def when_enrolled(said: Mapping[str, Any], unit: Mapping[str, Any], order: Mapping[str, Any]) -> dict[str, Any]:
+    """What is written of a *unit* of which that was *said*, once it is enrolled; *order* is its own as it is known."""
+    done = {"state": DONE, "at": unit["at"], "station": unit["station"]}
+    # The place is noted by now, and is the unit's own from now on.
+    record = {name: value for name, value in said.items() if name != "enrolling"}
+    record.update(dps_id_scope=said["enrolling"], outcome=dict(unit["outcome"]))
+    return {**record, LAST: {**{name: value for name, value in order.items() if name != "reason"}, **done}}
+
+
+def reason_of(intake: Intake, row: int) -> str:
+    """Why the unit in *row* is not taken: why it failed there, or is not believed."""
+    return intake.stopped.get(row) or visible(
+        intake.failed[row].get("reason") or "the line gives no reason", most=_MOST_REASON
+    )
+
+
+def note_failures(
+    devices: Devices,
+    known: dict[int, dict[str, Any]],
+    intake: Intake,
+    *,
+    at: str,
+    signed_by: str,
+    by: Mapping[str, Any],
+) -> bool:
+    """Notes in the ledger which units failed at the line, and which ones are not believed.
+
+    Whether the former was news; *known* has it then.
+    """
+
+    def note(row: int, station: str) -> None:
+        what = {"state": STOPPED, "reasons": [reason_of(intake, row)], **by}
+        if row in intake.unproven:
+            what["not_proven"] = True
+        devices.note(row, known[row].get("host"), at=at, step=STEP, station=station, what=what)
+
+    changed = False
+    for row, unit in intake.failed.items():
+        before = order_in(known[row], by["order"])
+        news = {"state": FAILED, "at": unit["at"], "station": unit["station"], "reason": reason_of(intake, row)}
+        order = {**before, **{name: value for name, value in news.items() if value}}
+        # Another station's word on it may be the later one.
+        if order == before or (before["state"] == FAILED and before["at"] > unit["at"]):
+            continue
+        changed = True
+        known[row] = with_order(known[row], order)
+        devices.save(row, known[row])
+        note(row, unit["station"])
+    for row in intake.stopped:
+        note(row, signed_by)
+    devices.write()
+    return changed
