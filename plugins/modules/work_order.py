@@ -188,233 +188,41 @@ problems:
   sample: ["TF-000007 (slot07) is on the work order WO-2026-0041, which is open: take its report in, or revoke it"]
 """
 
-import base64
 import hashlib
-import os
 from collections import Counter
 from datetime import datetime, timezone
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.handover.age_file import checked_recipients, encrypted
+from ..module_utils.handover.age_file import encrypted
+from ..module_utils.handover.meant_units import of_ledger, of_list, problems_with
 from ..module_utils.handover.opened_orders import REVOKED as NOTICE
-from ..module_utils.handover.signature import fingerprint, fingerprint_of
-from ..module_utils.handover.signed_document import document_and_key, place, signed_document
+from ..module_utils.handover.order_file import (
+    check_that_it_can_be_written_again,
+    check_what_is_there,
+    file_sha256,
+    is_notice,
+)
+from ..module_utils.handover.order_terms import terms_of
+from ..module_utils.handover.signed_document import place, signed_document
 from ..module_utils.handover.work_order import (
     CLIENTS,
-    MOST_UNITS,
     NAMESPACE,
     REVOCATION_NAMESPACE,
-    Terms,
     checked_number,
     content_sha256,
     document_of,
     is_expired,
     revocation_of,
-    revoked_number,
 )
-from ..module_utils.handover.work_order import faults_of as faults_of_units
 from ..module_utils.ledger.database import LedgerError, is_new
 from ..module_utils.ledger.devices import Devices
-from ..module_utils.ledger.ek_list import checked_entry, open_list
-from ..module_utils.ledger.ordered import STEP, faults_of, listed, units_on
-from ..module_utils.ledger.reading import each_record
-from ..module_utils.ledger.selection import Selection
+from ..module_utils.ledger.ordered import also_open, noted, units_on
 from ..module_utils.module.ledger import event_options, ledger_option, now, run, written_by
-from ..module_utils.outside.files import FileError, read_file
-from ..module_utils.outside.moments import moment_of
 from ..module_utils.outside.visible import visible
-from ..module_utils.record.model import called
-from ..module_utils.record.orders import OPEN, ORDERED, REVOKED, order_in, own_orders_in, spent_key_version, with_order
-from ..module_utils.trust.derived import derived_from_endorsement_key
+from ..module_utils.record.orders import OPEN, ORDERED, REVOKED, order_in
 from ..module_utils.trust.findings import TrustError
 from ..module_utils.trust.hierarchy_auth import SET_BY, MasterKeyError, checked_master_key
-
-_MOST_FILE = 256 << 20
-_MOST_CERTIFICATES = 256 << 10
-_AGE = b"age-encryption.org/"
-
-
-def terms_of(params):
-    """What the options say of all units. TrustError for what no order has."""
-    expires = moment_of(params["expires"])
-    if expires is None:
-        raise TrustError(
-            f"expires is '{visible(params['expires'], most=60)}', which is no time. Write 2027-01-31, or "
-            "2027-01-31T18:00:00Z."
-        )
-    if params["client"] == "aziot" and params["profile"] != "sdk":
-        raise TrustError(
-            "Azure's IoT identity service needs the owner authorization in a file that the line would write, and no "
-            "line gets one that it can read. Order with the ownership profile 'sdk', or with the client 'builtin'."
-        )
-    install = {
-        "client": params["client"],
-        "profile": params["profile"],
-        "id_scope": params["id_scope"],
-        "global_endpoint": params["global_endpoint"],
-    }
-    if params["ca_file"]:
-        try:
-            certificates = read_file(params["ca_file"], most=_MOST_CERTIFICATES).decode("ascii", errors="replace")
-        except FileError as error:
-            raise TrustError(f"ca_file {visible(params['ca_file'])} {error}.") from None
-        if "-----BEGIN CERTIFICATE-----" not in certificates:
-            raise TrustError(f"ca_file {visible(params['ca_file'])} has no certificate in PEM.")
-        install["ca_certificates"] = certificates
-    if not 1 <= params["key_version"] < 2**32:
-        raise TrustError(f"key_version is {params['key_version']}; it has to be 1 to 4294967295.")
-    empty = [name for name in ("owner", "id_scope", "global_endpoint") if not params[name].strip()]
-    if empty:
-        raise TrustError(f"{empty[0]} is empty, and the line would not know it.")
-    recipients = checked_recipients(params["recipients"])
-    return Terms(
-        number=checked_number(params["number"]),
-        owner=params["owner"],
-        expires=expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        key_version=params["key_version"],
-        recipients=recipients,
-        install=install,
-        report_signers=signers_of(params["report_signers"] or [one for one in recipients if one.startswith("ssh-")]),
-    )
-
-
-def signers_of(keys):
-    """The fingerprints of *keys*, each once. TrustError where there are none."""
-    # A file of public keys may have several.
-    lines = [line for one in keys for line in one.strip().splitlines() or [""]]
-    if not lines:
-        raise TrustError(
-            "No key of SSH is among recipients that could sign the report: give report_signers, the line's public key."
-        )
-    return list(dict.fromkeys(map(fingerprint_of, lines)))
-
-
-def of_list(devices, src, problems):
-    """Pairs of row and record of the devices on the list *src*, and into *problems* what is wrong with it."""
-    rows = []
-    source = open_list({"src": src, "format": "auto", "delimiter": None, "columns": {}})
-    try:
-        for _position, place, record, wrong in source.scan():
-            entry, faults = checked_entry(record, "", "") if record is not None else (None, [])
-            reasons = [*wrong, *faults]
-            if entry is None or reasons:
-                problems += [f"{source.where(place)}: {field or 'the record'} {why}" for field, why in reasons]
-                continue
-            key = derived_from_endorsement_key(base64.b64decode(entry["endorsement_key"]))
-            # What follows from the key says nothing against a name that the device has.
-            named = {"registration_id": record.get("registration_id"), "endorsement_key_sha256": key["sha256"]}
-            rows.append((source.where(place), {**entry, **named}))
-        problems += [f"{source.where(place)}: {field} {why}" for place, field, why in source.lost()]
-    finally:
-        source.close()
-    devices.expect([entry for _where, entry in rows])
-    found = []
-    for where, entry in rows:
-        try:
-            found.append(listed(devices, entry))
-        except LedgerError as error:
-            problems.append(f"{where}: {error}")
-    return found
-
-
-def of_ledger(connection, filters, damaged):
-    """The same of the ledger's devices that fit *filters*, no more than show that they are too many; and into *damaged*
-    which ones might and cannot be read."""
-    selection = Selection(filters or {"decommissioned": False}, now=datetime.now(timezone.utc))
-    if selection.of_failures:
-        raise LedgerError("filters cannot ask for failures here.")
-    found = []
-    for row, one in each_record(connection, damaged, selection):
-        if one.get("endorsement_key"):
-            found.append((row, with_registration_id(one)))
-        if len(found) > MOST_UNITS:
-            break
-    return found
-
-
-def with_registration_id(record):
-    """*record* with the registration ID that its key has by itself, where it has no other: a line needs one."""
-    key = derived_from_endorsement_key(base64.b64decode(record["endorsement_key"]))
-    return {"registration_id": key["registration_id"], **record}
-
-
-def problems_with(terms, meant, there):
-    """Why the order of those that are *meant* is not written, as sentences without their end; *there* has its units
-    where it was written before."""
-    records = [record for _row, record in meant]
-    problems = faults_of_units(records)
-    for record in () if there else records:
-        problems += faults_of(record, terms.number, terms.key_version)
-    strangers = [record for row, record in meant if there and row not in there]
-    problems += [
-        f"{visible(called(one), most=120)} is not on the work order {terms.number}, which is written: take another one"
-        for one in strangers
-    ]
-    if len(records) > MOST_UNITS:
-        problems.append(f"more than {MOST_UNITS:,} units are meant, which is as many as an order has")
-    return problems
-
-
-def file_sha256(path):
-    """Of what is at *path*, None where nothing is. TrustError where that is no file."""
-    try:
-        return hashlib.sha256(read_file(path, most=_MOST_FILE)).hexdigest() if os.path.lexists(path) else None
-    except FileError as error:
-        raise TrustError(f"What is at {visible(path)} {error}, and is left alone.") from None
-
-
-def check_what_is_there(devices, path, found, number):
-    """TrustError where the file at *path*, of the SHA-256 *found*, is no order, or that of another number."""
-    other = devices.order_in_file(found)
-    if other not in (None, number):
-        raise TrustError(f"The file at {visible(path)} is the work order {other}: give another name.")
-    try:
-        content = read_file(path, most=_MOST_FILE)
-    except FileError as error:
-        raise TrustError(f"What is at {visible(path)} {error}, and is left alone.") from None
-    if content and not content.startswith(_AGE):
-        raise TrustError(f"What is at {visible(path)} is no work order, and is left alone: give another name.")
-
-
-def is_notice(path, number, signing_key):
-    """Whether the notice of the order *number* is at *path*, and not what was cut off or edited.
-
-    TrustError where it is that of another order, which would be lost.
-    """
-    if file_sha256(path) is None:
-        return False
-    try:
-        content = read_file(path, most=_MOST_FILE)
-        document, key = document_and_key(content, namespace=REVOCATION_NAMESPACE, most=_MOST_FILE)
-        noticed = revoked_number(document)
-    except (FileError, TrustError):
-        return False
-    if noticed != number:
-        raise TrustError(
-            f"The notice at {visible(path)} is that of the work order {noticed}: give as dest the file of {number}."
-        )
-    return key == fingerprint(signing_key)
-
-
-def noted(devices, meant, news, params, at):
-    """Writes *news* into the order of each of *meant*; (before, after) of those that it changes."""
-    by = written_by(params)
-    before, after = {}, {}
-    for row, record in meant:
-        same = order_in(record, news["number"])
-        order = {**(same or {"state": ORDERED}), **news}
-        if order == same:
-            continue
-        if order["state"] != same.get("state"):
-            order["at"] = at
-        name = called(record)
-        before[name], after[name] = {"work_order": same}, {"work_order": order}
-        row = devices.save(row, with_order(record, order))
-        what = {"state": order["state"], "order": order["number"], **by}
-        devices.note(row, record.get("host"), at=at, step=STEP, station="", what=what)
-    devices.write()
-    return before, after
 
 
 def present(connection, module):
@@ -457,13 +265,7 @@ def present(connection, module):
         terms = terms._replace(report_signers=())
     content = content_sha256(terms, records)
     # What was ordered cannot be told again without all of its units.
-    if not units.damaged and any(one.get("content_sha256") != content for one in noted_before):
-        raise TrustError(
-            f"The work order {number} was written with other terms, and may be at work by now. Revoke it, and take "
-            "another number."
-        )
-    if any(one.get("state") == REVOKED for one in noted_before):
-        raise TrustError(f"The work order {number} was revoked. Take another number.")
+    check_what_was_ordered(number, noted_before, None if units.damaged else content)
     found = file_sha256(params["dest"])
     if found and not there:
         raise TrustError(
@@ -491,7 +293,7 @@ def present(connection, module):
         whole = encrypted(signed_document(document, params["signing_key"], namespace=NAMESPACE), terms.recipients)
         place(params["dest"], whole)
         news["file_sha256"] = hashlib.sha256(whole).hexdigest()
-    before, after = noted(devices, meant, news, params, at) if stale else ({}, {})
+    before, after = noted(devices, meant, news, at=at, by=written_by(params)) if stale else ({}, {})
     states = Counter(order_in(one, number)["state"] if there else ORDERED for one in records)
     result.update(total=len(records), states=dict(states))
     if module._diff:
@@ -499,19 +301,15 @@ def present(connection, module):
     return result
 
 
-def check_that_it_can_be_written_again(units, number):
-    """TrustError where one of *units* of the order cannot be read, or is on a later order: both would be out."""
-    whys = [one.why for one in units.damaged.values()]
-    whys += [
-        f"{visible(called(one), most=120)} is on a later one, {order_in(one)['number']}"
-        for one in units.records.values()
-        if order_in(one)["number"] != number
-    ]
-    if whys:
+def check_what_was_ordered(number, noted_before, content):
+    """TrustError where the order was revoked, or written with another *content*, where that is known."""
+    if content and any(one.get("content_sha256") != content for one in noted_before):
         raise TrustError(
-            f"The file of the work order {number} is gone or another one, and is not written again: {whys[0]}. "
-            "Take another number."
+            f"The work order {number} was written with other terms, and may be at work by now. Revoke it, and take "
+            "another number."
         )
+    if any(one.get("state") == REVOKED for one in noted_before):
+        raise TrustError(f"The work order {number} was revoked. Take another number.")
 
 
 def revoked(connection, module):
@@ -534,8 +332,8 @@ def revoked(connection, module):
         devices,
         [(row, there[row]) for row, state in states.items() if state in OPEN],
         {"number": number, "state": REVOKED},
-        params,
-        at,
+        at=at,
+        by=written_by(params),
     )
     moments = sorted(order_in(there[row], number)["at"] for row, state in states.items() if state == REVOKED)
     if stale and not module.check_mode:
@@ -555,18 +353,6 @@ def revoked(connection, module):
     if module._diff:
         result["diff"] = {"before": before, "after": after}
     return result
-
-
-def also_open(devices, rows):
-    """What is to be said of those of *rows* that are on another order with what a revoked line was given."""
-    for record in map(devices.record, rows):
-        spent, revoked_order = spent_key_version(record)
-        for order in own_orders_in(record):
-            if order.get("state") in OPEN and int(order.get("key_version") or 0) <= spent:
-                yield (
-                    f"{visible(called(record), most=120)} is on the work order {order['number']} too, with key version "
-                    f"{order['key_version']}, which the line of {revoked_order} was given: revoke that one as well."
-                )
 
 
 def with_warnings(result, module):

@@ -36,13 +36,13 @@ REVOCATION_NAMESPACE = "tpmfleet-work-order-revocation"
 MOST_BYTES = 64 << 20
 # A report on so many has as many values as JSON is read with.
 MOST_UNITS = 10_000
+MOST_CERTIFICATES = 256 << 10
 CLIENTS = ("builtin", "aziot")
 _NUMBER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _CHALLENGE = ("credential", "encrypted_secret", "nonce", "sealed")
 _MOST_TEXT = 4096
-_MOST_CERTIFICATES = 256 << 10
 
 
 class Terms(NamedTuple):
@@ -149,7 +149,7 @@ def order_of(document: Any) -> Order:
     if wanted["client"] not in CLIENTS or wanted["profile"] not in SET_BY:
         raise TrustError("says a client or an ownership profile that is not known here: update the collection")
     if install.get("ca_certificates") is not None:
-        wanted["ca_certificates"] = _text(install, "ca_certificates", most=_MOST_CERTIFICATES)
+        wanted["ca_certificates"] = _text(install, "ca_certificates", most=MOST_CERTIFICATES)
     recipients = document.get("recipients")
     if not isinstance(recipients, list) or not recipients or not all(isinstance(one, str) for one in recipients):
         raise TrustError("does not say whom it is for")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which devices of a ledger are on which work order, and why one cannot be put on another.
+"""Which devices of a ledger are on which work order, what is noted of that, and why one cannot be put on another.
 
 Only the devices of an order are read, by the index of the orders, however many others there are. Nothing secret is kept
 for it: what a line was given can be made again from the master key.
@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..outside.visible import visible
 from ..record.model import IDENTITIES, called, decommission_in_words, merged
-from ..record.orders import OPEN, order_in, own_orders_in, spent_key_version
+from ..record.orders import OPEN, ORDERED, order_in, own_orders_in, spent_key_version, with_order
 from ..trust.derived import derived_from_endorsement_key
 from .database import LedgerError
 from .devices import Devices
@@ -88,6 +88,44 @@ def listed(devices: Devices, entry: Mapping[str, Any]) -> tuple[int | None, dict
     if known:
         del said["host"]
     return row, merged(known, said)
+
+
+def noted(
+    devices: Devices,
+    meant: Iterable[tuple[int | None, Mapping[str, Any]]],
+    news: Mapping[str, Any],
+    *,
+    at: str,
+    by: Mapping[str, str],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Writes *news* into the order of each of *meant*; (before, after) of those that it changes."""
+    before, after = {}, {}
+    for row, record in meant:
+        same = order_in(record, news["number"])
+        order = {**(same or {"state": ORDERED}), **news}
+        if order == same:
+            continue
+        if order["state"] != same.get("state"):
+            order["at"] = at
+        name = called(record)
+        before[name], after[name] = {"work_order": same}, {"work_order": order}
+        row = devices.save(row, with_order(record, order))
+        what = {"state": order["state"], "order": order["number"], **by}
+        devices.note(row, record.get("host"), at=at, step=STEP, station="", what=what)
+    devices.write()
+    return before, after
+
+
+def also_open(devices: Devices, rows: Iterable[int]) -> Iterator[str]:
+    """What is to be said of those of *rows* that are on another order with what a revoked line was given."""
+    for record in map(devices.record, rows):
+        spent, revoked = spent_key_version(record)
+        for order in own_orders_in(record):
+            if order.get("state") in OPEN and int(order.get("key_version") or 0) <= spent:
+                yield (
+                    f"{visible(called(record), most=120)} is on the work order {order['number']} too, with key version "
+                    f"{order['key_version']}, which the line of {revoked} was given: revoke that one as well."
+                )
 
 
 def faults_of(record: Mapping[str, Any], number: str, key_version: int) -> Iterable[str]:
