@@ -18,6 +18,7 @@ from ..record.fields import RECORD_FIELDS
 from ..record.model import RECORD_VERSION, STEPS
 from ..trust.derived import checked_record_fields
 from .record_parts import fault_inside
+from .signed_document import is_text
 
 # What devices are found by, and how long it can be in a ledger.
 _LONGEST = {"serial_number": 255, "device_id": 128, "host": 255, "registration_id": 128}
@@ -56,8 +57,7 @@ def record_of(line: bytes) -> dict[str, Any]:
     if fault:
         raise NoRecord(f"is wrong: its {fault}")
     for name, longest in _LONGEST.items():
-        value = record.get(name, " ")
-        if not isinstance(value, str) or not 0 < len(value) <= longest:
+        if not is_text(record.get(name, " "), longest):
             raise NoRecord(f"has no {name} of 1 to {longest} characters")
     if not any(record.get(name) for name in _LONGEST):
         raise NoRecord("names no device: it has none of " + ", ".join(_LONGEST))

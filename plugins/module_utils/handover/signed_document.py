@@ -53,6 +53,18 @@ def of_version(document: Any, called: str, known: Collection[int]) -> Mapping[st
     return document
 
 
+def check_names(said: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """TrustError, as the end of a sentence about the document, where anything but what is *known* is *said* in it."""
+    strange = [name for name in said if name not in known]
+    if strange:
+        raise TrustError(f"has {visible(strange[0], most=60)} in {where}, which is not known here")
+
+
+def is_text(value: object, most: int) -> bool:
+    """Whether *value* is a text of 1 to *most* characters."""
+    return isinstance(value, str) and 0 < len(value) <= most
+
+
 def parts_of(content: bytes) -> tuple[bytes, bytes]:
     """(The signature, the document) in *content*. TrustError, as the end of a sentence about it, where it has none."""
     if content.startswith((_BYTE_ORDER_MARK, _BEGIN.replace(b"\n", b"\r\n"))):

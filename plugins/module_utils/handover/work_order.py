@@ -25,7 +25,7 @@ from ..trust.derived import checked_record_fields
 from ..trust.findings import TrustError
 from ..trust.hierarchy_auth import SET_BY, derive
 from .order_challenge import order_challenge
-from .signed_document import document_bytes, of_version
+from .signed_document import check_names, document_bytes, is_text, of_version
 
 VERSION = 2
 # In the first one an order did not say whose key has to sign the report on it.
@@ -140,11 +140,11 @@ def order_of(document: Any) -> Order:
     document = of_version(document, "work order", (_WITHOUT_SIGNERS, VERSION))
     without = document["work_order_version"] == _WITHOUT_SIGNERS
     known = [name for name in Terms._fields if name != "report_signers" or not without]
-    _only(document, ("work_order_version", *known, "written", "count", "units"), "the work order")
+    check_names(document, ("work_order_version", *known, "written", "count", "units"), "the work order")
     install = document.get("install")
     if not isinstance(install, Mapping):
         raise TrustError("does not say what is to be installed")
-    _only(install, ("client", "profile", "id_scope", "global_endpoint", "ca_certificates"), "install")
+    check_names(install, ("client", "profile", "id_scope", "global_endpoint", "ca_certificates"), "install")
     wanted = {name: _text(install, name) for name in ("client", "profile", "id_scope", "global_endpoint")}
     if wanted["client"] not in CLIENTS or wanted["profile"] not in SET_BY:
         raise TrustError("says a client or an ownership profile that is not known here: update the collection")
@@ -198,7 +198,7 @@ def _sorted(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _read_unit(unit: Mapping[str, Any]) -> dict[str, Any]:
-    _only(unit, ("endorsement_key", *IDENTITIES, "challenge", "answer_sha256"), "a unit")
+    check_names(unit, ("endorsement_key", *IDENTITIES, "challenge", "answer_sha256"), "a unit")
     fields, _wrong = checked_record_fields({"endorsement_key": unit["endorsement_key"]})
     named = {name: _text(unit, name) for name in ("endorsement_key", *IDENTITIES) if unit.get(name) is not None}
     if "registration_id" not in named:
@@ -206,7 +206,7 @@ def _read_unit(unit: Mapping[str, Any]) -> dict[str, Any]:
     challenge = unit.get("challenge")
     if not isinstance(challenge, Mapping):
         raise TrustError("has a unit without a challenge")
-    _only(challenge, _CHALLENGE, "a challenge")
+    check_names(challenge, _CHALLENGE, "a challenge")
     answer = _text(unit, "answer_sha256", _SHA256)
     return {**named, **fields, "challenge": {one: _text(challenge, one) for one in _CHALLENGE}, "answer_sha256": answer}
 
@@ -219,17 +219,11 @@ def _signers(document: Mapping[str, Any]) -> list[str]:
     return signers
 
 
-def _only(given: Mapping[str, Any], known: Sequence[str], what: str) -> None:
-    strange = [name for name in given if name not in known]
-    if strange:
-        raise TrustError(f"has {visible(strange[0], most=60)} in {what}, which is not known here")
-
-
 def _text(given: Mapping[str, Any], name: str, form: re.Pattern[str] | None = None, most: int = _MOST_TEXT) -> str:
     value = given.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= most or (form is not None and not form.fullmatch(value)):
+    if not is_text(value, most) or (form is not None and not form.fullmatch(str(value))):
         raise TrustError(f"says no {name} that is one")
-    return value
+    return str(value)
 
 
 def _moment(given: Mapping[str, Any], name: str) -> str:

@@ -15,12 +15,11 @@ from typing import Any, NamedTuple
 
 from ..ledger.stored import fault_of
 from ..outside.moments import moment_of
-from ..outside.visible import visible
 from ..record.orders import DONE, FAILED, order_in
 from ..trust.derived import checked_record_fields
 from ..trust.findings import TrustError
 from ..trust.hierarchy_auth import SET_BY
-from .signed_document import document_bytes, of_version
+from .signed_document import check_names, document_bytes, is_text, of_version
 from .work_order import MOST_UNITS, checked_number
 
 VERSION = 1
@@ -93,9 +92,7 @@ def _unit(record: Mapping[str, Any], order: Mapping[str, Any]) -> dict[str, Any]
 def report_of(document: Any) -> Report:
     """The report that *document* is. TrustError, as the end of a sentence about it, where it is none."""
     document = of_version(document, "work report", (VERSION,))
-    strange = [name for name in document if name not in ("work_report_version", "number", "count", "units")]
-    if strange:
-        raise TrustError(f"has {visible(strange[0], most=60)}, which is not known here")
+    check_names(document, ("work_report_version", "number", "count", "units"), "the work report")
     units = document.get("units")
     count = document.get("count")
     if not isinstance(units, list) or isinstance(count, bool) or count != len(units) or len(units) > MOST_UNITS:
@@ -113,9 +110,7 @@ def report_of(document: Any) -> Report:
 def _read(unit: Any, where: str) -> dict[str, Any]:
     if not isinstance(unit, Mapping):
         raise TrustError(f"is wrong: {where} is no object")
-    strange = [name for name in unit if name not in (*RECORDED, *_SAID)]
-    if strange:
-        raise TrustError(f"is wrong: {where} has {visible(strange[0], most=60)}, which is not known here")
+    check_names(unit, (*RECORDED, *_SAID), where)
     record = {name: unit[name] for name in RECORDED if unit.get(name) is not None}
     fields, wrong = checked_record_fields(record)
     fault = fault_of(record) or _fault(unit, record)
@@ -142,8 +137,7 @@ def _fault(unit: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
     if not isinstance(at, str) or len(at) > _LONGEST_MOMENT or moment_of(at) is None:
         return "time is none"
     for name, longest in _LONGEST.items():
-        value = unit.get(name, " ")
-        if not isinstance(value, str) or not 0 < len(value) <= longest:
+        if not is_text(unit.get(name, " "), longest):
             return f"{name} is no text of 1 to {longest} characters"
     unfit = [name for name, value in record.items() if not _fits(name, value)]
     if unfit:
