@@ -49,10 +49,10 @@ EXAMPLES = r"""
 # ends with, for instance:
 #
 #   LINE SUMMARY: 6 passed, 2 to pull
-#   PULL rack1-slot03: stopped at device_work : Claim the TPM, have it prove its keys, and … (Step 3, firmware …)
-#        This TPM has an owner: owner authorization is set, and … Nothing was changed, … (errors.md#tpm-owned)
-#   PULL rack1-slot07: unreachable at endorsement_key : Read the device (Step 2, the TPM is integrated)
-#        Failed to connect to the host via ssh: … Is it switched on and on the network? (errors.md#device-unreachable)
+#   PULL rack1-slot03: stopped at device_work : Do the step's work on the TPM and the client (Step 3, …)
+#        This TPM has an owner: the authorization of owner, lockout is set, and … (errors.md#tpm-owned)
+#   PULL rack1-slot07: unreachable at endorsement_key : Read the device (Step 3, …)
+#        Data could not be sent to remote host … Is it switched on and on the network? (errors.md#device-unreachable)
 #   EXPLAINED by ansible-playbook tpmfleet.azure_dps.explain -e error=tpm-owned,device-unreachable
 #   WRITTEN /var/lib/tpmfleet/ledger.sqlite
 #   NEXT box what has passed
