@@ -196,7 +196,6 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.handover.age_file import encrypted
 from ..module_utils.handover.meant_units import of_ledger, of_list, problems_with
-from ..module_utils.handover.opened_orders import REVOKED as NOTICE
 from ..module_utils.handover.order_file import (
     check_that_it_can_be_written_again,
     check_what_is_there,
@@ -208,6 +207,7 @@ from ..module_utils.handover.signed_document import place, signed_document
 from ..module_utils.handover.work_order import (
     CLIENTS,
     NAMESPACE,
+    NOTICE,
     REVOCATION_NAMESPACE,
     checked_number,
     content_sha256,

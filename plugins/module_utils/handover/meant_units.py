@@ -20,8 +20,7 @@ from ..ledger.selection import Selection
 from ..outside.visible import visible
 from ..record.model import called
 from ..trust.derived import derived_from_endorsement_key
-from .work_order import MOST_UNITS, Terms
-from .work_order import faults_of as faults_of_units
+from .work_order import MOST_UNITS, Terms, faults_of_units
 
 # A row, none for one that the ledger does not know, and the record.
 Meant = tuple["int | None", dict[str, Any]]

@@ -20,6 +20,7 @@ from .signed_document import checked_document, parts_of
 from .work_order import (
     MOST_BYTES,
     NAMESPACE,
+    NOTICE,
     REVOCATION_NAMESPACE,
     Order,
     is_expired,
@@ -27,7 +28,6 @@ from .work_order import (
     revoked_number,
 )
 
-REVOKED = ".revoked"
 _MOST_REVOCATION = 64 << 10
 
 
@@ -68,7 +68,7 @@ def opened_orders(
     """
     reader = Reader(key)
     found = [_opened(path, reader, trusted) for path in paths]
-    beside = [path + REVOKED for path in paths if os.path.lexists(path + REVOKED)]
+    beside = [path + NOTICE for path in paths if os.path.lexists(path + NOTICE)]
     beside += _renamed(paths, {one.order.terms.number for one in found}, apart_from=beside)
     revoked = {_revoked(path, trusted): path for path in (*revocations, *beside)}
     seen: dict[str, Opened] = {}
@@ -138,7 +138,7 @@ def _renamed(paths: Sequence[str], numbers: Collection[str], *, apart_from: Coll
     """The files in the directories of *paths* that say, signed or not, that they revoke an order of *numbers*."""
     directories = sorted({os.path.dirname(path) or "." for path in paths})
     names = [os.path.join(one, name) for one in directories for name in sorted(os.listdir(one))]
-    return [name for name in names if name.endswith(REVOKED) and name not in apart_from and _named(name) in numbers]
+    return [name for name in names if name.endswith(NOTICE) and name not in apart_from and _named(name) in numbers]
 
 
 def _named(path: str) -> str | None:

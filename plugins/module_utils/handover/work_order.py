@@ -33,6 +33,8 @@ _WITHOUT_SIGNERS = 1
 _REVOCATION_VERSION = 1
 NAMESPACE = "tpmfleet-work-order"
 REVOCATION_NAMESPACE = "tpmfleet-work-order-revocation"
+# The end of the name of a file that revokes an order.
+NOTICE = ".revoked"
 MOST_BYTES = 64 << 20
 # A report on so many has as many values as JSON is read with.
 MOST_UNITS = 10_000
@@ -91,7 +93,7 @@ def checked_number(text: object) -> str:
     return text
 
 
-def faults_of(records: Iterable[Mapping[str, Any]]) -> list[str]:
+def faults_of_units(records: Iterable[Mapping[str, Any]]) -> list[str]:
     """Why *records*, device records, cannot be the units of one order, as sentences without their end."""
     found = []
     seen: dict[tuple[str, str], tuple[int, str]] = {}
@@ -117,7 +119,7 @@ def content_sha256(terms: Terms, records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def document_of(terms: Terms, records: Sequence[Mapping[str, Any]], master_key: str, *, written: str) -> bytes:
-    """The order for *records*, which are without :func:`faults_of`. MasterKeyError as of :func:`derive`."""
+    """The order for *records*, which are without :func:`faults_of_units`. MasterKeyError as of :func:`derive`."""
     units = [_unit(terms, record, master_key) for record in _sorted(records)]
     head = {"work_order_version": terms.version, **terms.as_document(), "written": written, "count": len(units)}
     return document_bytes({**head, "units": units})
@@ -165,7 +167,7 @@ def order_of(document: Any) -> Order:
     units = document.get("units")
     if not isinstance(units, list) or _whole(document, "count", 1, MOST_UNITS) != len(units):
         raise TrustError("does not have as many units as it says")
-    faults = faults_of(one if isinstance(one, Mapping) else {} for one in units)
+    faults = faults_of_units(one if isinstance(one, Mapping) else {} for one in units)
     if faults:
         raise TrustError(f"is wrong: {faults[0]}")
     read = [_read_unit(one) for one in units]
