@@ -75,9 +75,7 @@ _value:
 """
 
 from ..module_utils.outside.visible import visible
-from ..module_utils.record.orders import DONE, FAILED
-
-_MOST_REASON = 1000
+from ..module_utils.record.orders import DONE, FAILED, MOST_REASON
 
 
 def work_outcomes(hosts, hostvars, opened, read, units, batch, done) -> list[dict]:
@@ -97,7 +95,7 @@ def work_outcomes(hosts, hostvars, opened, read, units, batch, done) -> list[dic
             outcomes.append({**about, "state": DONE, "answer": result["order"]["answer"]})
         elif verdict.get("reasons") or result.get("failed"):
             why = "; ".join(verdict.get("reasons") or []) or result.get("reason") or result.get("msg")
-            reason = visible(" ".join(str(why or "it gave no reason").split()), most=_MOST_REASON)
+            reason = visible(" ".join(str(why or "it gave no reason").split()), most=MOST_REASON)
             proof = {"not_proven": True} if result.get("not_proven") else {}
             outcomes.append({**about, "state": FAILED, "reason": reason, **proof})
     return outcomes

@@ -210,7 +210,7 @@ from ..module_utils.module.ledger import event_options, ledger_option, now, run,
 from ..module_utils.module.trust import certificate_options, make_verifier
 from ..module_utils.outside.visible import visible
 from ..module_utils.record.model import called
-from ..module_utils.record.orders import DONE, order_in
+from ..module_utils.record.orders import DONE, MOST_REASON, order_in
 from ..module_utils.trust.findings import TrustError
 from ..module_utils.trust.hierarchy_auth import MasterKeyError, checked_master_key
 from ..module_utils.trust.policy import POLICIES, CertificatePolicy
@@ -269,7 +269,7 @@ def take(connection, policy, module):
         "states": dict(Counter(states.values())),
         "known": len(intake.known),
         "failed_units": [
-            {"unit": called(known[row]), "reason": visible(unit.get("reason") or "", most=1000)}
+            {"unit": called(known[row]), "reason": visible(unit.get("reason") or "", most=MOST_REASON)}
             for row, unit in intake.failed.items()
         ],
         "missing": [visible(called(known[row]), most=120) for row in intake.missing],

@@ -12,11 +12,10 @@ from typing import Any
 from ..ledger.devices import Devices
 from ..ledger.stored import DamagedRecord
 from ..outside.visible import visible
-from ..record.orders import DONE, FAILED, order_in, orders_in, with_order
+from ..record.orders import DONE, FAILED, MOST_REASON, order_in, orders_in, with_order
 from ..trust.findings import TrustError
 
 _KEY = "endorsement_key_sha256"
-_MOST_REASON = 1000
 
 
 def note(devices: Devices, units: Sequence[Mapping[str, Any]], *, station: str, at: str) -> tuple[bool, list[str]]:
@@ -64,7 +63,7 @@ def _news_of(unit: Mapping[str, Any], station: str) -> dict[str, Any]:
     if state == DONE:
         return {**news, "answer": unit.get("answer")}
     if state == FAILED:
-        reason = visible(unit.get("reason") or "no reason was given", most=_MOST_REASON)
+        reason = visible(unit.get("reason") or "no reason was given", most=MOST_REASON)
         return {**news, "reason": reason, "not_proven": bool(unit.get("not_proven"))}
     raise TrustError(f"units has the state {visible(state, most=40)}, which is neither {DONE} nor {FAILED}.")
 

@@ -14,12 +14,10 @@ from ..ledger.causes import STOPPED
 from ..ledger.devices import Devices
 from ..outside.visible import visible
 from ..record.model import IDENTITIES
-from ..record.orders import DONE, FAILED, LAST, order_in, with_order
+from ..record.orders import DONE, FAILED, LAST, MOST_REASON, order_in, with_order
 from ..trust.derived import derived_from_endorsement_key
 from .report_intake import Intake
 from .work_report import STEP
-
-_MOST_REASON = 1000
 
 
 class Enrolling(NamedTuple):
@@ -74,7 +72,7 @@ def when_enrolled(said: Mapping[str, Any], unit: Mapping[str, Any], order: Mappi
 def reason_of(intake: Intake, row: int) -> str:
     """Why the unit in *row* is not taken: why it failed there, or is not believed."""
     return intake.stopped.get(row) or visible(
-        intake.failed[row].get("reason") or "the line gives no reason", most=_MOST_REASON
+        intake.failed[row].get("reason") or "the line gives no reason", most=MOST_REASON
     )
 
 

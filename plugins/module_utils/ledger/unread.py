@@ -12,11 +12,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ..record.orders import MOST_REASON
 from .causes import FAILED, FAILURES, reasons
 from .database import EVENTS, sqlalchemy
 from .devices import event_of
-
-_MOST_REASON = 1000
 
 
 def failed_unread(connection: Any, number: str, customer: str | None) -> dict[str, dict[str, Any]]:
@@ -33,7 +32,7 @@ def failed_unread(connection: Any, number: str, customer: str | None) -> dict[st
         of_order = one.get("order") == number and customer in (None, one.get("customer"))
         if one.get("state") not in FAILURES or not key or not of_order:
             continue
-        why = ("; ".join(reasons(one))[:_MOST_REASON], one.get("not_proven"))
+        why = ("; ".join(reasons(one))[:MOST_REASON], one.get("not_proven"))
         before = found.get(key, {})
         if why != (before.get("reason"), before.get("not_proven")):
             news = {"state": FAILED, "at": one["at"], "station": one["station"], "reason": why[0], "not_proven": why[1]}

@@ -16,6 +16,8 @@ LAST = "work_order"
 EARLIER = "earlier_work_orders"
 ORDERED, DONE, FAILED, REVOKED = "ordered", "done", "failed", "revoked"
 _TEXTS = ("written", "expires", "customer", "id_scope", "content_sha256", "file_sha256", "reason")
+# Of why a unit failed, in characters.
+MOST_REASON = 1000
 # What a line may still work on.
 OPEN = (ORDERED, FAILED)
 # An order goes from one of these to a later one and never back, whatever the clocks of line and owner say.
