@@ -190,11 +190,9 @@ def _tell(
             one["warning"] = f"its failure could not be noted in the ledger: {failed}"
     if report:
         known = {name: shared[name] for name in ("ledger", "station")}
-        failed = answer_of("work_report_export", {**known, **report, "units": [one["unit"] for one in entries]})[
-            "failed"
-        ]
-        for one in said if failed else ():
-            one["warning"] = f"its failure could not be reported: {failed}"
+        reported = answer_of("work_report_export", {**known, **report, "units": [one["unit"] for one in entries]})
+        for one in said if reported["failed"] else ():
+            one["warning"] = f"its failure could not be reported: {reported['failed']}"
     return said
 
 
