@@ -26,10 +26,8 @@ _AGE = b"age-encryption.org/"
 
 def file_sha256(path: str) -> str | None:
     """Of what is at *path*, None where nothing is. TrustError where that is no file."""
-    try:
-        return hashlib.sha256(read_file(path, most=_MOST_FILE)).hexdigest() if os.path.lexists(path) else None
-    except FileError as error:
-        raise TrustError(f"What is at {visible(path)} {error}, and is left alone.") from None
+    content = _content(path)
+    return None if content is None else hashlib.sha256(content).hexdigest()
 
 
 def check_what_is_there(devices: Devices, path: str, found: str, number: str) -> None:
@@ -37,10 +35,7 @@ def check_what_is_there(devices: Devices, path: str, found: str, number: str) ->
     other = devices.order_in_file(found)
     if other not in (None, number):
         raise TrustError(f"The file at {visible(path)} is the work order {other}: give another name.")
-    try:
-        content = read_file(path, most=_MOST_FILE)
-    except FileError as error:
-        raise TrustError(f"What is at {visible(path)} {error}, and is left alone.") from None
+    content = _content(path)
     if content and not content.startswith(_AGE):
         raise TrustError(f"What is at {visible(path)} is no work order, and is left alone: give another name.")
 
@@ -50,13 +45,13 @@ def is_notice(path: str, number: str, signing_key: str) -> bool:
 
     TrustError where it is that of another order, which would be lost.
     """
-    if file_sha256(path) is None:
+    content = _content(path)
+    if content is None:
         return False
     try:
-        content = read_file(path, most=_MOST_FILE)
         document, key = document_and_key(content, namespace=REVOCATION_NAMESPACE, most=_MOST_FILE)
         noticed = revoked_number(document)
-    except (FileError, TrustError):
+    except TrustError:
         return False
     if noticed != number:
         raise TrustError(
@@ -78,3 +73,10 @@ def check_that_it_can_be_written_again(units: Units, number: str) -> None:
             f"The file of the work order {number} is gone or another one, and is not written again: {whys[0]}. "
             "Take another number."
         )
+
+
+def _content(path: str) -> bytes | None:
+    try:
+        return read_file(path, most=_MOST_FILE) if os.path.lexists(path) else None
+    except FileError as error:
+        raise TrustError(f"What is at {visible(path)} {error}, and is left alone.") from None
