@@ -16,7 +16,7 @@ from ..ledger.devices import Devices
 from ..ledger.ek_list import checked_entry, open_list
 from ..ledger.ordered import faults_of, listed
 from ..ledger.reading import each_record
-from ..ledger.selection import Selection
+from ..ledger.selection import Selection, SelectionError
 from ..outside.visible import visible
 from ..record.model import called
 from ..trust.derived import derived_from_endorsement_key
@@ -59,7 +59,7 @@ def of_ledger(connection: Any, filters: Mapping[str, Any], damaged: list[str]) -
     which ones might and cannot be read."""
     selection = Selection(filters or {"decommissioned": False}, now=datetime.now(timezone.utc))
     if selection.of_failures:
-        raise LedgerError("filters cannot ask for failures here.")
+        raise SelectionError("filters cannot ask for failures here.")
     found: list[Meant] = []
     for row, one in each_record(connection, damaged, selection):
         if one.get("endorsement_key"):

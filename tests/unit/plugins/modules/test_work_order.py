@@ -189,6 +189,11 @@ def test_what_makes_no_order_is_told_and_nothing_is_written(order, ledger, tmp_p
     assert MASTER_KEY not in json.dumps(failed)
 
 
+@pytest.mark.parametrize("filters", [{"colour": "red"}, {"failed_after": "2026-01-01"}])
+def test_a_wrong_filter_is_told_as_one_and_not_as_the_ledgers_fault(order, filters):
+    assert order(filters=filters)["failure"]["option"] == "filters"
+
+
 def test_a_file_that_is_there_is_not_written_over(order, tmp_path):
     (tmp_path / "order.age").write_text("another order")
     failed = order()
