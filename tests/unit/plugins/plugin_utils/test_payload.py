@@ -166,7 +166,7 @@ def test_options_that_are_wrong_are_told_in_ansibles_words_and_nothing_is_sent()
         OptionsError, match=r"^Unsupported parameters for \(tpmfleet.azure_dps.tpm_info\) module: a. Sup"
     ):
         payload_of("tpm_info").program({"a": 1})
-    with pytest.raises(OptionsError, match="value of template must be one of: auto, tcg, sdk, nv, got: x"):
+    with pytest.raises(OptionsError, match="value of template must be one of: auto, tcg, sdk, nv$"):
         payload_of("tpm_endorsement_key_info").program({"template": "x"})
 
 
