@@ -105,6 +105,9 @@ def faults_of_units(records: Iterable[Mapping[str, Any]]) -> list[str]:
             continue
         marks = [("endorsement_key", fields["endorsement_key_sha256"])]
         marks += [(one, str(record[one]).lower()) for one in IDENTITIES if record.get(one)]
+        if record.get("registration_id") and not record.get("device_id"):
+            # Which a hub takes for it.
+            marks.append(("device_id", str(record["registration_id"]).lower()))
         shared = [mark for mark in marks if seen.setdefault(mark, (number, name))[0] != number]
         if shared:
             found.append(f"{name} and {seen[shared[0]][1]} have the same {shared[0][0]}")

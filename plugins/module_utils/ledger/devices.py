@@ -74,6 +74,8 @@ class Devices:
         # A device without a device ID of its own has its registration ID for one.
         said = [record["registration_id"] for record in records if record.get("registration_id")]
         standing_in = [_value("device_id", one) for one in [*said, *self._known_names(said)]]
+        own = [one.get("device_id") for one in [*records, *self._rows.values()]]
+        standing_in += [_value("registration_id", one) for one in own if isinstance(one, str)]
         self._look_up([one for one in standing_in if one])
         keys = {str(one[_KEY]) for one in [*records, *self._rows.values()] if one.get(_KEY)}
         for some in chunks(sorted(keys)):
@@ -169,6 +171,19 @@ class Devices:
         if not value:
             return None
         return max(self._with(name, identity(name, value)) - {row}, default=None)
+
+    def other_row_in_hub(self, record: Mapping[str, Any], row: int | None) -> int | None:
+        """The row of a device other than that in *row* whose device ID in a hub is that of *record*.
+
+        It is the registration ID of a device that has no other one. DamagedRecord as of :meth:`other_with`.
+        """
+        own = record.get("device_id")
+        other_row = self.other_row_with("device_id", own or record.get("registration_id"), row)
+        if other_row is not None or not own:
+            return other_row
+        standing_in = self.other_with("registration_id", own, row) or {}
+        is_shared = not standing_in.get("device_id") and standing_in.get("registration_id") == own
+        return self.other_row_with("registration_id", own, row) if is_shared else None
 
     def save(self, row: int | None, record: Mapping[str, Any]) -> int:
         """Has *record* in *row*, or in a new one; returns the row."""

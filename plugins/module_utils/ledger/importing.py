@@ -64,7 +64,7 @@ def take_in(
             row = devices.other_row_with("endorsement_key_sha256", said.get("endorsement_key_sha256"), None)
         try:
             known = {} if row is None else devices.record(row)
-            _check_others(devices, said, row)
+            _check_others(devices, known, said, row)
             record, superseded = combined(known, said)
         except (Conflict, DamagedRecord) as error:
             reasons = error.reasons if isinstance(error, Conflict) else [str(error)]
@@ -177,13 +177,15 @@ def _last(record: Mapping[str, Any]) -> str:
     return max((one for one in moments if isinstance(one, str)), default="")
 
 
-def _check_others(devices: Devices, said: Mapping[str, Any], row: int | None) -> None:
+def _check_others(devices: Devices, known: Mapping[str, Any], said: Mapping[str, Any], row: int | None) -> None:
     """Conflict where something that is one device's only is another one's here."""
     reasons = []
     for name, words in _IDENTITIES.items():
-        other = devices.other_with(name, said.get(name), row)
-        if other is not None:
-            reasons.append(f"its {words} is that of {called(other)} here")
+        other_row = devices.other_row_with(name, said.get(name), row)
+        if name == "device_id" and other_row is None:
+            other_row = devices.other_row_in_hub({**known, **said}, row)
+        if other_row is not None:
+            reasons.append(f"its {words} is that of {called(devices.record(other_row))} here")
     retired = devices.retired(said.get("endorsement_key_sha256"))
     if retired is not None:
         device, at = retired

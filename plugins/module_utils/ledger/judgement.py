@@ -364,11 +364,11 @@ class Step:
     ) -> list[str]:
         reasons: list[str] = []
         for name, words in _UNIQUE.items():
-            value = record.get(name)
-            if name == "device_id" and not value:
-                # What the service takes for it; a device whose TPM was replaced may have it for its own.
-                value = record.get("registration_id")
-            other_row = self._devices.other_row_with(name, value, row)
+            if name == "device_id":
+                # A device whose TPM was replaced may have a registration ID of before for its own.
+                other_row = self._devices.other_row_in_hub(record, row)
+            else:
+                other_row = self._devices.other_row_with(name, record.get(name), row)
             said_already = other_row in withdrawn or (name == "registration_id" and known_by_key)
             if other_row is not None and not said_already:
                 other = self._devices.record(other_row)

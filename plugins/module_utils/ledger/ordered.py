@@ -83,7 +83,8 @@ def listed(devices: Devices, entry: Mapping[str, Any]) -> tuple[int | None, dict
     for one, words in IDENTITIES.items():
         if known.get(one) and said.get(one) and str(known[one]).lower() != str(said[one]).lower():
             raise LedgerError(f"{visible(called(said), most=120)} is known with another {words}")
-        if devices.other_row_with(one, said.get(one), row) is not None:
+        in_hub = one == "device_id" and devices.other_row_in_hub({**known, **said}, row) is not None
+        if in_hub or devices.other_row_with(one, said.get(one), row) is not None:
             raise LedgerError(f"{visible(called(said), most=120)} has the {words} of another device")
     if known:
         del said["host"]

@@ -179,6 +179,15 @@ def test_what_conflicts_is_named_and_left_and_the_others_are_taken_in(here, ther
     assert not again["changed"] and again["conflicts"] == done["conflicts"]
 
 
+@pytest.mark.parametrize("here_has_it", [False, True])
+def test_a_registration_id_that_stands_in_for_a_device_id_is_no_other_devices(here, there, unit, here_has_it):
+    sites = (there, here) if here_has_it else (here, there)
+    sites[0].take("tpm_install", EARLY, unit(1))
+    sites[1].take("tpm_install", EARLY, unit(2, device_id="unit-1"))
+    [conflict] = here.take_in(there.export())["conflicts"]
+    assert len(conflict["reasons"]) == 1 and "its device ID is that of TF-" in conflict["reasons"][0], conflict
+
+
 def test_a_unit_that_had_no_serial_number_here_gets_it(here, there, unit):
     nameless = unit(1)
     del nameless["serial_number"]

@@ -248,6 +248,7 @@ def test_a_list_of_units_that_nobody_knows_yet(order, ledger, tmp_path, make_ek)
         ({"serial_number": "TF-1", "endorsement_key": 20}, "is known with another endorsement key"),
         ({"serial_number": "TF-77", "endorsement_key": 1}, "is known with another serial number"),
         ({"registration_id": "unit-1", "endorsement_key": 20}, "has the registration ID of another device"),
+        ({"device_id": "unit-1", "endorsement_key": 20}, "has the device ID of another device"),
         ({"endorsement_key": "AAAA"}, "endorsement_key"),
         ({"serial_number": "TF-9"}, "endorsement_key"),
     ],
@@ -260,6 +261,24 @@ def test_a_list_that_says_otherwise_than_the_ledger_is_refused(order, tmp_path, 
     failed = order(src=str(path))
     assert failed["failed"] and "line 1" in failed["msg"] and told in failed["msg"], failed
     assert len(failed["problems"]) == 1, failed
+    assert not (tmp_path / "order.age").exists()
+
+
+@pytest.mark.parametrize("first_has_it", [False, True])
+def test_two_of_a_list_that_a_hub_would_take_for_one_are_refused(order, ledger, tmp_path, make_ek, first_has_it):
+    """A registration ID stands in for a device ID that is not there."""
+    rows = [
+        {"serial_number": "TF-20", "registration_id": "pump-x", "endorsement_key": make_ek(20)},
+        {"serial_number": "TF-21", "device_id": "pump-x", "endorsement_key": make_ek(21)},
+    ]
+    rows = rows[::-1] if first_has_it else rows
+    path = tmp_path / "list.jsonl"
+    path.write_text("".join(f"{json.dumps(one)}\n" for one in rows))
+    failed = order(src=str(path))
+    assert failed["failed"] and "have the same device_id" in failed["msg"] and len(failed["problems"]) == 1, failed
+    take(ledger, {"host": "slot22", **rows[0]})
+    path.write_text(f"{json.dumps(rows[1])}\n")
+    assert "has the device ID of another device" in order(src=str(path))["msg"]
     assert not (tmp_path / "order.age").exists()
 
 

@@ -202,6 +202,21 @@ def test_an_id_that_is_another_devices_is_stopped(take, unit, name, words):
     assert reasons(verdicts, "slot2")[0].startswith(f"its {words} is already that of TF-1 (pump-1, slot1)")
 
 
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("first_has_it", [False, True])
+def test_a_registration_id_that_stands_in_for_a_device_id_is_no_other_devices(take, unit, first_has_it, together):
+    """A hub would take the two for one, whichever came first."""
+    without = unit(1, device_id=None)
+    named = unit(2, device_id=without["registration_id"])
+    one, other = (named, without) if first_has_it else (without, named)
+    verdicts = take(one, other) if together else {**take(one), **take(other)}
+    assert reasons(verdicts, one["host"]) == []
+    assert reasons(verdicts, other["host"])[0].startswith(f"its device ID is already that of {one['serial_number']} ")
+    # One that has another device ID is known to the hub by that, and letters of a device ID count in their case.
+    assert reasons(take(unit(3), unit(4, device_id=unit(3)["registration_id"])), "slot4") == []
+    assert reasons(take(unit(5, device_id=without["registration_id"].upper())), "slot5") == []
+
+
 def test_every_reason_is_told(take, unit):
     take(unit(1))
     verdicts = take(unit(2, device_id="pump-1", registration_id="unit-1", tpm_type="software"), policy="required")
