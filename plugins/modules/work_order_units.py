@@ -13,7 +13,8 @@ author: tpmfleet contributors (@tpmfleet)
 description:
   - For the line that works from orders that M(tpmfleet.azure_dps.work_order) wrote. An order is refused, before any
     device is asked, where it is not for this line's key, has no good signature of an allowed signer, was changed or
-    cut, is expired or revoked, or shares its number or a unit with another one.
+    cut, is expired or revoked, or shares its number or a unit with another one, or takes no report that
+    O(signing_key) has signed.
   - A device is on an order by its endorsement key. Where the inventory says another serial number, device ID or
     registration ID for it than the order, it is refused.
   - What is sealed for a unit is returned as it is in the order. Nothing of it can be read without the unit's TPM.
@@ -39,6 +40,11 @@ options:
   signer:
     description: The one whose orders count, where the file has several.
     type: str
+  signing_key:
+    description:
+      - The line's SSH key that is to sign the reports on the orders, or the public half of it. An order that is for a
+        line which signs with another key is refused. Without it that is not looked at.
+    type: path
   revocations:
     description:
       - Notices of revoked orders. A file in the directory of an order, with C(.revoked) behind its name, is one too.
@@ -133,6 +139,7 @@ def look(params):
         trusted=Trusted(params["allowed_signers"], params["signer"]),
         revocations=params["revocations"],
         now=datetime.now(timezone.utc),
+        signing_key=params["signing_key"],
     )
     ordered = OrderedUnits(opened)
     units, refused, meant = {}, {}, {}
@@ -157,6 +164,7 @@ def main():
             "decryption_key": {"type": "path", "required": True, "no_log": False},
             "allowed_signers": {"type": "path", "required": True},
             "signer": {"type": "str"},
+            "signing_key": {"type": "path", "no_log": False},
             "revocations": {"type": "list", "elements": "path", "default": []},
             "records": {"type": "list", "elements": "dict", "default": []},
         },

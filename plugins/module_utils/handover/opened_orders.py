@@ -16,6 +16,7 @@ from ..outside.strict_json import JsonError, parse
 from ..outside.visible import visible
 from ..trust.findings import TrustError
 from .age_file import Reader
+from .signature import fingerprint
 from .signed_document import checked_document, parts_of
 from .work_order import (
     MOST_BYTES,
@@ -58,10 +59,18 @@ class EndedError(TrustError):
 
 
 def opened_orders(
-    paths: Sequence[str], *, key: str, trusted: Trusted, revocations: Sequence[str], now: datetime
+    paths: Sequence[str],
+    *,
+    key: str,
+    trusted: Trusted,
+    revocations: Sequence[str],
+    now: datetime,
+    signing_key: str | None = None,
 ) -> list[Opened]:
     """The orders in the files *paths*, which are for the private key *key*. TrustError for the first that is refused,
     EndedError where they are good and one of them counts no longer.
+
+    One whose report *signing_key* may not sign is refused: what is done by it, nobody would take in.
 
     An order is revoked by one of the files *revocations*, or by one beside it with ``.revoked`` behind its name, or
     behind any other: either may have been renamed since its owner wrote it.
@@ -84,6 +93,8 @@ def opened_orders(
                     f"The work orders {other.order.terms.number} and {number} are for the same unit "
                     f"{visible(_called(one.order.units[unit]))}: ask their owner which one counts."
                 )
+    if signing_key is not None:
+        _check_signer(found, signing_key)
     for one in found:
         terms = one.order.terms
         if (terms.number, one.signed_by) in revoked:
@@ -116,6 +127,21 @@ def _opened(path: str, reader: Reader, trusted: Trusted) -> Opened:
     except TrustError as error:
         raise TrustError(f"{where} {error}. No device was touched: get it again from its owner.") from None
     return Opened(path, order, signed_by)
+
+
+def _check_signer(found: Sequence[Opened], signing_key: str) -> None:
+    """TrustError where an order says whose key signs its report, and that is not *signing_key*."""
+    telling = [one for one in found if one.order.terms.report_signers]
+    own = fingerprint(signing_key) if telling else ""
+    for one in telling:
+        terms = one.order.terms
+        if own not in terms.report_signers:
+            raise TrustError(
+                f"The work order {terms.number} in {visible(one.path)} is for a line that signs its report with "
+                f"{', '.join(terms.report_signers)}, and this one signs with {own} ({visible(signing_key)}), whose "
+                "report its owner would refuse. No device was touched: set tpmfleet_work_report_signing_key, or have "
+                "the owner order anew, with this key among tpmfleet_work_order_report_signers."
+            )
 
 
 def _revoked(path: str, trusted: Trusted) -> tuple[str, str]:

@@ -137,10 +137,16 @@ def test_an_order_and_its_revocation(signed, run_module, ledger, tmp_path, ssh_k
     assert "was revoked by its owner" in run_module("work_order_units", **look)["msg"]
 
 
-def test_a_report(signed, run_module, ledger, tmp_path, ssh_key, make_ek):
+def test_a_report(signed, signing_key, run_module, ledger, tmp_path, ssh_key, make_ek, allowed):
     order = {"ledger": ledger, "dest": str(tmp_path / "order.age"), "master_key": MASTER_KEY}
-    keys = {"recipients": [ssh_key("reader").with_suffix(".pub").read_text()], "signing_key": str(ssh_key("owner"))}
+    reader, owner = ssh_key("reader"), ssh_key("owner")
+    keys = {"recipients": [reader.with_suffix(".pub").read_text()], "signing_key": str(owner)}
     assert run_module("work_order", **ORDER, **order, **keys, report_signers=[signed.public])["changed"]
+    look = {"orders": [order["dest"]], "decryption_key": str(reader)}
+    look["allowed_signers"] = str(allowed(owner, file="customers"))
+    assert run_module("work_order_units", **look, signing_key=str(signing_key[0])).get("orders")
+    refused = run_module("work_order_units", **look, signing_key=str(reader))
+    assert "whose report its owner would refuse" in refused["msg"] and "orders" not in refused
     journal = str(tmp_path / "journal.sqlite")
     failed = {"reason": "it is off", "order": "WO-1", "customer": "owner", "endorsement_key": make_ek(1)}
     run_module("device_records", ledger=journal, step="software_install", records=[{"host": "slot1", "failed": failed}])

@@ -75,11 +75,16 @@ def line(tmp_path, make_ek, ssh_key, allowed):
             path.write_bytes(encrypted(whole, [self.recipient(to or self.key)]))
             return path
 
-        def open(self, *paths, key=None, signer=None, revocations=(), now=NOW):
+        def open(self, *paths, key=None, signer=None, revocations=(), now=NOW, signing_key=None):
             trusted = Trusted(str(self.allowed), signer)
             paths = [str(one) for one in paths or (self.path,)]
             return opened_orders(
-                paths, key=str(key or self.key), trusted=trusted, revocations=[*map(str, revocations)], now=now
+                paths,
+                key=str(key or self.key),
+                trusted=trusted,
+                revocations=[*map(str, revocations)],
+                now=now,
+                signing_key=signing_key and str(signing_key),
             )
 
         def refused(self, *paths, **options):
@@ -127,6 +132,21 @@ def test_an_order_says_whose_key_signs_the_report(line):
     for wrong in ([], ["SHA256:short"], [7], "SHA256:" + "A" * 43):
         line.write(other(line.document(report_signers=signers), put("report_signers", value=wrong)))
         assert "does not say whose key signs the report" in line.refused()
+
+
+def test_a_line_whose_report_would_be_refused_learns_it_before_it_works(line, tmp_path):
+    """Also where the order has ended: the report on what was done would be refused as well."""
+    signers = [fingerprint(str(line.another)), "SHA256:" + "A" * 43]
+    line.write(line.document(report_signers=signers))
+    for more in ({}, {"now": datetime(2030, 1, 1, tzinfo=timezone.utc)}):
+        told = line.refused(signing_key=line.key, **more)
+        assert all(one in told for one in (*signers, fingerprint(str(line.key)), "No device was touched")), told
+    public = line.another.with_suffix(".pub")
+    assert line.open(signing_key=line.another) and line.open(signing_key=public) and line.open()
+    assert "is no SSH key" in line.refused(signing_key=tmp_path / "none")
+    # One of before orders said it is looked at by its owner's file of signers alone.
+    line.write(line.document())
+    assert line.open(signing_key=line.key)
 
 
 def test_an_order_for_two_lines_is_read_by_both(line):
