@@ -160,6 +160,14 @@ late:
   type: list
   elements: str
   sample: []
+overtaken:
+  description:
+    - The units that failed at the line before you did a later step with them, which is in C(since). It is noted in
+      their histories, and changes nothing else.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{"unit": "TF-000004 (slot04)", "reason": "no power", "since": "warehouse on 2026-11-27T09:12:00Z"}]
 damaged:
   description: The units of the order whose records in the ledger cannot be read. Nothing of them is taken.
   returned: success
@@ -200,7 +208,15 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.handover.opened_report import check_order, opened_report
 from ..module_utils.handover.report_intake import held_against, new_serial_numbers
-from ..module_utils.handover.report_records import Enrolling, TakenUnits, note_failures, reason_of, when_enrolled
+from ..module_utils.handover.report_records import (
+    Enrolling,
+    TakenUnits,
+    note_failures,
+    note_overtaken,
+    reason_of,
+    said_by_line,
+    when_enrolled,
+)
 from ..module_utils.handover.work_report import STEP
 from ..module_utils.ledger.database import LedgerError, is_new
 from ..module_utils.ledger.devices import Devices
@@ -243,6 +259,7 @@ def take(connection, policy, module):
     known, at = units.records, now()
     by = {"order": number, **written_by(params)}
     changed = note_failures(devices, known, intake, at=at, signed_by=opened.signed_by, by=by)
+    changed = note_overtaken(devices, known, intake, at=at, by=by) or changed
     taken = TakenUnits(
         Enrolling(params["id_scope"], params["enrollment"], params["enabled"]),
         software_tpms_allowed=params["software_tpms_allowed"],
@@ -274,6 +291,10 @@ def take(connection, policy, module):
         ],
         "missing": [visible(called(known[row]), most=120) for row in intake.missing],
         "late": [visible(called(known[row]), most=120) for row in intake.late],
+        "overtaken": [
+            {"unit": visible(called(known[row]), most=120), "reason": said_by_line(unit), "since": since}
+            for row, (unit, since) in intake.overtaken.items()
+        ],
         "damaged": [one.why for one in units.damaged.values()],
         "unexpected": [{"unit": name, "reason": why} for name, why in intake.unexpected],
         "refused": [{"unit": name, "reason": why} for name, why in intake.refused],

@@ -20,7 +20,7 @@ from datetime import datetime, timezone
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from ..ledger.causes import FAILURES, causes, names_in, reasons
+from ..ledger.causes import FAILURES, LATE, causes, names_in, reasons
 from ..ledger.database import DEVICES, EVENTS, LISTED_KEYS, sqlalchemy
 from ..ledger.devices import event_of
 from ..ledger.stored import DamagedRecord, stored_record
@@ -190,7 +190,7 @@ class Gathered:
             if step in STEPS:
                 first.setdefault(step, _seconds(said.get("at")))
         reached = tuple(first.get(step, 0) for step in STEPS)
-        last = history[-1] if history else Event(0, "", {})
+        last = next((one for one in reversed(history) if one.what.get("state") != LATE), Event(0, "", {}))
         state = max((number for number, at in enumerate(reached, 1) if at), default=0)
         if damaged:
             state = _DAMAGED

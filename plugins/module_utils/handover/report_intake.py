@@ -25,6 +25,8 @@ from .work_report import Report
 
 # How often it is looked whose an answer is that is not its unit's: a report may have 10,000 of them.
 _MOST_TRIES = 20_000
+# The step that is done with a unit before a line has it.
+_BEFORE = "tpm_install"
 
 
 @dataclass
@@ -32,7 +34,8 @@ class Intake:
     """What became of each unit, by the row of the ledger: what the report says of those *taken* and those *failed*.
 
     *known* were taken in before, *missing* are those of which no report has said anything yet, *late* those that were
-    done after the order had expired. *refused* and *unexpected* are pairs of a unit's name and the reason; of the
+    done after the order had expired, *overtaken* those that failed there before the owner did a later step with them,
+    with the words on that. *refused* and *unexpected* are pairs of a unit's name and the reason; of the
     refused ones that were not taken in before *stopped* has the reason, too. *unproven* has those of them, and of the
     failed ones, whose TPM did not prove itself.
     """
@@ -42,6 +45,7 @@ class Intake:
     known: list[int] = field(default_factory=list)
     missing: list[int] = field(default_factory=list)
     late: list[int] = field(default_factory=list)
+    overtaken: dict[int, tuple[Mapping[str, Any], str]] = field(default_factory=dict)
     stopped: dict[int, str] = field(default_factory=dict)
     unproven: list[int] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
@@ -127,6 +131,8 @@ def held_against(report: Report, units: Units, master_key: str, *, others: Colle
                 intake.unproven += [row] if unproven else []
         elif order.get("state") == DONE:
             intake.known.append(row)
+        elif unit["state"] == FAILED and (since := _done_since(unit, record, order)):
+            intake.overtaken[row] = (unit, since)
         elif unit["state"] == FAILED:
             intake.failed[row] = unit
             intake.unproven += [row] if unit.get("not_proven") else []
@@ -172,6 +178,13 @@ def _why_not(
             f"key version {spent}: revoke this order as well, and take a later version"
         )
     return _overtaken(said, record, order)
+
+
+def _done_since(unit: Mapping[str, Any], record: Mapping[str, Any], order: Mapping[str, Any]) -> str:
+    """The step that the owner did with a unit since it was ordered and failed at the line, in words; empty for none."""
+    steps = {name: one for name, one in (record.get("steps") or {}).items() if name != _BEFORE}
+    done_at, step = max(((str(one.get("at")), name) for name, one in steps.items()), default=("", ""))
+    return f"{step} on {done_at}" if done_at > max(str(order.get("written") or ""), unit["at"]) else ""
 
 
 def _overtaken(said: Mapping[str, Any], record: Mapping[str, Any], order: Mapping[str, Any]) -> str | None:

@@ -10,7 +10,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..ledger.causes import STOPPED
+from ..ledger.causes import LATE, STOPPED
 from ..ledger.devices import Devices
 from ..outside.visible import visible
 from ..record.model import IDENTITIES
@@ -71,9 +71,12 @@ def when_enrolled(said: Mapping[str, Any], unit: Mapping[str, Any], order: Mappi
 
 def reason_of(intake: Intake, row: int) -> str:
     """Why the unit in *row* is not taken: why it failed there, or is not believed."""
-    return intake.stopped.get(row) or visible(
-        intake.failed[row].get("reason") or "the line gives no reason", most=MOST_REASON
-    )
+    return intake.stopped.get(row) or said_by_line(intake.failed[row])
+
+
+def said_by_line(unit: Mapping[str, Any]) -> str:
+    """Why the line says that *unit* failed, for people."""
+    return visible(unit.get("reason") or "the line gives no reason", most=MOST_REASON)
 
 
 def note_failures(
@@ -110,5 +113,23 @@ def note_failures(
         note(row, unit["station"])
     for row in intake.stopped:
         note(row, signed_by)
+    devices.write()
+    return changed
+
+
+def note_overtaken(
+    devices: Devices, known: Mapping[int, Mapping[str, Any]], intake: Intake, *, at: str, by: Mapping[str, Any]
+) -> bool:
+    """Notes in the history which units failed at the line before the owner did a later step, and whether that was news.
+
+    Neither the order nor where the unit stands is another one for it.
+    """
+    changed = False
+    for row, (unit, _since) in intake.overtaken.items():
+        said = {"state": LATE, "reasons": [said_by_line(unit)], "order": by["order"], "failed": unit["at"]}
+        if any(said.items() <= event.items() for event in devices.history(row)):
+            continue
+        changed = True
+        devices.note(row, known[row].get("host"), at=at, step=STEP, station=unit["station"], what={**said, **by})
     devices.write()
     return changed

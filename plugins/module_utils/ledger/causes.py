@@ -19,6 +19,8 @@ from ..outside.visible import visible
 STOPPED, FAILED, UNREACHABLE = "stopped", "failed", "unreachable"
 # By the ledger's judgement, on the device itself, and on the way to it.
 FAILURES = (STOPPED, FAILED, UNREACHABLE)
+# What somebody has told late, of a time before what is known since: where the device stands does not follow from it.
+LATE = "late"
 NO_REASON = "no reason was noted"
 _MOST = 2000
 # The reasons of the ledger's judgement that name other devices, by what stands around the names.

@@ -267,7 +267,7 @@ class Devices:
         standings = {row: standing_of(record) for row, record in self._saved.items()}
         for row, last in self._write_events().items():
             standings[row] = {**standings.get(row, {}), **last}
-        self._write_standings(standings)
+        self._write_standings({row: news for row, news in standings.items() if news})
         self._before, self._saved, self._retired_before, self._events = {}, {}, {}, []
 
     def _write_standings(self, standings: Mapping[int, Mapping[str, Any]]) -> None:
@@ -314,7 +314,7 @@ class Devices:
             found = causes(what, self._names_of(event, what)) if reasons(what) else []
             failures += failures_of(chain, self._heads[chain][0], event, found)
             if chain != NO_DEVICE:
-                last[chain] = last_event_of(event, what, found)
+                last[chain] = last_event_of(event, what, found) or last.get(chain, {})
         self._all(EVENTS.insert(), rows)
         ended = {WHOLE_LEDGER, NO_DEVICE, *(event["device"] or NO_DEVICE for event, _what in self._events)}
         heads = [{"device": one, "events": self._heads[one][0], "head": self._heads[one][1]} for one in sorted(ended)]

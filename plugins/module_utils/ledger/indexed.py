@@ -21,6 +21,7 @@ from ..outside.moments import moment_of
 from ..record.model import STEPS, last_step
 from ..record.orders import orders_in
 from ..trust.certificate import CertificateError, read_certificate
+from .causes import LATE
 
 _LONGEST_NUMBER = 64
 _SHA256 = 64
@@ -46,7 +47,12 @@ def standing_of(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def last_event_of(event: Mapping[str, Any], what: Mapping[str, Any], found: Sequence[str]) -> dict[str, Any]:
-    """Columns of the standing of a device whose last *event* says *what*; *found* are the causes of that."""
+    """Columns of the standing of a device whose last *event* says *what*; *found* are the causes of that.
+
+    None of them where it was told late: another one is the last then.
+    """
+    if what.get("state") == LATE:
+        return {}
     return {
         **{name: event[name] for name in ("at", "step", "station")},
         "state": str(what["state"])[:32] if what.get("state") else None,

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..outside.visible import visible
 from ..record.model import DONE, VERIFIED, called, decommission_in_words
-from .causes import FAILED, STOPPED, UNREACHABLE
+from .causes import FAILED, LATE, STOPPED, UNREACHABLE
 
 _STEPS = {
     "tpm_install": "step 2, the TPM is installed",
@@ -94,6 +94,8 @@ def _came_of_it(event: Mapping[str, Any]) -> str:
         return f"FAILED on the device: {why.rstrip('.')}.{enrollment}"
     if state == UNREACHABLE:
         return f"NOT REACHED: {why.rstrip('.')}."
+    if state == LATE:
+        return f"A line told late that it FAILED there on {event.get('failed')}: {why.rstrip('.')}."
     if state == "withdrawn":
         return f"Its claim to its endorsement key was withdrawn: {event.get('proven_by')} has proven to hold it."
     outcome = event.get("outcome")

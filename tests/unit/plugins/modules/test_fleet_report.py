@@ -248,6 +248,17 @@ def test_every_event_is_counted_or_left(ledger, report, what):
     )
 
 
+def test_what_was_told_late_is_not_where_a_unit_stands(ledger, report, tmp_path):
+    events = [
+        event("warehouse", "done", "2026-11-03T00:00:00Z"),
+        event("software_install", "late", "2026-11-04T00:00:00Z", reasons=["no power"]),
+    ]
+    report(ledger([({"serial_number": "TF-1"}, events)]))
+    [unit] = table_of(tmp_path / "report.csv")
+    assert (unit["state"], unit["last_failure"]) == ("in the warehouse", "")
+    assert unit["last_event"].startswith("2026-11-03")
+
+
 @pytest.fixture
 def judged(run_module, make_ek, tmp_path):
     """A function: what the ledger's judgement says to three units, each of which does the same wrong."""

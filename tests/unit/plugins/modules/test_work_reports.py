@@ -1000,6 +1000,35 @@ def test_a_report_undoes_nothing_that_the_owner_did_with_a_unit_meanwhile(firms,
     assert [one["serial_number"] for one in taken["records"]] == ["TF-1"] and firms.records()["TF-0"] == before
 
 
+def standing(ledger):
+    with sqlite3.connect(ledger) as connection:
+        return connection.execute("SELECT device, at, step, state, cause FROM standings ORDER BY device").fetchall()
+
+
+@pytest.mark.parametrize("more", [{}, {"not_proven": True}])
+def test_a_failure_from_before_the_owner_did_the_unit_is_noted_as_late_and_changes_nothing(firms, run_module, more):
+    firms.work(0, 1)
+    firms.export(*({**firms.key(number), "state": "failed", "reason": "no power", **more} for number in (0, 1)))
+    with_step(firms, 0, "warehouse")
+    with_step(firms, 1, "tpm_install")
+    before, stood = firms.records(), standing(firms.ledger)
+    taken = firms.take_in()
+    late = {"unit": "TF-0 (slot0)", "reason": "no power", "since": "warehouse on 2036-01-01T00:00:00Z"}
+    assert taken["changed"] and taken["overtaken"] == [late], taken
+    # Step 2 is done before a line has the unit, and what came after the step is news.
+    assert [one["unit"] for one in taken["failed_units"]] == ["TF-1 (slot1)"]
+    assert [one["unit"] for one in taken["unproven"]] == (["TF-1 (slot1)"] if more else [])
+    assert firms.records()["TF-0"] == before["TF-0"] and standing(firms.ledger)[0] == stood[0]
+    assert standing(firms.ledger)[1] != stood[1] and firms.states() == ["ordered", "failed", "ordered"]
+    again = firms.take_in()
+    assert not again["changed"] and again["overtaken"] == [late]
+    story = run_module("device_story_info", ledger=str(firms.ledger), serial_number="TF-0")["lines"]
+    assert [one for one in story if "told late that it FAILED there on" in one and "no power" in one] == [story[-1]]
+    assert run_module("fleet_info", ledger=str(firms.ledger))["states"].get("stopped") == 1
+    firms.forge(lambda document: [one.update(at="2036-01-01T00:00:01Z") for one in document["units"]])
+    assert len(firms.take_in()["failed_units"]) == 2 and firms.states()[0] == "failed"
+
+
 def test_a_unit_that_the_owner_did_as_it_was_ordered_is_taken_in(firms):
     firms.export(*firms.work(0))
     with_step(firms, 0, "software_install", storage_root_key=firms.make_srk(0), dps_id_scope="0ne00000A1B")
