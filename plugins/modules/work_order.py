@@ -279,7 +279,7 @@ def present(connection, module):
         check_that_it_can_be_written_again(units, number)
     result = {"changed": stale, "file": params["dest"], "damaged": damaged}
     news = {"number": number, "key_version": terms.key_version, "content_sha256": content}
-    news.update(id_scope=terms.install["id_scope"], expires=terms.expires)
+    news.update({name: terms.install[name] for name in ("id_scope", "profile")}, expires=terms.expires)
     if terms.report_signers:
         news["report_signers"] = list(terms.report_signers)
     at = now()

@@ -169,6 +169,11 @@ def _why_not(
     version = ownership.get("key_version")
     if version != order.get("key_version"):
         return f"the line says key version {version}, and the order has {order.get('key_version')}"
+    profile = ownership.get("profile")
+    # Notes of before orders were noted with it have none.
+    if profile != order.get("profile", profile):
+        says = f"the ownership profile {profile}" if profile else "no ownership profile"
+        return f"the line says {says}, and the order has {order['profile']}"
     if ownership.get("endorsement_auth_set"):
         return "the line says that its endorsement hierarchy has an authorization, which no order gives one"
     spent, revoked = spent_key_version(record)

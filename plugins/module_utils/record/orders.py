@@ -15,7 +15,7 @@ from typing import Any
 LAST = "work_order"
 EARLIER = "earlier_work_orders"
 ORDERED, DONE, FAILED, REVOKED = "ordered", "done", "failed", "revoked"
-_TEXTS = ("written", "expires", "customer", "id_scope", "content_sha256", "file_sha256", "reason")
+_TEXTS = ("written", "expires", "customer", "id_scope", "profile", "content_sha256", "file_sha256", "reason")
 # Of why a unit failed, in characters.
 MOST_REASON = 1000
 # What a line may still work on.

@@ -1044,6 +1044,32 @@ def with_step(firms, number, step, **since):
     assert not verdict.reasons
 
 
+@pytest.mark.parametrize("said", [{"profile": "sdk"}, {}])
+def test_a_line_gives_no_unit_another_profile_than_was_ordered(firms, said):
+    firms.export(*firms.work(0, 1))
+    firms.forge(lambda document: document["units"][0].update(ownership={"key_version": 1, **said}))
+    name = firms.document()["units"][0]["serial_number"]
+    taken = firms.take_in()
+    [refused] = taken["refused"]
+    assert refused["unit"].startswith(name) and "and the order has fleet" in refused["reason"], refused
+    assert len(taken["records"]) == 1 and firms.records()[name]["work_order"]["state"] == "ordered"
+    # The ledger's note of an order that is older has none.
+    for number in (0, 1):
+        edit(firms, number, lambda order: order.pop("profile"))
+    firms.forge(lambda document: [one["ownership"].update(profile="sdk") for one in document["units"]])
+    assert not firms.take_in()["refused"]
+
+
+def edit(firms, number, change):
+    """Changes what the owner's ledger has noted of the order of a unit."""
+    with sqlite3.connect(firms.ledger) as connection:
+        record = firms.records()[f"TF-{number}"]
+        change(record["work_order"])
+        named = f"WHERE serial_number = 'TF-{number}'"
+        connection.execute(f"UPDATE devices SET record = ? {named}", (json.dumps(record),))
+    connection.close()
+
+
 def test_a_line_gives_no_unit_an_ownership_that_no_order_has(firms):
     firms.export(*firms.work(0))
     firms.forge(lambda document: document["units"][0]["ownership"].update(endorsement_auth_set=True))

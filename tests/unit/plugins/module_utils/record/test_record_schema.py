@@ -81,6 +81,7 @@ def record(make_ek):
             "state": "failed",
             "at": "2026-11-24T12:00:00Z",
             "key_version": 1,
+            "profile": "fleet",
             "content_sha256": digest,
             "file_sha256": digest,
             "written": "2026-11-24T12:00:00Z",
