@@ -286,7 +286,10 @@ def take(connection, policy, module):
         "states": dict(Counter(states.values())),
         "known": len(intake.known),
         "failed_units": [
-            {"unit": called(known[row]), "reason": visible(unit.get("reason") or "", most=MOST_REASON)}
+            {
+                "unit": visible(called(known[row]), most=120),
+                "reason": visible(unit.get("reason") or "", most=MOST_REASON),
+            }
             for row, unit in intake.failed.items()
         ],
         "missing": [visible(called(known[row]), most=120) for row in intake.missing],

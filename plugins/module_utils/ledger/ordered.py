@@ -108,7 +108,7 @@ def noted(
             continue
         if order["state"] != same.get("state"):
             order["at"] = at
-        name = called(record)
+        name = visible(called(record), most=120)
         before[name], after[name] = {"work_order": same}, {"work_order": order}
         row = devices.save(row, with_order(record, order))
         what = {"state": order["state"], "order": order["number"], **by}

@@ -1000,6 +1000,21 @@ def test_a_report_undoes_nothing_that_the_owner_did_with_a_unit_meanwhile(firms,
     assert [one["serial_number"] for one in taken["records"]] == ["TF-1"] and firms.records()["TF-0"] == before
 
 
+def test_what_a_unit_is_called_in_the_ledger_writes_nothing_on_the_terminal(firms):
+    """In any list of what became of it, whatever an inventory or a maker's list has called it."""
+    take(firms.ledger, *(firms.unit(number, host=f"slot{number}\x1b[2J") for number in range(3)))
+    firms.work(0, 1)
+    for number in (0, 1):
+        firms.export({**firms.key(number), "state": "failed", "reason": "no power", "not_proven": True})
+    with_step(firms, 1, "warehouse", host="slot1\x1b[2J")
+    taken = firms.take_in()
+    told = [one["unit"] for name in ("failed_units", "overtaken") for one in taken[name]] + taken["missing"]
+    assert told == [rf"TF-{number} (slot{number}\x1b[2J)" for number in range(3)]
+    firms.order(state="revoked")
+    other = {"number": "WO-2", "dest": str(firms.directory / "other.age"), "key_version": 2}
+    assert "\x1b" not in "".join(firms.order(**other, diff=True, check=True)["diff"]["after"])
+
+
 def standing(ledger):
     with sqlite3.connect(ledger) as connection:
         return connection.execute("SELECT device, at, step, state, cause FROM standings ORDER BY device").fetchall()
