@@ -222,7 +222,7 @@ from ..module_utils.module.ledger import event_options, ledger_option, now, run,
 from ..module_utils.outside.visible import visible
 from ..module_utils.record.orders import OPEN, ORDERED, REVOKED, order_in
 from ..module_utils.trust.findings import TrustError
-from ..module_utils.trust.hierarchy_auth import SET_BY, MasterKeyError, checked_master_key
+from ..module_utils.trust.hierarchy_auth import SET_BY, MasterKeyError, master_key_check
 
 
 def present(connection, module):
@@ -230,7 +230,7 @@ def present(connection, module):
     params = module.params
     terms = terms_of(params)
     try:
-        checked_master_key(params["master_key"])
+        key_check = master_key_check(params["master_key"])
     except MasterKeyError as error:
         raise TrustError(f"{error}.") from None
     if is_new(connection) and not params["src"]:
@@ -265,7 +265,7 @@ def present(connection, module):
         terms = terms._replace(report_signers=())
     content = content_sha256(terms, records)
     # What was ordered cannot be told again without all of its units.
-    check_what_was_ordered(number, noted_before, None if units.damaged else content)
+    check_what_was_ordered(number, noted_before, key_check, None if units.damaged else content)
     found = file_sha256(params["dest"])
     if found and not there:
         raise TrustError(
@@ -279,6 +279,7 @@ def present(connection, module):
         check_that_it_can_be_written_again(units, number)
     result = {"changed": stale, "file": params["dest"], "damaged": damaged}
     news = {"number": number, "key_version": terms.key_version, "content_sha256": content}
+    news["master_key_check"] = key_check
     news.update({name: terms.install[name] for name in ("id_scope", "profile")}, expires=terms.expires)
     if terms.report_signers:
         news["report_signers"] = list(terms.report_signers)
@@ -301,7 +302,7 @@ def present(connection, module):
     return result
 
 
-def check_what_was_ordered(number, noted_before, content):
+def check_what_was_ordered(number, noted_before, key_check, content):
     """TrustError where the order was revoked, or written with another *content*, where that is known."""
     if content and any(one.get("content_sha256") != content for one in noted_before):
         raise TrustError(
@@ -310,6 +311,11 @@ def check_what_was_ordered(number, noted_before, content):
         )
     if any(one.get("state") == REVOKED for one in noted_before):
         raise TrustError(f"The work order {number} was revoked. Take another number.")
+    if any(one.get("master_key_check", key_check) != key_check for one in noted_before):
+        raise TrustError(
+            f"The work order {number} was written with another master key, and with this one its TPMs' answers would "
+            "be refused. Nothing was written: give tpmfleet_master_key as it was, or revoke it and take another number."
+        )
 
 
 def revoked(connection, module):

@@ -228,7 +228,7 @@ from ..module_utils.outside.visible import visible
 from ..module_utils.record.model import called
 from ..module_utils.record.orders import DONE, MOST_REASON, order_in
 from ..module_utils.trust.findings import TrustError
-from ..module_utils.trust.hierarchy_auth import MasterKeyError, checked_master_key
+from ..module_utils.trust.hierarchy_auth import MasterKeyError, master_key_check
 from ..module_utils.trust.policy import POLICIES, CertificatePolicy
 
 # Of which the task's action makes use, once the ledger is free for others again.
@@ -244,14 +244,15 @@ def take(connection, policy, module):
     """The result of the module."""
     params = module.params
     try:
-        checked_master_key(params["master_key"])
+        key_check = master_key_check(params["master_key"])
         opened = opened_report(params["src"], allowed_signers=params["allowed_signers"], signer=params["signer"])
         if is_new(connection):
             raise LedgerError("The ledger is not there, or is an empty one. Is its name right?")
         number = opened.report.number
         devices = Devices(connection)
         units = units_on(devices, number)
-        check_order(opened, units, id_scope=params["id_scope"], named=bool(params["allowed_signers"]))
+        named = bool(params["allowed_signers"])
+        check_order(opened, units, key_check=key_check, id_scope=params["id_scope"], named=named)
         others = devices.serial_numbers_like(new_serial_numbers(opened.report, units))
         intake = held_against(opened.report, units, params["master_key"], others=others)
     except MasterKeyError as error:

@@ -156,7 +156,12 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         r"Failed to connect to the host|cannot be reached",
     ),
     # Of the station: how a step is begun
-    "master-key": (r"the master key (is|has)", r"the key version is .* whole number", r"ek_name is not the name"),
+    "master-key": (
+        r"the master key (is|has)",
+        r"the key version is .* whole number",
+        r"ek_name is not the name",
+        r"The work order \S+ was written with another master key",
+    ),
     "facts-as-variables": (r"make variables of facts",),
     "strategy": (r"has each device go on by itself",),
     "pipelining": (r"would be written to a file on the device",),

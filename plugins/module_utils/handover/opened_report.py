@@ -46,10 +46,11 @@ def opened_report(path: str, *, allowed_signers: str | None, signer: str | None)
         ) from None
 
 
-def check_order(opened: OpenedReport, units: Units, *, id_scope: str, named: bool) -> None:
+def check_order(opened: OpenedReport, units: Units, *, key_check: str, id_scope: str, named: bool) -> None:
     """TrustError where what is *opened* is of no order of the ledger, or nothing that counts for that one.
 
-    *units* are the ledger's of that order, *named* is whether its line is one of those that count by name.
+    *units* are the ledger's of that order, *key_check* is that of the master key by which its answers would be judged,
+    *named* is whether its line is one of those that count by name.
     """
     where = f"The work report {visible(opened.path)}"
     number = opened.report.number
@@ -69,6 +70,11 @@ def check_order(opened: OpenedReport, units: Units, *, id_scope: str, named: boo
         raise TrustError(
             f"{where} is of the work order {number}, which does not say whose key signs its report: name the lines "
             "whose reports count in allowed_signers. Nothing was taken in."
+        )
+    if any(one.get("master_key_check", key_check) != key_check for one in orders):
+        raise TrustError(
+            f"{where} is of the work order {number}, which was written with another master key than this one, to which "
+            "no answer is right. Nothing was taken in: give tpmfleet_master_key as it was."
         )
     scopes = {one.get("id_scope", id_scope) for one in orders}
     if scopes != {id_scope}:

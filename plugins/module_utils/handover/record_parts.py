@@ -21,7 +21,7 @@ _FREE = (dict, list)
 _TEXT_OR_NOTHING = (str, type(None))
 _ORDER: dict[str, Any] = {
     **dict.fromkeys(("number", "state", "at", "written", "expires", "customer", "id_scope", "profile"), str),
-    **dict.fromkeys(("content_sha256", "file_sha256", "station", "reason"), str),
+    **dict.fromkeys(("content_sha256", "file_sha256", "master_key_check", "station", "reason"), str),
     "key_version": int,
     "report_signers": [str],
     "not_proven": bool,

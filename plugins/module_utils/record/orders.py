@@ -15,7 +15,8 @@ from typing import Any
 LAST = "work_order"
 EARLIER = "earlier_work_orders"
 ORDERED, DONE, FAILED, REVOKED = "ordered", "done", "failed", "revoked"
-_TEXTS = ("written", "expires", "customer", "id_scope", "profile", "content_sha256", "file_sha256", "reason")
+_DIGESTS = ("content_sha256", "file_sha256", "master_key_check")
+_TEXTS = ("written", "expires", "customer", "id_scope", "profile", "reason", *_DIGESTS)
 # Of why a unit failed, in characters.
 MOST_REASON = 1000
 # What a line may still work on.

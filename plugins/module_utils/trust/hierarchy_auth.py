@@ -35,6 +35,9 @@ AUTH_BYTES = 24
 _SALT = b"tpmfleet.azure_dps"
 _LABEL = b"hierarchy auth 1"
 _ORDER_LABEL = b"work order secret 1"
+_CHECK_LABEL = b"master key check 1"
+# Enough to notice another key, and far too few to find one by.
+_CHECK_BYTES = 4
 
 
 class MasterKeyError(ValueError):
@@ -95,6 +98,17 @@ def derive_order_secret(master_key: str, ek_name: str, number: str) -> bytes:
     if not HAS_CRYPTOGRAPHY:
         raise MasterKeyError("the Python package cryptography is missing on the controller; see requirements.txt")
     return _derived(master_key, (_ORDER_LABEL, number.encode("utf-8"), _name_bytes(ek_name)), 32)
+
+
+def master_key_check(master_key: str) -> str:
+    """What tells a master key from another one where it is used again: 8 hexadecimal digits, and nothing of the key.
+
+    They are the same for all that is made with the key, so that many of them tell no more than one. MasterKeyError as
+    of :func:`derive`.
+    """
+    if not HAS_CRYPTOGRAPHY:
+        raise MasterKeyError("the Python package cryptography is missing on the controller; see requirements.txt")
+    return _derived(master_key, (_CHECK_LABEL,), _CHECK_BYTES).hex()
 
 
 def _derived(master_key: str, parts: tuple[bytes, ...], length: int) -> bytes:

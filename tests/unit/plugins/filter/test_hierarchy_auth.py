@@ -15,6 +15,7 @@ from base64 import urlsafe_b64encode
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.tpmfleet.azure_dps.plugins.filter.hierarchy_auth import hierarchy_auth
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.hierarchy_auth import master_key_check
 
 MASTER_KEY = "Zq3v8yBEHMcQfTjWnZr4u7xADGKaPdSgVkYp2s5v8y0="
 EK_NAME = "000b" + bytes(range(32)).hex()
@@ -45,6 +46,14 @@ def test_it_is_hkdf_as_the_rfc_has_it():
     extracted = hmac.new(b"tpmfleet.azure_dps", MASTER_KEY.encode(), hashlib.sha256).digest()
     expanded = hmac.new(extracted, info + b"\x01", hashlib.sha256).digest()[:24]
     assert auth(version=7) == urlsafe_b64encode(expanded).decode()
+
+
+def test_a_key_is_told_from_another_one_by_what_ledgers_have_noted():
+    """Also a later release's: a check that came to be another one would refuse every order that was written before."""
+    info = len(b"master key check 1").to_bytes(2, "big") + b"master key check 1"
+    extracted = hmac.new(b"tpmfleet.azure_dps", MASTER_KEY.encode(), hashlib.sha256).digest()
+    expanded = hmac.new(extracted, info + b"\x01", hashlib.sha256).hexdigest()
+    assert master_key_check(f"{MASTER_KEY}\n") == expanded[:8] != master_key_check(MASTER_KEY.swapcase())
 
 
 def test_every_tpm_takes_it():

@@ -432,6 +432,36 @@ def test_an_order_that_was_written_before_it_said_who_signs_is_still_one(order, 
     assert not order()["changed"]
 
 
+OTHER_KEY = "another master key of the owner, 01234567"
+
+
+def test_an_order_is_never_written_again_with_another_master_key(order, ledger, tmp_path):
+    """The line's answers to the first file would be none to the second."""
+    order()
+    noted = [one["work_order"].pop("master_key_check") for one in records(ledger).values()]
+    assert len(set(noted)) == 1 and noted[0] not in MASTER_KEY
+    for gone in (False, True):
+        if gone:
+            (tmp_path / "order.age").unlink()
+        before = ledger.read_bytes()
+        failed = order(master_key=OTHER_KEY)
+        assert failed["failed"] and "was written with another master key" in failed["msg"], failed
+        assert OTHER_KEY not in json.dumps(failed) and ledger.read_bytes() == before
+        assert (tmp_path / "order.age").exists() is not gone
+    # A line end around it is none of the key, as everywhere.
+    assert order(master_key=f"{MASTER_KEY}\n")["changed"] and not order()["changed"]
+    # The note of an order that is older has none, and gets it where the file is written again.
+    with sqlite3.connect(ledger) as connection:
+        for name, record in records(ledger).items():
+            del record["work_order"]["master_key_check"]
+            connection.execute("UPDATE devices SET record = ? WHERE serial_number = ?", (json.dumps(record), name))
+    connection.close()
+    assert not order(master_key=OTHER_KEY)["changed"]
+    (tmp_path / "order.age").unlink()
+    assert order()["changed"]
+    assert [one["work_order"]["master_key_check"] for one in records(ledger).values()] == noted
+
+
 def test_a_damaged_record_stops_no_order_of_the_others(order, ledger, tmp_path):
     damage(ledger, 1)
     planned = order(check=True)

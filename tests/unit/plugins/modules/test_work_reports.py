@@ -664,7 +664,15 @@ def test_a_report_is_taken_in_for_the_dps_that_was_ordered(firms):
 
 def test_another_master_key_takes_nothing(firms):
     firms.export(*firms.work(0))
-    taken = firms.take_in(master_key="another master key of the owner, 01234567")
+    other = "another master key of the owner, 01234567"
+    before = firms.ledger.read_bytes()
+    failed = firms.take_in(master_key=other)
+    assert failed["failed"] and "was written with another master key than this one" in failed["msg"], failed
+    assert firms.ledger.read_bytes() == before and other not in json.dumps(failed)
+    # Of an order that is older nobody can tell.
+    for number in range(3):
+        edit(firms, number, lambda order: order.pop("master_key_check"))
+    taken = firms.take_in(master_key=other)
     assert taken["records"] == [] and len(taken["refused"]) == 1
     failed = firms.take_in(master_key="short")
     assert failed["failed"] and "has 5 characters" in failed["msg"]

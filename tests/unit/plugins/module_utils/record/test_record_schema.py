@@ -82,6 +82,7 @@ def record(make_ek):
             "at": "2026-11-24T12:00:00Z",
             "key_version": 1,
             "profile": "fleet",
+            "master_key_check": digest[:8],
             "content_sha256": digest,
             "file_sha256": digest,
             "written": "2026-11-24T12:00:00Z",
