@@ -159,7 +159,7 @@ total:
   type: int
   sample: 480
 states:
-  description: How many of them are in which state, C(ordered), C(done), C(failed) or C(revoked).
+  description: How many of them are in which state, C(ordered), C(done), C(failed), C(closed) or C(revoked).
   returned: success
   type: dict
   sample: {"ordered": 480}
@@ -220,7 +220,7 @@ from ..module_utils.ledger.devices import Devices
 from ..module_utils.ledger.ordered import also_open, noted, units_on
 from ..module_utils.module.ledger import event_options, ledger_option, now, run, written_by
 from ..module_utils.outside.visible import visible
-from ..module_utils.record.orders import OPEN, ORDERED, REVOKED, order_in
+from ..module_utils.record.orders import NOT_BACK, ORDERED, REVOKED, order_in
 from ..module_utils.trust.findings import TrustError
 from ..module_utils.trust.hierarchy_auth import SET_BY, MasterKeyError, master_key_check
 
@@ -336,7 +336,7 @@ def revoked(connection, module):
     at = now()
     before, after = noted(
         devices,
-        [(row, there[row]) for row, state in states.items() if state in OPEN],
+        [(row, there[row]) for row, state in states.items() if state in NOT_BACK],
         {"number": number, "state": REVOKED},
         at=at,
         by=written_by(params),
@@ -345,7 +345,7 @@ def revoked(connection, module):
     if stale and not module.check_mode:
         notice = revocation_of(number, at=moments[0] if moments else at)
         place(path, signed_document(notice, params["signing_key"], namespace=REVOCATION_NAMESPACE))
-    states.update((row, REVOKED) for row, state in states.items() if state in OPEN)
+    states.update((row, REVOKED) for row, state in states.items() if state in NOT_BACK)
     result = {
         "changed": bool(after) or stale,
         "total": len(there),

@@ -144,7 +144,8 @@ failed_units:
   elements: dict
   sample: [{"unit": "TF-000003 (slot03)", "reason": "This TPM has an owner: …"}]
 states:
-  description: How many units of the order are in which state with it, C(ordered), C(done), C(failed) or C(revoked).
+  description: How many units of the order are in which state with it, C(ordered), C(done), C(failed), C(closed) or
+    C(revoked).
   returned: success
   type: dict
   sample: {"done": 478, "failed": 1, "ordered": 1}
@@ -159,6 +160,14 @@ late:
   returned: success
   type: list
   elements: str
+  sample: []
+closed:
+  description:
+    - The units that you did otherwise while they were on the order, with the reasons, as an earlier report had them in
+      RV(refused). They are closed on it, and no report is taken in of them.
+  returned: success
+  type: list
+  elements: dict
   sample: []
 overtaken:
   description:
@@ -211,6 +220,7 @@ from ..module_utils.handover.report_intake import held_against, new_serial_numbe
 from ..module_utils.handover.report_records import (
     Enrolling,
     TakenUnits,
+    note_closed,
     note_failures,
     note_overtaken,
     reason_of,
@@ -261,6 +271,7 @@ def take(connection, policy, module):
     by = {"order": number, **written_by(params)}
     changed = note_failures(devices, known, intake, at=at, signed_by=opened.signed_by, by=by)
     changed = note_overtaken(devices, known, intake, at=at, by=by) or changed
+    changed = note_closed(devices, known, intake, at=at, signed_by=opened.signed_by, by=by) or changed
     taken = TakenUnits(
         Enrolling(params["id_scope"], params["enrollment"], params["enabled"]),
         software_tpms_allowed=params["software_tpms_allowed"],
@@ -295,6 +306,10 @@ def take(connection, policy, module):
         ],
         "missing": [visible(called(known[row]), most=120) for row in intake.missing],
         "late": [visible(called(known[row]), most=120) for row in intake.late],
+        "closed": [
+            {"unit": visible(called(known[row]), most=120), "reason": order_in(known[row], number).get("reason", "")}
+            for row in intake.closed
+        ],
         "overtaken": [
             {"unit": visible(called(known[row]), most=120), "reason": said_by_line(unit), "since": since}
             for row, (unit, since) in intake.overtaken.items()

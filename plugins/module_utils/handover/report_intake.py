@@ -19,7 +19,18 @@ from typing import Any
 from ..ledger.ordered import Units
 from ..outside.visible import visible
 from ..record.model import IDENTITIES, called
-from ..record.orders import DONE, FAILED, OPEN, ORDERED, REVOKED, order_in, orders_in, spent_key_version
+from ..record.orders import (
+    CLOSED,
+    DONE,
+    FAILED,
+    NOT_BACK,
+    OPEN,
+    ORDERED,
+    REVOKED,
+    order_in,
+    orders_in,
+    spent_key_version,
+)
 from .order_challenge import is_answered
 from .work_report import Report
 
@@ -35,9 +46,10 @@ class Intake:
 
     *known* were taken in before, *missing* are those of which no report has said anything yet, *late* those that were
     done after the order had expired, *overtaken* those that failed there before the owner did a later step with them,
-    with the words on that. *refused* and *unexpected* are pairs of a unit's name and the reason; of the
-    refused ones that were not taken in before *stopped* has the reason, too. *unproven* has those of them, and of the
-    failed ones, whose TPM did not prove itself.
+    with the words on that. *refused* and *unexpected* are pairs of a unit's name and the reason; of the refused ones
+    that were not taken in before *stopped* has the reason, too, and *closing* that of those which the owner did
+    otherwise meanwhile: they are *closed* when a report tells of them again. *unproven* has those of the stopped and of
+    the failed ones whose TPM did not prove itself.
     """
 
     taken: dict[int, Mapping[str, Any]] = field(default_factory=dict)
@@ -47,6 +59,8 @@ class Intake:
     late: list[int] = field(default_factory=list)
     overtaken: dict[int, tuple[Mapping[str, Any], str]] = field(default_factory=dict)
     stopped: dict[int, str] = field(default_factory=dict)
+    closing: dict[int, str] = field(default_factory=dict)
+    closed: list[int] = field(default_factory=list)
     unproven: list[int] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
     unexpected: list[tuple[str, str]] = field(default_factory=list)
@@ -119,16 +133,21 @@ def held_against(report: Report, units: Units, master_key: str, *, others: Colle
             continue
         record = units.records[row]
         order = order_in(record, report.number)
-        if revocation and order.get("state") in OPEN:
+        if revocation and order.get("state") in NOT_BACK:
             # It was not to be read when the others of the batch were revoked, or is of another site.
             order = {**order, "state": REVOKED, "at": revocation["at"]}
         unproven = answers.why_not(unit, record) if unit["state"] == DONE else None
         why = unproven or _why_not(unit, record, order, others)
         if why:
             intake.refused.append((visible(called(record), most=120), why))
-            if order.get("state") != DONE:
+            if order.get("state") not in (DONE, CLOSED):
                 intake.stopped[row] = why
                 intake.unproven += [row] if unproven else []
+        elif order.get("state") == CLOSED:
+            intake.closed.append(row)
+        elif unit["state"] == DONE and order.get("state") in OPEN and (why := _overtaken(said, record, order)):
+            intake.refused.append((visible(called(record), most=120), why))
+            intake.closing[row] = why
         elif order.get("state") == DONE:
             intake.known.append(row)
         elif unit["state"] == FAILED and (since := _done_since(unit, record, order)):
@@ -159,7 +178,7 @@ def _why_not(
     if not record.get("serial_number") and str(said.get("serial_number")).lower() in others:
         name = visible(said["serial_number"], most=100)
         return f"the line says the serial number {name}, which is another device's"
-    if unit["state"] == FAILED:
+    if unit["state"] == FAILED or order.get("state") == CLOSED:
         return None
     if not said.get("storage_root_key"):
         return "the line says that it is done, and no storage root key of it"
@@ -182,7 +201,7 @@ def _why_not(
             f"the line of the work order {visible(revoked, most=80)}, which was revoked, was given authorizations of "
             f"key version {spent}: revoke this order as well, and take a later version"
         )
-    return _overtaken(said, record, order)
+    return None
 
 
 def _done_since(unit: Mapping[str, Any], record: Mapping[str, Any], order: Mapping[str, Any]) -> str:
@@ -210,7 +229,7 @@ def _overtaken(said: Mapping[str, Any], record: Mapping[str, Any], order: Mappin
         return None
     return (
         f"it went through {step} here on {done_at}, after it was ordered, and has {differs[0]} since, which the line's "
-        "word would undo: revoke the order once the other units are back"
+        "word would undo: it stays as it is here, and is closed on the order"
     )
 
 

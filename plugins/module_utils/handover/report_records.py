@@ -14,7 +14,7 @@ from ..ledger.causes import LATE, STOPPED
 from ..ledger.devices import Devices
 from ..outside.visible import visible
 from ..record.model import IDENTITIES
-from ..record.orders import DONE, FAILED, LAST, MOST_REASON, order_in, with_order
+from ..record.orders import CLOSED, DONE, FAILED, LAST, MOST_REASON, order_in, with_order
 from ..trust.derived import derived_from_endorsement_key
 from .report_intake import Intake
 from .work_report import STEP
@@ -133,3 +133,28 @@ def note_overtaken(
         devices.note(row, known[row].get("host"), at=at, step=STEP, station=unit["station"], what={**said, **by})
     devices.write()
     return changed
+
+
+def note_closed(
+    devices: Devices,
+    known: dict[int, dict[str, Any]],
+    intake: Intake,
+    *,
+    at: str,
+    signed_by: str,
+    by: Mapping[str, Any],
+) -> bool:
+    """Closes the units on the order that the owner did otherwise meanwhile, so that none of them is asked for again."""
+    for row, why in intake.closing.items():
+        order = {
+            **order_in(known[row], by["order"]),
+            "state": CLOSED,
+            "at": at,
+            "reason": visible(why, most=MOST_REASON),
+        }
+        known[row] = with_order(known[row], order)
+        devices.save(row, known[row])
+        what = {"state": LATE, "reasons": [why], **by}
+        devices.note(row, known[row].get("host"), at=at, step=STEP, station=signed_by, what=what)
+    devices.write()
+    return bool(intake.closing)

@@ -94,8 +94,10 @@ def _came_of_it(event: Mapping[str, Any]) -> str:
         return f"FAILED on the device: {why.rstrip('.')}.{enrollment}"
     if state == UNREACHABLE:
         return f"NOT REACHED: {why.rstrip('.')}."
+    if state == LATE and event.get("failed"):
+        return f"A line told late that it FAILED there on {event['failed']}: {why.rstrip('.')}."
     if state == LATE:
-        return f"A line told late that it FAILED there on {event.get('failed')}: {why.rstrip('.')}."
+        return f"A line told late that it was done there: {why.rstrip('.')}."
     if state == "withdrawn":
         return f"Its claim to its endorsement key was withdrawn: {event.get('proven_by')} has proven to hold it."
     outcome = event.get("outcome")

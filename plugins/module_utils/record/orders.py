@@ -15,14 +15,18 @@ from typing import Any
 LAST = "work_order"
 EARLIER = "earlier_work_orders"
 ORDERED, DONE, FAILED, REVOKED = "ordered", "done", "failed", "revoked"
+# For this unit: its owner did it otherwise meanwhile, and nothing more is taken in of it.
+CLOSED = "closed"
 _DIGESTS = ("content_sha256", "file_sha256", "master_key_check")
 _TEXTS = ("written", "expires", "customer", "id_scope", "profile", "reason", *_DIGESTS)
 # Of why a unit failed, in characters.
 MOST_REASON = 1000
 # What a line may still work on.
 OPEN = (ORDERED, FAILED)
+# What was never taken in, and is taken back with the whole order.
+NOT_BACK = (*OPEN, CLOSED)
 # An order goes from one of these to a later one and never back, whatever the clocks of line and owner say.
-_COURSE = {ORDERED: 0, FAILED: 1, DONE: 2, REVOKED: 2}
+_COURSE = {ORDERED: 0, FAILED: 1, CLOSED: 2, DONE: 3, REVOKED: 3}
 
 
 def orders_in(record: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -58,9 +62,9 @@ def with_order(record: Mapping[str, Any], order: Mapping[str, Any]) -> dict[str,
 
 
 def with_news_of_order(record: Mapping[str, Any], order: Mapping[str, Any]) -> dict[str, Any]:
-    """The same where *order* was looked at some time ago: one that was revoked meanwhile stays so."""
+    """The same where *order* was looked at some time ago: one that was revoked or closed meanwhile stays so."""
     known = [one for one in orders_in(record) if _key(one) == _key(order)]
-    return dict(record) if known and known[-1].get("state") == REVOKED else with_order(record, order)
+    return dict(record) if known and known[-1].get("state") in (REVOKED, CLOSED) else with_order(record, order)
 
 
 def with_orders(record: Mapping[str, Any], orders: list[dict[str, Any]]) -> dict[str, Any]:
@@ -76,7 +80,7 @@ def orders_of_both(
     """(The orders that either of two sides knows, those of mine that a later word replaces, the numbers of those on
     which they say contrary things).
 
-    A unit that one side has revoked and the other has taken in is for people to look at.
+    A unit that one side has revoked or closed and the other has taken in is for people to look at.
     """
     found = {_key(one): one for one in mine}
     replaced, contrary = [], []
@@ -89,7 +93,7 @@ def orders_of_both(
         both = {**other, **known, "file_sha256": max(str(one.get("file_sha256", "")) for one in (known, other))}
         both = {name: value for name, value in both.items() if value != ""}
         same = all(both[name] == value for name, value in other.items() if name != "file_sha256")
-        ended = {known["state"], other["state"]} == {DONE, REVOKED}
+        ended = {known["state"], other["state"]} in ({DONE, REVOKED}, {DONE, CLOSED})
         mine_is, other_is = ((_COURSE[one["state"]], one["at"]) for one in (known, other))
         if same:
             found[_key(other)] = both
@@ -119,7 +123,7 @@ def fault_of_order(order: Mapping[str, Any]) -> str | None:
     wrong = [name for name, value in texts.items() if not isinstance(value, str) or not value]
     if wrong:
         return f"it has no {wrong[0]}"
-    if order.get("state") not in (ORDERED, DONE, FAILED, REVOKED):
+    if order.get("state") not in _COURSE:
         return "it is in no state"
     version = order.get("key_version", 1)
     if isinstance(version, bool) or not isinstance(version, int):

@@ -326,15 +326,16 @@ def test_the_work_orders_of_both_sides_are_kept_and_of_one_the_later_word(here, 
     assert there.record(serial_number="TF-1") == both and not here.take_in(there.export())["changed"]
 
 
-def test_no_clock_of_a_line_brings_a_revoked_order_back(here, there, unit):
+@pytest.mark.parametrize("state", ["failed", "closed"])
+def test_no_clock_of_a_line_brings_a_revoked_order_back(here, there, unit, state):
     """When a unit failed is the line's word, and its clock may be years ahead."""
     here.take("tpm_install", EARLY, unit(1))
     there.take_in(here.export())
-    have(here, ordered("WO-1", "failed", "2036-01-01T00:00:00Z", written=EARLY, reason="no power"))
+    have(here, ordered("WO-1", state, "2036-01-01T00:00:00Z", written=EARLY, reason="no power"))
     have(there, ordered("WO-1", "revoked", LATE, written=EARLY))
     revoked = here.take_in(there.export())
     assert revoked["conflicts"] == [] and here.record(serial_number="TF-1")["work_order"]["state"] == "revoked"
-    have(there, ordered("WO-1", "failed", "2036-01-01T00:00:00Z", written=EARLY, reason="no power"))
+    have(there, ordered("WO-1", state, "2036-01-01T00:00:00Z", written=EARLY, reason="no power"))
     assert not here.take_in(there.export())["changed"]
 
 
@@ -343,6 +344,8 @@ def test_no_clock_of_a_line_brings_a_revoked_order_back(here, there, unit):
     [
         (ordered("WO-1", "done", MIDDLE), ordered("WO-1", "revoked", LATE)),
         (ordered("WO-1", "revoked", MIDDLE), ordered("WO-1", "done", LATE)),
+        (ordered("WO-1", "closed", MIDDLE), ordered("WO-1", "done", LATE)),
+        (ordered("WO-1", "done", MIDDLE), ordered("WO-1", "closed", LATE)),
         (ordered("WO-1", key_version=1), ordered("WO-1", key_version=2)),
         (ordered("WO-1", id_scope="0ne1"), ordered("WO-1", id_scope="0ne2")),
     ],

@@ -1000,12 +1000,70 @@ def test_a_report_undoes_nothing_that_the_owner_did_with_a_unit_meanwhile(firms,
     if "storage_root_key" in since:
         since = {"storage_root_key": firms.make_srk(9)}
     with_step(firms, 0, step, **since)
-    before = firms.records()["TF-0"]
+    before, stood = firms.records()["TF-0"], standing(firms.ledger)[0]
     taken = firms.take_in()
     firms.finish(taken)
     [refused] = taken["refused"]
     assert f"it went through {step} here on 2036-" in refused["reason"] and told in refused["reason"], refused
-    assert [one["serial_number"] for one in taken["records"]] == ["TF-1"] and firms.records()["TF-0"] == before
+    assert [one["serial_number"] for one in taken["records"]] == ["TF-1"]
+    after = firms.records()["TF-0"]
+    assert {**after, "work_order": None} == {**before, "work_order": None} and standing(firms.ledger)[0] == stood
+
+
+def closed(firms):
+    """The first unit was rotated by the owner while it was ordered, and the line reported it."""
+    firms.export(*firms.work(0, 1))
+    rotated = {"owner_auth_set": True, "lockout_auth_set": True, "endorsement_auth_set": False}
+    with_step(firms, 0, "software_install", ownership={"profile": "fleet", "key_version": 2, **rotated})
+    firms.finish(firms.take_in())
+
+
+def test_a_unit_that_the_owner_did_otherwise_is_closed_on_its_order_and_refused_once(firms, record_schema):
+    closed(firms)
+    assert firms.states() == ["closed", "done", "ordered"]
+    record = firms.records()["TF-0"]
+    record_schema.validate(record)
+    again = firms.take_in()
+    assert not again["changed"] and again["refused"] == [] and again["records"] == [], again
+    assert again["closed"] == [{"unit": "TF-0 (slot0)", "reason": record["work_order"]["reason"]}]
+    assert again["states"] == {"closed": 1, "done": 1, "ordered": 1} and again["missing"] == ["TF-2 (slot2)"]
+    # A failure that comes later still, and another answer, do not open it again; that is told by name.
+    firms.forge(lambda document: [one.update(state="failed", at="2037-01-01T00:00:00Z") for one in document["units"]])
+    assert len(firms.take_in()["closed"]) == 1
+    firms.forge(lambda document: [one.update(state="done", answer=None) for one in document["units"]])
+    forged = firms.take_in()
+    assert len(forged["refused"]) == 2 and forged["unproven"] == [] and firms.states()[0] == "closed"
+    assert not firms.order()["changed"]
+
+
+def test_a_closed_unit_is_ordered_anew_and_its_old_order_says_nothing_of_it(firms):
+    closed(firms)
+    report = firms.report.read_bytes()
+    only = firms.directory / "one.jsonl"
+    only.write_text(json.dumps({"endorsement_key": firms.make_ek(0)}))
+    second = {"number": "WO-2", "dest": str(firms.directory / "order2.age"), "src": str(only), "key_version": 2}
+    assert firms.order(**second)["states"] == {"ordered": 1}
+    firms.report.write_bytes(report)
+    taken = firms.take_in()
+    assert len(taken["closed"]) == 1 and not taken["changed"] and not taken["refused"], taken
+    assert firms.records()["TF-0"]["work_order"]["state"] == "ordered"
+
+
+def test_a_closed_unit_is_revoked_with_its_order(firms):
+    """What the line was given of it opens it no longer, however that came."""
+    closed(firms)
+    done = firms.order(state="revoked")
+    assert done["states"] == {"revoked": 2, "done": 1} and firms.states() == ["revoked", "done", "revoked"]
+    assert "the work order was revoked on" in firms.take_in()["refused"][0]["reason"]
+
+
+def test_a_unit_that_is_closed_while_a_report_is_taken_in_stays_closed(firms):
+    firms.export(*firms.work(0))
+    taken = firms.take_in()
+    with_step(firms, 0, "software_install", ownership={"profile": "fleet", "key_version": 2})
+    assert firms.take_in()["refused"]
+    firms.finish(taken)
+    assert firms.states()[0] == "closed"
 
 
 def test_what_a_unit_is_called_in_the_ledger_writes_nothing_on_the_terminal(firms):
