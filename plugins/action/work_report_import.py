@@ -10,7 +10,6 @@ That is done after the ledger is free for others again, and noted in it then.
 from __future__ import annotations
 
 from ansible_collections.tpmfleet.azure_dps.plugins.action.device_records import ActionModule as RecordsAction
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_path import from_here
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.unproven_enrollments import (
     answer_of,
     claim_of,
@@ -25,8 +24,6 @@ class ActionModule(RecordsAction):
         """The result of the module."""
         given = self._task.args
         service = {name: value for name, value in (given.get("service") or {}).items() if value}
-        if service.get("ca_file"):
-            service["ca_file"] = from_here(service["ca_file"], "ca_file")
         # The module has no use for a right at the service.
         self._task.args = {name: value for name, value in given.items() if name != "service"}
         try:

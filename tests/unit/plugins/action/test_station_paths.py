@@ -23,6 +23,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_action 
     OPTIONS_WITH_PATHS,
     PATH_LISTS,
     PATH_OPTIONS,
+    StationAction,
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_path import from_here, ledger_from_here
 
@@ -132,7 +133,8 @@ def test_every_path_of_a_module_of_the_station_begins_there(module):
     own = actions / f"{module}.py"
     if not own.exists():
         own = actions / f"{routed[module]['action_plugin'].removeprefix('tpmfleet.azure_dps.')}.py"
-    assert re.search(r"class ActionModule\((Station|Followed)Action\)", own.read_text())
+    action = importlib.import_module(f"ansible_collections.tpmfleet.azure_dps.plugins.action.{own.stem}")
+    assert issubclass(action.ActionModule, StationAction)
 
 
 # A file of the controller in a task that is not ours: a lookup, and what a module of Ansible's does on this machine.
