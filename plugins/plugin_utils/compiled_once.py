@@ -96,7 +96,9 @@ def _variables_in(tasks: list[dict[str, Any]] | None) -> Iterator[Any]:
 
 def _templates(value: Any) -> Iterator[str]:
     if isinstance(value, str) and is_to_be_made(value):
-        yield value
+        # What a backslash stands for depends on who reads the template.
+        if "\\" not in value:
+            yield value
     elif isinstance(value, Mapping):
         for one in value.values():
             yield from _templates(one)

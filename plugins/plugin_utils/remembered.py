@@ -6,12 +6,13 @@
 
 Since ansible-core 2.19 what a variable of a variable comes to is made for each template anew, and a step's options name
 the same few dozens over and over. It is kept by a dictionary, which Ansible throws away with each template. Before, a
-Templar itself keeps what it has made.
+Templar itself keeps what it has made. Only templates get that dictionary: some lookups copy what they are given, and it
+cannot be copied.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .compiled_once import engine_of
@@ -25,9 +26,16 @@ except ImportError:
 
 
 def remember(templar: Any, variables: Mapping[str, Any]) -> None:
-    """Has *templar* keep what *variables* come to."""
+    """Has *templar* keep what *variables* come to, which are all that it has."""
     if TemplateContext is None:
         return
     engine = engine_of(templar)
     with TemplateContext(template_value=variables, templar=engine, options=TemplateOptions.DEFAULT):
-        engine.available_variables = _AnsibleLazyTemplateMixin._try_create(variables)
+        kept = _AnsibleLazyTemplateMixin._try_create(variables)
+    compile_template = engine._compile_template
+
+    def compiled(text: str, options: Any) -> Callable[[Any], Any]:
+        made = compile_template(text, options)
+        return lambda given: made(kept if given is variables else given)
+
+    engine._compile_template = compiled

@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
+import json
+
 import jinja2
 import pytest
 from ansible import template
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils import compiled_once
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.compiled_once import compile_roles, templar
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import HostVariables
 
@@ -47,6 +50,13 @@ VARIABLES = trusted_all(
 def test_a_variable_comes_to_what_ansible_makes_of_it(name):
     whole = template.Templar(loader=DataLoader(), variables=VARIABLES)
     assert HostVariables(VARIABLES, DataLoader()).value(name) == whole.template(VARIABLES[name])
+
+
+def test_a_lookup_may_copy_the_variables(tmp_path):
+    (tmp_path / "policy.j2").write_text("{{ named }} {{ number }} {{ own | default('') }}")
+    text = f"{{{{ lookup('template', '{tmp_path}/policy.j2', template_vars={{'own': plain}}) }}}}"
+    variables = {**VARIABLES, "by_template": trusted(text), "options": trusted_all({"a": "{{ by_template }}"})}
+    assert HostVariables(variables, DataLoader()).value("options") == {"a": "text 7 text"}
 
 
 def test_what_names_nothing_that_is_there_is_told():
@@ -121,6 +131,15 @@ def test_the_templates_of_the_roles_are_compiled_before_anybody_asks(compiled, r
     variables = {"asked": text, "device_record": {"endorsement_key": "AToA"}, "software_install_work_orders": []}
     assert HostVariables(trusted_all(variables), DataLoader()).value("asked") == said
     assert compiled == []
+
+
+def test_a_backslash_in_a_template_of_a_role_is_what_it_is_to_ansible(monkeypatch, tmp_path):
+    text = "{{ 'a.b' | regex_replace('(a)\\.', '\\1-') }}"
+    (tmp_path / "some_role" / "vars").mkdir(parents=True)
+    (tmp_path / "some_role" / "vars" / "main.yml").write_text(json.dumps({"replaced": text}))
+    monkeypatch.setattr(compiled_once, "ROLES", tmp_path)
+    compile_roles("some_role")
+    assert HostVariables({"replaced": trusted(text)}, DataLoader()).value("replaced") == "a-b"
 
 
 def test_a_template_with_delimiters_of_its_own_is_no_others():
