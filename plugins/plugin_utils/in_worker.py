@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils import basic
+from ansible.module_utils.common import warnings
 
 # Since ansible-core 2.19 what a module is told and tells is written by a profile.
 PROFILE = ("legacy",) if hasattr(basic, "_ANSIBLE_PROFILE") else ()
@@ -36,6 +37,9 @@ def run_here(name: str, arguments: Mapping[str, Any], environment: Mapping[str, 
     if PROFILE:
         basic._ANSIBLE_PROFILE = PROFILE[0]
     os.environ.update(environment)
+    # Up to ansible-core 2.18 a module returns all warnings of its process, also those of an earlier item of a loop.
+    for kept in ("_global_warnings", "_global_deprecations"):
+        getattr(warnings, kept, {}).clear()
     code: Any = 0
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(complained):
         try:

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.in_worker import run_here
 
 ANSIBLE_PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 
@@ -44,6 +45,13 @@ def test_here_no_module_is_packed(play, tmp_path):
     assert 'FOUND {"records": []' in printed
     # What it warns of is in its result, too.
     assert '"warnings": ["The ledger is new' in " ".join(printed.split())
+
+
+def test_what_one_call_warns_of_no_later_one_does(tmp_path):
+    """Up to ansible-core 2.18 all calls of a process, as those of a loop's items are, share their warnings."""
+    options = {"ledger": str(tmp_path / "ledger.sqlite"), "step": "warehouse", "station": "rack", "records": []}
+    run_here("device_records", options, {})
+    assert "warnings" not in json.loads(run_here("device_records", options, {})["stdout"])
 
 
 def test_its_failure_and_what_it_refuses_are_told_as_from_a_process(play):
