@@ -21,7 +21,8 @@ from .devices import event_of
 def failed_unread(connection: Any, number: str, customer: str | None) -> dict[str, dict[str, Any]]:
     """Endorsement key to the last failure of the unit of the order *number* that has it.
 
-    One that came again for the same reason is told with the time when it came first.
+    One that came again for the same reason is told with the time when it came first. That a unit did not prove itself
+    is its last word here, whatever else it failed for since.
     """
     found: dict[str, dict[str, Any]] = {}
     written = EVENTS.c.what.contains(json.dumps(number), autoescape=True)
@@ -34,6 +35,8 @@ def failed_unread(connection: Any, number: str, customer: str | None) -> dict[st
             continue
         why = ("; ".join(reasons(one))[:MOST_REASON], one.get("not_proven"))
         before = found.get(key, {})
+        if before.get("not_proven") and not why[1]:
+            continue
         if why != (before.get("reason"), before.get("not_proven")):
             news = {"state": FAILED, "at": one["at"], "station": one["station"], "reason": why[0], "not_proven": why[1]}
             found[key] = {name: value for name, value in news.items() if value}

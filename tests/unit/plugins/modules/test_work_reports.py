@@ -238,6 +238,8 @@ def test_what_failed_is_reported_with_its_reason_and_what_was_done_stays_so(firm
     assert by_state["failed"]["not_proven"] is True
     assert by_state["failed"]["reason"] == r"it is\x1b[2J off" and "answer" not in by_state["failed"]
     assert not firms.export(failed)["changed"]
+    # Pulled, as the operator is told: the owner has still to disable its enrollment.
+    assert not firms.export({**firms.key(1), "state": "failed", "reason": "no route to host"})["changed"]
     firms.export({**firms.key(0), "state": "failed", "reason": "pulled out"}, other)
     assert [one["state"] for one in firms.document()["units"]] == ["done"] * 2
     # The task in which a unit fails has noted that.
@@ -273,6 +275,8 @@ def test_a_unit_that_failed_before_it_was_known_is_reported_by_the_history(firms
     assert done["reports"][0]["states"] == {"done": 1, "failed": 1}
     [failed] = [one for one in firms.document()["units"] if one["state"] == "failed"]
     assert failed["reason"] == "no answer" and failed["not_proven"] is True
+    fail(firms, 1, "it is off", unreachable=True)
+    assert not firms.export()["changed"]
     # Another customer's order of that number is told nothing of it, and a unit that is done by now is done.
     assert firms.export(customers={"WO-1": "other"}, dest=str(firms.elsewhere()))["reports"][0]["states"] == {}
     firms.export(*firms.work(1))
