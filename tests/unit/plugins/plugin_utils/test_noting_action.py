@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import re
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -162,6 +164,22 @@ def test_a_ledger_that_cannot_be_written_is_told_and_hides_nothing(failing, tmp_
     [said], _entries = failing(made())
     assert said["more"] == "Its enrollment unit-0 was disabled."
     assert "could not be noted in the ledger" in said["warning"] and "is a directory" in said["warning"]
+
+
+def test_what_keeps_a_failure_from_being_noted_does_not_take_its_place(monkeypatch):
+    """A unit that cannot be reached stays one, whatever its serial number is to be made of."""
+
+    def note(*_arguments):
+        raise re.error("unterminated subpattern")
+
+    monkeypatch.setattr(noting_action.NotingAction, "_note", note)
+    action = object.__new__(noting_action.NotingAction)
+    action._task, action._host = SimpleNamespace(check_mode=False), "slot1"
+    said = {"msg": "it is off", "unreachable": True}
+    action._noted(said, "noting", {})
+    [warning] = said["warnings"]
+    assert warning == "slot1: its failure could not be noted in the ledger: unterminated subpattern"
+    assert said["msg"] == "it is off"
 
 
 def tasks_in(tasks):
