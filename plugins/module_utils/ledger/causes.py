@@ -40,6 +40,10 @@ _VALUES = (
     (re.compile(r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d| UTC)?)?"), "…"),
     (re.compile(r"\b\d+(?:\.\d+)? ?(s|ms|seconds|minutes|min)\b"), r"… \1"),
     (re.compile(r'(\bremote host )"[^"]*"'), r"\1…"),
+    # As ssh has them.
+    (re.compile(r"\b(host|to|by|from) \S+ (?=port \d)"), r"\1 … "),
+    (re.compile(r"\b(connection to|server) \S+ (?=closed|not responding)"), r"\1 … "),
+    (re.compile(r"(\bPermanently added )'[^']*'"), r"\1…"),
     (re.compile(r"\b(host|port) (?=\S*\d)[\w.:\[\]%-]*[\w\]%]"), r"\1 …"),
 )
 # By which a unit is called.

@@ -366,6 +366,22 @@ def test_what_is_one_unit_s_own_makes_no_cause(form):
     assert len(said) == 1 and NO_REASON not in said
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        "ssh: connect to host {0} port 22: No route to host", "Connection to {0} port 22 timed out",
+        "kex_exchange_identification: read: Connection reset by peer Connection reset by {0} port 22",
+        "Connection closed by {0} port 22", "Shared connection to {0} closed.", "Timeout, server {0} not responding.",
+        "Received disconnect from {0} port 22:2: Too many authentication failures",
+        "Warning: Permanently added '{0}' (ED25519) to the list of known hosts. Connection closed by {0} port 22",
+    ],
+)  # fmt: skip
+def test_where_a_unit_was_to_be_reached_makes_no_cause(form):
+    places = ("10.0.0.5", "10.0.0.16", "fe80::1%eth0", "unit-a.lan")
+    said = {cause(form.format(one), ["rack1-slot01"]) for one in places}
+    assert len(said) == 1 and "22" not in said.pop()
+
+
 def test_a_reason_that_is_a_name_is_shown():
     assert cause("TF-1", ["TF-1"]) == "TF-1"
 
