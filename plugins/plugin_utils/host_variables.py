@@ -15,7 +15,10 @@ from .remembered import remember
 
 
 class HostVariables:
-    """Those of one task and host, and what they come to. What one comes to is made once, however many name it."""
+    """Those of one task and host, and what they come to.
+
+    Since ansible-core 2.19 what one comes to is made once, however many name it.
+    """
 
     def __init__(self, task_vars: Mapping[str, Any], loader: Any) -> None:
         self._variables = dict(task_vars)

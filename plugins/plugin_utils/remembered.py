@@ -5,9 +5,8 @@
 """Variables that come to what they come to once, and not for each template that names them.
 
 Since ansible-core 2.19 what a variable of a variable comes to is made for each template anew, and a step's options name
-the same few dozens over and over. It is kept by a dictionary, which Ansible throws away with each template. Before, a
-Templar itself keeps what it has made. Only templates get that dictionary: some lookups copy what they are given, and it
-cannot be copied.
+the same few dozens over and over. It is kept by a dictionary, which Ansible throws away with each template; earlier
+releases have none. Only templates get that dictionary: some lookups copy what they are given, and it cannot be copied.
 """
 
 from __future__ import annotations

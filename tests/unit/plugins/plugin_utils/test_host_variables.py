@@ -71,15 +71,17 @@ def test_what_is_left_out_is_not_in_it():
     assert HostVariables(variables, DataLoader()).value("options") == {"b": 1}
 
 
-def test_what_a_variable_comes_to_is_made_once():
+def test_since_ansible_core_2_19_what_a_variable_comes_to_is_made_once():
     variables = {
-        "any": "{{ 1000000000 | random }}",
+        # What is made of constants alone is made when it is compiled, which is once in any case.
+        "most": 1000000000,
+        "any": "{{ most | random }}",
         "named": "{{ any }}",
         "options": {"a": "{{ named }}", "b": "{{ any }}"},
     }
     values = HostVariables(trusted_all(variables), DataLoader())
     found = {values.value("named"), *values.value("options").values()}
-    assert len(found) == 1
+    assert len(found) == (1 if hasattr(template, "trust_as_template") else 3)
 
 
 def test_what_cannot_be_made_is_told_each_time():

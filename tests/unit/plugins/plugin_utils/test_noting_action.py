@@ -16,8 +16,10 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from ansible import constants
+from ansible import constants, template
+from ansible.parsing.dataloader import DataLoader
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils import noting_action, unproven_enrollments
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import HostVariables
 
 SCOPE = "0ne00000A0A"
 
@@ -202,6 +204,17 @@ def test_each_task_of_a_step_that_speaks_to_a_device_notes_its_failures():
                     assert {"ledger", "step", "station"} <= set(named), path
                     found.add(name)
     assert found == {"device_read", "device_work"}
+
+
+@pytest.mark.parametrize(
+    ("step", "order"), [("software_install", "software_install_opened"), ("tpm_install", ""), ("warehouse", "")]
+)
+def test_a_failure_of_another_step_of_the_run_is_none_of_its_work_order(step, order):
+    roles = Path(__file__).resolve().parents[4] / "roles"
+    noting = yaml.safe_load((roles / "endorsement_key" / "vars" / "main.yml").read_text())["__endorsement_key_noting"]
+    trusted = getattr(template, "trust_as_template", str)
+    variables = {"order": trusted(noting["order"]), "endorsement_key_step": step}
+    assert (HostVariables(variables, DataLoader()).value("order") or "") == order
 
 
 def test_a_unit_of_a_work_order_that_is_off_is_reported_by_the_task_in_which_that_is_found(tmp_path, ssh_key, make_ek):
