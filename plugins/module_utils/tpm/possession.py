@@ -12,10 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
 from . import known_object, templates
+from .certificates import makers_templates
 from .challenge import Challenge
 from .connection import RC_AUTH_FAIL, RC_BAD_AUTH, RC_FAILURE, TpmError
 from .endorsement_key import EndorsementKey, endorsement_authorized, read_endorsement_key
 from .kept_keys import taken_up
+from .nv import NvReader
 from .properties import Properties, read_properties
 from .sealed_authorizations import ENDORSEMENT_AUTHORIZATIONS, from_message
 from .session import start_salted_session
@@ -309,11 +311,13 @@ def _endorsement_key(
     held: EndorsementKey | None = None,
 ) -> EndorsementKey:
     """The endorsement key, which has to be *expected*; where none is persistent, whichever template makes that one."""
+    nv = NvReader(esys, properties)
 
     def read(auth: bytes) -> EndorsementKey:
         return read_endorsement_key(
             esys,
             properties=properties,
+            nv=nv,
             template=template,
             endorsement_auth=auth,
             identify=False,
@@ -326,6 +330,14 @@ def _endorsement_key(
     key: EndorsementKey = _with_any(auths, read)
     if key.public == expected:
         return key
+    if not key.persisted and makers_templates(nv).unread:
+        # It may be of that.
+        unread = "; ".join(f"0x{one.nv_index:08x}: {one.reason}" for one in nv.unreadable)
+        raise TpmError(
+            "The TPM could not make its endorsement key again, which is not persisted: what its maker left for it in "
+            f"NV memory could not be read ({unread}).",
+            hint="Power-cycle the device, and run again.",
+        )
     raise TpmError(
         f"The endorsement key of this TPM has the name {key.name.hex()}, to be proven was "
         f"{templates.name_of(expected).hex()}.",

@@ -9,11 +9,14 @@ from __future__ import annotations
 import secrets
 
 import pytest
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import templates
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import known_object, templates
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.certificates import RSA_NONCE
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.challenge import NONCE_BYTES, Challenge
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.connection import TpmError, connect
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.credential import activate_credential
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.endorsement_key import read_endorsement_key
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.possession import answer_challenge
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.properties import read_properties
 from tpm2_pytss.constants import ESYS_TR
 from tpm2_pytss.types import TPM2B_PUBLIC, TPM2B_SENSITIVE_CREATE
 from tpm2_pytss.utils import make_credential
@@ -205,6 +208,24 @@ def test_failure_mode_is_told_by_what_the_tpm_does_with_its_own_key(chip, uncert
     answers(chip, answers=[{"command": "PolicySecret", "code": "FAILURE", "after": 1}])
     with pytest.raises(TpmError, match="failure mode") as told:
         answer_of(chip, keys, challenge=challenge_for(*others))
+    assert NOT_HELD not in str(told.value)
+
+
+def test_a_key_that_cannot_be_made_again_is_not_told_for_one_that_is_not_held(uncertified, tool_for, tmp_path):
+    """It is of the maker's nonce, which was read when the key was."""
+    tools = tool_for(uncertified)
+    (tmp_path / "nonce").write_bytes(b"nonce-of-the-maker")
+    reads = "ownerwrite|ownerread|authread|no_da|read_stclear"
+    tools("tpm2_nvdefine", "-C", "o", "-s", "18", "-a", reads, f"0x{RSA_NONCE:08x}")
+    tools("tpm2_nvwrite", "-C", "o", "-i", tmp_path / "nonce", f"0x{RSA_NONCE:08x}")
+    with connect(uncertified.tcti, 60) as esys:
+        key = read_endorsement_key(esys, properties=read_properties(esys), template="nv").public
+    challenge = challenge_for(key, known_object.PUBLIC)
+    with connect(uncertified.tcti, 60) as esys:
+        assert answer_challenge(esys, challenge, endorsement_key=key)["answer"]
+    tools("tpm2_nvreadlock", "-C", "o", f"0x{RSA_NONCE:08x}")
+    with connect(uncertified.tcti, 60) as esys, pytest.raises(TpmError, match="0x01c00003: it is locked") as told:
+        answer_challenge(esys, challenge, endorsement_key=key)
     assert NOT_HELD not in str(told.value)
 
 
