@@ -125,9 +125,10 @@ def note_overtaken(
     Neither the order nor where the unit stands is another one for it.
     """
     changed = False
+    histories = devices.histories(list(intake.overtaken))
     for row, (unit, _since) in intake.overtaken.items():
         said = {"state": LATE, "reasons": [said_by_line(unit)], "order": by["order"], "failed": unit["at"]}
-        if any(said.items() <= event.items() for event in devices.history(row)):
+        if any(said.items() <= event.items() for event in histories[row]):
             continue
         changed = True
         devices.note(row, known[row].get("host"), at=at, step=STEP, station=unit["station"], what={**said, **by})

@@ -1114,6 +1114,18 @@ def test_a_failure_from_before_the_owner_did_the_unit_is_noted_as_late_and_chang
     assert len(firms.take_in()["failed_units"]) == 2 and firms.states()[0] == "failed"
 
 
+def test_what_is_told_late_of_many_units_is_looked_up_at_once(firms, monkeypatch):
+    """An order has up to 10,000 of them, and a trip to the database for each would hold the other stations up."""
+    firms.work(0, 1, 2)
+    firms.export(*({**firms.key(number), "state": "failed", "reason": "no power"} for number in range(3)))
+    for number in range(3):
+        with_step(firms, number, "warehouse")
+    asked, histories = [], Devices.histories
+    monkeypatch.setattr(Devices, "histories", lambda self, rows: asked.append(len(rows)) or histories(self, rows))
+    assert len(firms.take_in()["overtaken"]) == 3
+    assert asked == [3]
+
+
 def test_a_unit_that_the_owner_did_as_it_was_ordered_is_taken_in(firms):
     firms.export(*firms.work(0))
     with_step(firms, 0, "software_install", storage_root_key=firms.make_srk(0), dps_id_scope="0ne00000A1B")
