@@ -16,12 +16,12 @@ options:
         AWX, else the account that started the playbook, also where that went through sudo.
     type: str
     default: ""
-    version_added: 1.1.0
+    version_added: 1.0.0
   run_id:
     description:
       - Which run it is, for the history. Left out in a task, it is the variable C(tpmfleet_run_id), else
         E(TPMFLEET_RUN_ID), else the job of AWX, else a name that is made for each run of a playbook.
     type: str
     default: ""
-    version_added: 1.1.0
+    version_added: 1.0.0
 """

@@ -71,14 +71,14 @@ options:
       - Name of the registered result of M(tpmfleet.azure_dps.work_order_units) for the batch. A host is called what its
         work order calls it, and one that was refused there is left out.
     type: str
-    version_added: 1.1.0
+    version_added: 1.0.0
   tolerant:
     description:
       - Whether a host is left out whose variables cannot be made of their templates, or say what no record has. The
         task that works on it tells.
     type: bool
     default: false
-    version_added: 1.1.0
+    version_added: 1.0.0
 notes:
   - The inventory variables read are C(tpmfleet_registration_id), C(tpmfleet_device_id), C(tpmfleet_serial_number),
     C(tpmfleet_tpm_type), C(tpmfleet_dps_id_scope), C(tpmfleet_production), C(tpmfleet_software_tpm_allowed),

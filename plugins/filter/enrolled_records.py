@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: enrolled_records
 short_description: Device records with what became of their enrollments
-version_added: 1.1.0
+version_added: 1.0.0
 author: tpmfleet contributors (@tpmfleet)
 description:
   - Adds the outcome of its enrollment to each record. One whose enrollment was refused is left out.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: work_outcomes
 short_description: What became of the units of work orders in a batch, for the report to their owner
-version_added: 1.1.0
+version_added: 1.0.0
 author: tpmfleet contributors (@tpmfleet)
 description:
   - Makes one entry a host that is meant to be a unit of a work order and was worked on, out of the registered results

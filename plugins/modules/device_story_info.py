@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: device_story_info
 short_description: What became of one device, from the line's ledger, in plain sentences
-version_added: 1.1.0
+version_added: 1.0.0
 author: tpmfleet contributors (@tpmfleet)
 description:
   - Reads one device's events from the ledger, the oldest first, those in which it was stopped too, and says each in a

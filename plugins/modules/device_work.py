@@ -44,7 +44,7 @@ options:
         says what is to be installed and with which profile and key version, the authorizations are those that it has
         sealed for the unit, and its challenge is what the TPM answers. A device that is on none fails.
     type: str
-    version_added: 1.1.0
+    version_added: 1.0.0
   ownership:
     description:
       - The name of a variable with options of M(tpmfleet.azure_dps.tpm_ownership). Its key is that of the judgement.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fleet_info
 short_description: How many devices of the ledger stand where, and what failed how often
-version_added: 1.1.0
+version_added: 1.0.0
 author: tpmfleet contributors (@tpmfleet)
 description:
   - Counts the devices of the line's ledger by step, state, key version, DPS and the end of their certificate, and the

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ledger_verify_info
 short_description: Whether an event in the line's ledger was changed, taken out or put in
-version_added: 1.1.0
+version_added: 1.0.0
 author: tpmfleet contributors (@tpmfleet)
 description:
   - Each event of a device carries the hash of the one before it. This goes through all of them and says which were

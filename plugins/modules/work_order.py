@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: work_order
 short_description: A work order for another firm's line, written or revoked by the owner of the fleet
-version_added: 1.1.0
+version_added: 1.0.0
 author: tpmfleet contributors (@tpmfleet)
 description:
   - Writes one file for a batch of units whose endorsement keys are known. For each unit it has its own authorizations,

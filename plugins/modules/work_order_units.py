@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: work_order_units
 short_description: Opens work orders, and finds the units of a batch on them
-version_added: 1.1.0
+version_added: 1.0.0
 author: tpmfleet contributors (@tpmfleet)
 description:
   - For the line that works from orders that M(tpmfleet.azure_dps.work_order) wrote. An order is refused, before any

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: work_report_export
 short_description: What became of the units of work orders, noted in the line's journal and reported to their owner
-version_added: 1.1.0
+version_added: 1.0.0
 author: tpmfleet contributors (@tpmfleet)
 description:
   - Notes in the journal what became of each unit that was worked on, and writes a signed report for each order with

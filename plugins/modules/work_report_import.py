@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: work_report_import
 short_description: Holds a work report against its order, and says which of its units are to be enrolled
-version_added: 1.1.0
+version_added: 1.0.0
 author: tpmfleet contributors (@tpmfleet)
 description:
   - For the owner, whose ledger has the order. A report without a good signature of the line that the order is for, that

@@ -68,7 +68,7 @@ def tool(*path: str):
 
 
 class Fleet:
-    """Made-up devices, each told by its number, as release 1.0.0 has left them."""
+    """Made-up devices, each told by its number, as schema 1 has them."""
 
     def __init__(self, count: int) -> None:
         self.count = count

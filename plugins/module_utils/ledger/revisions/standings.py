@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From schema 1, that of release 1.0.0, to schema 2: short rows to select and count devices by, and a head for each.
+"""From schema 1 to schema 2: short rows to select and count devices by, and a head for each.
 
 Nothing that was there is changed. The tables marks and heads came before schemas had revisions: they may be there. The
 rows are made by the revision after this one, in the same transaction.

@@ -4,7 +4,7 @@
 
 """Filled ledgers of older schemas, in both kinds of database: read as they are, and brought up by who writes next.
 
-Release 1.0.0 has left six devices, with 16 events. Between it and the first revision stations have written heads too:
+What came before 1.0.0 has left six devices, with 16 events. Between it and the first revision stations have written heads too:
 one has written six more events, of a new device among others, and of one that nobody knows. Of schema 2 there is the
 first ledger after its upgrade, with two devices on a work order since.
 """
@@ -76,7 +76,7 @@ def script(kind, what):
     return (OLD / f"{kind}.sql").read_text() + more
 
 
-@pytest.fixture(params=["1.0.0", "with heads", "schema 2"])
+@pytest.fixture(params=["schema 1", "with heads", "schema 2"])
 def old(request, ledger):
     """A filled ledger of an older schema."""
     if "://" in ledger:
@@ -91,7 +91,7 @@ def old(request, ledger):
 
 
 # Events that it has, and how many of them are in a chain.
-EVENTS_OF = {"1.0.0": (16, 0), "with heads": (22, 6), "schema 2": (18, 2)}
+EVENTS_OF = {"schema 1": (16, 0), "with heads": (22, 6), "schema 2": (18, 2)}
 
 
 def schema_of(old):
@@ -373,7 +373,7 @@ def test_a_damaged_record_does_not_stop_the_upgrade(old, change):
 
 @pytest.fixture
 def sqlite_old(sqlite):
-    """The file that release 1.0.0 has left."""
+    """The file of schema 1."""
     Path(sqlite).parent.mkdir()
     with sqlite3.connect(sqlite) as connection:
         connection.executescript((OLD / "sqlite.sql").read_text())
