@@ -4,9 +4,9 @@
 
 """Filled ledgers of older schemas, in both kinds of database: read as they are, and brought up by who writes next.
 
-What came before 1.0.0 has left six devices, with 16 events. Between it and the first revision stations have written heads too:
-one has written six more events, of a new device among others, and of one that nobody knows. Of schema 2 there is the
-first ledger after its upgrade, with two devices on a work order since.
+That of schema 1 has six devices, with 16 events. Between it and the first revision stations have written heads too: one
+has written six more events, of a new device among others, and of one that nobody knows. Of schema 2 there is the first
+ledger after its upgrade, with two devices on a work order since.
 """
 
 from __future__ import annotations
