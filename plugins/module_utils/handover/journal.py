@@ -38,9 +38,7 @@ def note(devices: Devices, units: Sequence[Mapping[str, Any]], *, station: str, 
             damaged.append(str(error))
             continue
         before = order_in(record, news["number"], news.get("customer"))
-        # Nor is it undone that it did not prove itself: who pulls it, as he is told, has it fail for another reason.
-        seen = before.get("state") == DONE or (before.get("not_proven") and not news.get("not_proven"))
-        if news["state"] == FAILED and seen:
+        if news["state"] == FAILED and before.get("state") == DONE:
             continue
         if _without(before, "at", "station") == _without(news, "station"):
             continue

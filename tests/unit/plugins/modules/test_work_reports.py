@@ -238,8 +238,6 @@ def test_what_failed_is_reported_with_its_reason_and_what_was_done_stays_so(firm
     assert by_state["failed"]["not_proven"] is True
     assert by_state["failed"]["reason"] == r"it is\x1b[2J off" and "answer" not in by_state["failed"]
     assert not firms.export(failed)["changed"]
-    # Pulled, as the operator is told: the owner has still to disable its enrollment.
-    assert not firms.export({**firms.key(1), "state": "failed", "reason": "no route to host"})["changed"]
     firms.export({**firms.key(0), "state": "failed", "reason": "pulled out"}, other)
     assert [one["state"] for one in firms.document()["units"]] == ["done"] * 2
     # The task in which a unit fails has noted that.
