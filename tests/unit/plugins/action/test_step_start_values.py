@@ -242,9 +242,10 @@ def test_a_part_that_no_device_needs_is_skipped_once_and_one_that_some_need_reac
 ):
     printed, _summary = play("software_install", "-e", "tpmfleet_production=false", *arguments, **of_unit2)
     part = printed.split("TASK [Install a software TPM on a prototype]", 1)[1].split("\nTASK ", 1)[0]
-    assert re.findall(r"^skipping: \[(\w+)\]", part, re.MULTILINE) == skipped, printed
+    # Which host's worker ends first is chance.
+    assert sorted(re.findall(r"^skipping: \[(\w+)\]", part, re.MULTILINE)) == sorted(skipped), printed
     included = re.findall(r"^included: .* for (.*)$", part, re.MULTILINE)
-    assert [host for hosts in included for host in hosts.split(", ")] == needs
+    assert sorted(host for hosts in included for host in hosts.split(", ")) == sorted(needs)
 
 
 def test_what_is_a_template_or_encrypted_is_known_when_it_is_used():
@@ -413,7 +414,7 @@ def test_a_switch_of_what_the_play_says_is_made(play, tmp_path):
     (tmp_path / "own.yml").write_text(yaml.safe_dump(playbook))
     printed, _summary = play("own.yml", "-e", "tpmfleet_production=false", tpmfleet_software_tpm="{{ kind }}")
     part = printed.split("TASK [Install a software TPM on a prototype]", 1)[1].split("\nTASK ", 1)[0]
-    assert re.findall(r"^skipping: \[(\w+)\]", part, re.MULTILINE) == ["unit1", "unit2", "unit3"], printed
+    assert sorted(re.findall(r"^skipping: \[(\w+)\]", part, re.MULTILINE)) == ["unit1", "unit2", "unit3"], printed
 
 
 def test_a_ca_file_is_found_as_a_module_finds_it(tmp_path, monkeypatch):
