@@ -20,10 +20,16 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.unproven_enroll
 class ActionModule(RecordsAction):
     """The module; of each unit in ``unproven`` is said what became of its enrollment."""
 
+    def run(self, tmp=None, task_vars=None):
+        """Runs the task; a part of ``service`` that is empty is one that was left out, as the role gives them."""
+        service = {name: value for name, value in (self._task.args.get("service") or {}).items() if value}
+        self._task.args = {**self._task.args, "service": service}
+        return super().run(tmp, task_vars)
+
     def work(self, tmp, task_vars) -> dict:
         """The result of the module."""
         given = self._task.args
-        service = {name: value for name, value in (given.get("service") or {}).items() if value}
+        service = given["service"]
         # The module has no use for a right at the service.
         self._task.args = {name: value for name, value in given.items() if name != "service"}
         try:

@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -215,3 +216,19 @@ def test_the_summary_of_a_lab_is_in_the_directory_of_the_command(station):
     )
     read = json.loads((station / "summary.json").read_text())
     assert read["files"] == [str(station / "a.sqlite")], done.stdout
+
+
+def test_a_ca_file_of_the_service_begins_there_and_an_empty_one_is_left_out(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PWD", str(tmp_path))
+    action = importlib.import_module("ansible_collections.tpmfleet.azure_dps.plugins.action.work_report_import")
+    given = []
+    monkeypatch.setattr(action.ActionModule, "work", lambda self, *_: given.append(self._task.args["service"]) or {})
+    for ca_file in ("ca.pem", "", None):
+        one = action.ActionModule.__new__(action.ActionModule)
+        one._connection = SimpleNamespace(transport="local")
+        service = {"host": "dps.example", "ca_file": ca_file, "connection_string": ""}
+        one._task = SimpleNamespace(args={"service": service}, action="tpmfleet.azure_dps.work_report_import")
+        assert not one.run().get("failed")
+    left = {"host": "dps.example"}
+    assert given == [{**left, "ca_file": str(tmp_path / "ca.pem")}, left, left]
