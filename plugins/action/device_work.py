@@ -72,6 +72,12 @@ class ActionModule(NotingAction, ProvingAction):
     # What a work order says of the unit, in place of the inventory.
     _ordered: OrderedUnit | None = None
 
+    def proof_given(self):
+        """With an order, its own challenge was answered."""
+        if not self.answered:
+            return {}
+        return {"proven": True, **({} if self._ordered is None else {"order": self._ordered.outcome})}
+
     def work(self, task_vars):
         """The result of the task."""
         options = self._task.args

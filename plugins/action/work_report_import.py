@@ -43,26 +43,32 @@ class ActionModule(RecordsAction):
         told = {} if self._task.check_mode else disabled(claims, service)
         for place, outcome in told.items():
             units[place].update(outcome)
-        noted = [_failure(one) for one in units if one.get("is")]
-        if noted:
-            by = {name: args.get(name) or "" for name in ("ledger", "operator", "run_id")}
-            said = {"step": "software_install", "station": result["signed_by"], "records": noted}
-            why = answer_of("device_records", {**by, **said})["failed"]
+        said: dict[str, list] = {}
+        for one in units:
+            if not self._task.check_mode and (one["event"]["is_new"] or one.get("is")):
+                said.setdefault(one["event"]["station"], []).append(failure_of(one))
+        by = {name: args.get(name) or "" for name in ("ledger", "operator", "run_id")}
+        for station, records in said.items():
+            noted = {"step": "software_install", "station": station, "records": records}
+            why = answer_of("device_records", {**by, **noted})["failed"]
             result["changed"] = True
             if why:
-                words = f"what became of the enrollments of unproven units could not be noted in the ledger: {why}"
+                words = f"which units did not prove themselves could not be noted in the ledger: {why}"
                 result["warnings"] = [*(result.get("warnings") or ()), words]
         # At once: what comes next may fail for the same cause.
         first = [f"{one['unit']}: {one['first']}" for one in units if one.get("first")]
         if first:
             result["warnings"] = [*first, *(result.get("warnings") or ())]
         for one in units:
-            del one["record"]
+            del one["record"], one["event"]
         return result
 
 
-def _failure(unit):
+def failure_of(unit):
     """A unit that did not prove itself, for the ledger."""
-    named = {name: unit["record"][name] for name in ("serial_number", "device_id") if unit["record"].get(name)}
-    failed = {"reason": unit["reason"], "not_proven": True, "enrollment": unit["is"]}
-    return {"host": str(unit["record"].get("host") or unit["unit"]), **named, "failed": failed}
+    record, event = unit["record"], unit["event"]
+    named = {name: record[name] for name in ("serial_number", "device_id") if record.get(name)}
+    said = {name: event[name] for name in ("order", "failed") if event.get(name)}
+    failed = {"reason": unit["reason"], "not_proven": True, "stopped": True, **said}
+    failed.update({"enrollment": unit["is"]} if unit.get("is") else {})
+    return {"host": str(record.get("host") or unit["unit"]), **named, "failed": failed}

@@ -69,7 +69,8 @@ options:
   units:
     description:
       - Name of the registered result of M(tpmfleet.azure_dps.work_order_units) for the batch. A host is called what its
-        work order calls it, and one that was refused there is left out.
+        work order calls it, and one that was refused there is left out. Which order that is goes with the record as
+        C(ordered), so that it is noted where the ledger stops the device.
     type: str
     version_added: 1.0.0
   tolerant:
@@ -114,6 +115,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_record i
 
 from ..module_utils.outside.visible import visible
 from ..module_utils.record.model import DONE, IDENTITIES, NOT_FOUND, VERIFIED
+from ..module_utils.record.orders import IN_EVENTS
 from ..module_utils.record.places import PLACE
 from ..plugin_utils.catalogue import explained
 from ..plugin_utils.made import Made
@@ -209,6 +211,9 @@ def device_records(
         if record is None:
             continue
         record.update({name: one for name, one in ordered.get(host, {}).items() if name in IDENTITIES})
+        meant = (orders.get("meant") or {}).get(host)
+        if meant:
+            record["ordered"] = {name: meant[one] for name, one in IN_EVENTS.items() if meant.get(one)}
         if host in asked:
             record.update(_answer_to_proof(variables.get(proofs) or {}))
         if record.get("registration_id") in refused:

@@ -74,8 +74,7 @@ _value:
       reason: The TPM could not open the challenge
 """
 
-from ..module_utils.outside.visible import visible
-from ..module_utils.record.orders import DONE, FAILED, MOST_REASON
+from ..module_utils.record.orders import DONE, FAILED, told_reason
 
 
 def work_outcomes(hosts, hostvars, opened, read, units, batch, done) -> list[dict]:
@@ -91,13 +90,13 @@ def work_outcomes(hosts, hostvars, opened, read, units, batch, done) -> list[dic
         results = [variables.get(name) or {} for name in (done, read)]
         result = next((one for one in results if one.get("failed")), results[0])
         verdict = (variables.get(batch) or {}).get("verdicts", {}).get(host) or {}
-        if result.get("order"):
-            outcomes.append({**about, "state": DONE, "answer": result["order"]["answer"]})
-        elif verdict.get("reasons") or result.get("failed"):
+        answer = {"answer": result["order"]["answer"]} if result.get("order") else {}
+        if verdict.get("reasons") or result.get("failed"):
             why = "; ".join(verdict.get("reasons") or []) or result.get("reason") or result.get("msg")
-            reason = visible(" ".join(str(why or "it gave no reason").split()), most=MOST_REASON)
-            proof = {"not_proven": True} if result.get("not_proven") else {}
-            outcomes.append({**about, "state": FAILED, "reason": reason, **proof})
+            proof = {"not_proven": True} if result.get("not_proven") else answer
+            outcomes.append({**about, "state": FAILED, "reason": told_reason(why or "it gave no reason"), **proof})
+        elif answer:
+            outcomes.append({**about, "state": DONE, **answer})
     return outcomes
 
 

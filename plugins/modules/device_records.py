@@ -51,9 +51,10 @@ options:
         record's C(places), until C(disenrolled) lists that place as gone.
       - C(proven) is the SHA-256 of the endorsement key that the device has just proven to hold; C(not_proven) says why
         it did not when it was asked. The record then has the time as C(endorsement_key_proven).
-      - C(failed) says that the device failed in the step, with C(reason), or with C(unreachable) that it was not
-        reached. That is noted, and nothing else of the record is; M(tpmfleet.azure_dps.device_read) and
-        M(tpmfleet.azure_dps.device_work) do it by themselves.
+      - C(failed) says that the device failed in the step, with C(reason), with C(unreachable) that it was not reached,
+        or with C(stopped) that it is not believed. C(not_proven) in it says that its TPM did not prove the key when it
+        was asked, C(proven) that it did before something else failed. That is noted, and nothing else of the record is;
+        M(tpmfleet.azure_dps.device_read) and M(tpmfleet.azure_dps.device_work) do it by themselves.
       - The filter P(tpmfleet.azure_dps.device_records#filter) makes them of what the modules returned.
     type: list
     elements: dict

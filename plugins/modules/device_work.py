@@ -186,6 +186,8 @@ in_lockout:
   sample: false
 """
 
+import functools
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.client.assignment import as_result, forget
@@ -213,7 +215,10 @@ def on_tpm(esys, module, ownership, secrets):
     found = opened(esys, asked, module.params["storage_root_key"])
     secrets.update(clients_from_message(found.message))
     module.no_log_values.update(secrets.values())
-    result = {"answer": found.answer.hex(), "in_lockout": read_properties(esys).in_lockout}
+    answer = found.answer.hex()
+    # What fails after the proof says nothing against the TPM, and is told with it.
+    module.fail_json = functools.partial(module.fail_json, answer=answer)
+    result = {"answer": answer, "in_lockout": read_properties(esys).in_lockout}
     if module.params["ownership_options"] is not None:
         result["ownership"] = own(esys, module, ownership, found)
     elif result["in_lockout"]:

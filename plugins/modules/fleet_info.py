@@ -55,7 +55,8 @@ last_steps:
 states:
   description:
     - How many devices have which state after their last event, as in
-      RV(tpmfleet.azure_dps.device_records#module:verdicts).
+      RV(tpmfleet.azure_dps.device_records#module:verdicts). One whose TPM did not prove its endorsement key counts as
+        failed until it does, whatever else happens to it.
   returned: success
   type: dict
   sample: {"done": 2, "stopped": 1, "verified": 4}

@@ -50,10 +50,10 @@ options:
   units:
     description:
       - What became of units, each with C(endorsement_key_sha256), the C(number) and C(customer) of its order, and
-        C(state). One that is
-        V(done) has C(answer), one that V(failed) has C(reason), and C(not_proven) where its TPM did not prove its
-        endorsement key. The filter P(tpmfleet.azure_dps.work_outcomes#filter)
-        makes them.
+        C(state). One that is V(done) has C(answer), one that V(failed) has C(reason), with C(not_proven) where its TPM
+        did not prove its endorsement key, or with C(answer) where it did and something else failed. The filter
+        P(tpmfleet.azure_dps.work_outcomes#filter) makes them.
+      - That a unit did not prove itself is told until its TPM has answered, whatever else it fails for meanwhile.
     type: list
     elements: dict
     default: []
@@ -103,8 +103,8 @@ from ..module_utils.handover.work_order import checked_number
 from ..module_utils.handover.work_report import NAMESPACE, document_of
 from ..module_utils.ledger.database import Access, opened
 from ..module_utils.ledger.devices import Devices
+from ..module_utils.ledger.order_failures import failures_on
 from ..module_utils.ledger.ordered import units_on
-from ..module_utils.ledger.unread import failed_unread
 from ..module_utils.module.ledger import ledger_option, now, run
 from ..module_utils.outside.visible import visible
 from ..module_utils.trust.findings import TrustError
@@ -115,7 +115,8 @@ def noted(module):
     if module.check_mode:
         return False
     with opened(module.params["ledger"], Access.WRITE) as connection:
-        return note(Devices(connection), module.params["units"], station=module.params["station"], at=now())[0]
+        units, station = module.params["units"], module.params["station"]
+        return note(connection, Devices(connection), units, station=station, at=now())[0]
 
 
 def export(connection, module, changed):
@@ -125,7 +126,7 @@ def export(connection, module, changed):
     if not os.path.isdir(params["dest"]):
         raise TrustError(f"The directory {visible(params['dest'])} is not there: make it.")
     devices = Devices(connection)
-    planned, damaged = note(devices, params["units"], station=params["station"], at=now())
+    planned, damaged = note(connection, devices, params["units"], station=params["station"], at=now())
     changed = changed or planned
     reports = []
     for number in numbers:
@@ -133,7 +134,7 @@ def export(connection, module, changed):
         units = units_on(devices, number)
         damaged += [one.why for one in units.damaged.values()]
         there = of_customer(number, units.records.values(), customer)
-        document = document_of(number, there, failed_unread(connection, number, customer), customer)
+        document = document_of(number, there, failures_on(connection, number, customer), customer)
         path = os.path.join(params["dest"], f"{number}.report")
         unreadable = {one.endorsement_key_sha256 for one in units.damaged.values()}
         if not is_there(path, document, params["signing_key"], unreadable):

@@ -269,7 +269,7 @@ def take(connection, policy, module):
         raise TrustError(f"{error}.") from None
     known, at = units.records, now()
     by = {"order": number, **written_by(params)}
-    changed = note_failures(devices, known, intake, at=at, signed_by=opened.signed_by, by=by)
+    changed, still = note_failures(devices, known, intake, at=at, signed_by=opened.signed_by, by=by)
     changed = note_overtaken(devices, known, intake, at=at, by=by) or changed
     changed = note_closed(devices, known, intake, at=at, signed_by=opened.signed_by, by=by) or changed
     taken = TakenUnits(
@@ -318,7 +318,13 @@ def take(connection, policy, module):
         "unexpected": [{"unit": name, "reason": why} for name, why in intake.unexpected],
         "refused": [{"unit": name, "reason": why} for name, why in intake.refused],
         "unproven": [
-            {"unit": visible(called(known[row]), most=120), "reason": reason_of(intake, row), "record": known[row]}
+            {
+                "unit": visible(called(known[row]), most=120),
+                "reason": reason_of(intake, row),
+                # For the action, which looks after its enrollment and has all of it noted.
+                "record": known[row],
+                "event": still[row],
+            }
             for row in intake.unproven
         ],
     }

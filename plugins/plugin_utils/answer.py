@@ -30,6 +30,8 @@ _FAILURE = {
     "tpm_rc": or_null(text(18, "0x[0-9a-f]{1,16}", of="a response code")),
     # An option without which it cannot be done, see the action of tpm_endorsement_key_info.
     "needs": one_of("endorsement_auth"),
+    # To a challenge, where what came after it failed.
+    "answer": text(1024),
     "rc": number(1 << 31, least=-(1 << 31)),
     "stdout": lines(MOST_OUTPUT_LINES),
     "stderr": lines(MOST_OUTPUT_LINES),

@@ -33,6 +33,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         r"the answer is not that of the TPM|its storage root key has the name",
         r"nothing can be encrypted to the endorsement key",
         r"There is no storage root key at 0x",
+        r"it did not prove its endorsement key on",
     ),
     "ek-twin": (r"was also found on|is already that of .*pull both", r"its registration ID was also"),
     "ek-changed": (

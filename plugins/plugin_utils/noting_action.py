@@ -24,6 +24,7 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.causes import FAILED
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import SETUP
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.orders import IN_EVENTS
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import end_of, parted
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.failure import failure_of
@@ -61,6 +62,10 @@ class NotingAction(DeviceAction):
         self._proved_nothing = True
         return super().refusal(error)
 
+    def proof_given(self) -> dict[str, Any]:
+        """What a failure has of the proof that the unit gave before it: ``proven``, and ``order`` with the answer."""
+        return {}
+
     def run(self, tmp=None, task_vars=None):
         """Runs the task."""
         given = self._task.args
@@ -69,11 +74,13 @@ class NotingAction(DeviceAction):
             result = super().run(tmp, task_vars)
         except AnsibleConnectionFailure as error:
             if given.get("noting") and self._is_of_the_unit(error, task_vars):
-                self._noted_of({"msg": error.message, "unreachable": True}, given["noting"], task_vars)
+                self._noted_of(
+                    {"msg": error.message, "unreachable": True, **self.proof_given()}, given["noting"], task_vars
+                )
             raise
         except Exception as error:
             if self._gave_up is not None and given.get("noting"):
-                self._noted_of({"msg": str(error)}, given["noting"], task_vars)
+                self._noted_of({"msg": str(error), **self.proof_given()}, given["noting"], task_vars)
             raise
         finally:
             self._task.args = given
@@ -95,6 +102,8 @@ class NotingAction(DeviceAction):
         result["reason"], _explains = self._reason(result)
         if self._proved_nothing or NOT_HELD in result["reason"]:
             result["not_proven"] = True
+        else:
+            result.update(self.proof_given())
         if named:
             self._noted(result, named, task_vars)
         if result.get("not_proven") and self.disabled_elsewhere:
@@ -105,7 +114,7 @@ class NotingAction(DeviceAction):
         """(Why the unit failed, in one line; what explains that, which is no part of what happened)."""
         said = str(result.get("msg") or "no reason was given").removeprefix(f"{self._host}: ")
         reason, explains = parted(said)
-        return " ".join(line.removeprefix("| ") for line in reason.splitlines()), explains
+        return " ".join(" ".join(line.removeprefix("| ") for line in reason.splitlines()).split()), explains
 
     def _noted_of(self, said, named, task_vars) -> None:
         """The same of what is no result, so that a warning is Ansible's to show."""
@@ -138,8 +147,10 @@ class NotingAction(DeviceAction):
         if result.get("unreachable"):
             record["failed"]["unreachable"] = True
         if ordered:
-            named_by = {"order": "number", "customer": "customer", "endorsement_key": "endorsement_key"}
-            record["failed"].update({name: ordered[one] for name, one in named_by.items()})
+            record["failed"].update({name: ordered[one] for name, one in IN_EVENTS.items()})
+        # Who was asked again, and answered, is no longer the one that did not prove itself.
+        answer = {"answer": result["order"]["answer"]} if ordered and result.get("order") else {}
+        record["failed"].update({"proven": True} if result.get("proven") else {}, **answer)
         unproven = None
         if result.get("not_proven"):
             record["failed"]["not_proven"] = True
@@ -155,11 +166,14 @@ class NotingAction(DeviceAction):
         report = _placed(options.get("report") or {}) if ordered and result.get("unreachable") else {}
         entry = {"record": record, "enrollment": claim_of(unproven, str(service.pop("id_scope", "")))}
         if report:
-            entry["unit"] = {**ordered, "state": FAILED, "reason": reason}
+            entry["unit"] = {**ordered, "state": FAILED, "reason": reason, **answer}
         said = _together(
             entry, [shared, service, report], lambda entries: _tell(entries, shared, service, report=report)
         )
-        if said.get("first"):
+        if said.get("first") and not result.get("failed"):
+            # Of one that cannot be reached the message is the connection's.
+            result["warnings"] = [*(result.get("warnings") or ()), f"{head}{said['first']}"]
+        elif said.get("first"):
             result["msg"] = f"{head}{said['first']} {reason}{end_of(explains)}"
         elif said.get("more"):
             result["msg"] = f"{head}{reason} {said['more']}{end_of(explains)}"
@@ -185,7 +199,12 @@ def _tell(
         entries[number]["record"]["failed"]["enrollment"] = outcome["is"]
         said[number].update({name: text for name, text in outcome.items() if name != "is"})
     records = [one["record"] for one in entries]
-    failed = answer_of("device_records", {**shared, "records": records})["failed"]
+    answer = answer_of("device_records", {**shared, "records": records})
+    failed = answer["failed"]
+    for one, words in zip(entries, said):
+        remarks = (answer.get("verdicts") or {}).get(one["record"]["host"], {}).get("remarks")
+        if remarks:
+            words.setdefault("first", " ".join(remarks))
     if failed:
         for one in said:
             one["warning"] = f"its failure could not be noted in the ledger: {failed}"

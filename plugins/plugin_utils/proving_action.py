@@ -23,6 +23,8 @@ class ProvingAction(DeviceAction):
     may_be_planned = False
     # With a unit that proved nothing.
     what_to_do = "Take it off the line; if it is enrolled already, disable its enrollment."
+    # Whether the device has answered rightly in this task, whatever failed after that.
+    answered = False
 
     def secret(self) -> str | None:
         """The challenge is one, whatever the options."""
@@ -45,8 +47,8 @@ class ProvingAction(DeviceAction):
         """What the module returns with *arguments* and the challenge of *proof*, its answer checked.
 
         *module* is another one than the action's own. *unlocking* has the authorizations of the endorsement hierarchy,
-        without which a TPM that has one opens nothing. :class:`PossessionError` for an answer that is not right. A
-        failure is returned as it is.
+        without which a TPM that has one opens nothing. :class:`PossessionError` for an answer that is not right, also
+        where something failed after it. A failure is returned as it is.
         """
         sealed = unlocking.sealed()
         arguments = {**arguments, **sealed, "challenge": proof.challenge.as_option()}
@@ -57,12 +59,16 @@ class ProvingAction(DeviceAction):
                 return self.failure(ASKED_AGAIN if sealed else NOT_SENT)
             said = self.run_module(module or self.MODULE, {**arguments, **auths}, task_vars)
         said = without_secrets(said, unlocking.secrets)
-        if said.get("failed"):
-            return said
         answer = said.pop("answer", None)
+        if said.get("failed"):
+            if answer is not None:
+                proof.check_answer(answer)
+                self.answered = True
+            return said
         if answer is None and self.may_be_planned and self._task.check_mode:
             return {**said, "proven": False}
         proof.check_answer(answer)
+        self.answered = True
         return {**said, "proven": True}
 
     def refusal(self, error: PossessionError) -> dict[str, Any]:

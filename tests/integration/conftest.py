@@ -137,9 +137,14 @@ class Line:
 
     def play_until(self, moment: Callable[[], bool], playbook: str, *arguments: str) -> None:
         """Runs a playbook and kills it, with all that it started here, at *moment*."""
+        self.command_until(moment, "ansible-playbook", *self._over_the_rack(playbook, *arguments))
+
+    def command_until(self, moment: Callable[[], bool], tool: str, *arguments: str, **environment: str) -> None:
+        """The same of any command of Ansible's."""
         process = subprocess.Popen(
-            [str(TOOLS / "ansible-playbook"), *self._over_the_rack(playbook, *arguments)],
+            [str(TOOLS / tool), *arguments],
             cwd=COLLECTION,
+            env={**os.environ, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

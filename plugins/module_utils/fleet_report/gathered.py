@@ -20,7 +20,7 @@ from datetime import datetime, timezone
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from ..ledger.causes import FAILURES, LATE, causes, names_in, reasons
+from ..ledger.causes import FAILURES, causes, is_unproven, names_in, reasons, tells_less
 from ..ledger.database import DEVICES, EVENTS, LISTED_KEYS, sqlalchemy
 from ..ledger.devices import event_of
 from ..ledger.stored import DamagedRecord, stored_record
@@ -181,16 +181,19 @@ class Gathered:
         # As the ledger looks for them, and as they are written.
         own = names_in(names, record)
         first: dict[str, int] = {}
+        last, unproven = Event(0, "", {}), False
         for event in history:
+            less = tells_less(unproven, event.what)
+            unproven = is_unproven(unproven, event.what)
+            last = last if less else event
             if self._count(event, own):
-                failure = "; ".join(reasons(event.what))
+                failure = failure if less else "; ".join(reasons(event.what))
             elif not event.what.get("damaged") and event.what.get("state") in ("done", "verified"):
                 first.setdefault(str(event.what["step"]), event.at)
         for step, said in (record.get("steps") or {}).items():
             if step in STEPS:
                 first.setdefault(step, _seconds(said.get("at")))
         reached = tuple(first.get(step, 0) for step in STEPS)
-        last = next((one for one in reversed(history) if one.what.get("state") != LATE), Event(0, "", {}))
         state = max((number for number, at in enumerate(reached, 1) if at), default=0)
         if damaged:
             state = _DAMAGED

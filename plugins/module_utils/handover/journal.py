@@ -10,24 +10,32 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ..ledger.devices import Devices
+from ..ledger.order_failures import failures_on
 from ..ledger.stored import DamagedRecord
 from ..outside.visible import visible
-from ..record.orders import DONE, FAILED, MOST_REASON, order_in, orders_in, with_order
+from ..record.orders import DONE, FAILED, failure_of_all, order_in, orders_in, told_reason, with_order
 from ..trust.findings import TrustError
 
 _KEY = "endorsement_key_sha256"
+# Of two devices that one run took for a unit, the graver word comes first: what undoes it comes after.
+_GRAVEST_FIRST = ("not_proven", "", "answer", DONE)
 
 
-def note(devices: Devices, units: Sequence[Mapping[str, Any]], *, station: str, at: str) -> tuple[bool, list[str]]:
+def note(
+    connection: Any, devices: Devices, units: Sequence[Mapping[str, Any]], *, station: str, at: str
+) -> tuple[bool, list[str]]:
     """Has in the journal what became of *units*; (whether that was news, what is damaged there).
 
-    A failure is in the history already, by the task in which the unit failed. TrustError for what is no outcome.
+    A failure is in the history already, by the task in which the unit failed, and is told with those before it.
+    TrustError for what is no outcome.
     """
     devices.expect([{_KEY: unit.get(_KEY)} for unit in units])
     changed, damaged = False, []
-    for unit in units:
+    noted = [(unit, {name: value for name, value in _news_of(unit, station).items() if value}) for unit in units]
+    of_orders = {(news["number"], news.get("customer")) for _unit, news in noted if news["state"] == FAILED}
+    histories = {order: failures_on(connection, *order) for order in of_orders}
+    for unit, news in sorted(noted, key=_gravity):
         row = devices.other_row_with(_KEY, unit.get(_KEY), None)
-        news = {name: value for name, value in _news_of(unit, station).items() if value}
         if row is None:
             # In check mode the journal does not know it yet; what failed unread has no record.
             changed = changed or news["state"] == DONE
@@ -40,12 +48,22 @@ def note(devices: Devices, units: Sequence[Mapping[str, Any]], *, station: str, 
         before = order_in(record, news["number"], news.get("customer"))
         if news["state"] == FAILED and before.get("state") == DONE:
             continue
-        if _without(before, "at", "station") == _without(news, "station"):
+        after = {**news, "at": at}
+        if news["state"] == FAILED:
+            known = histories[news["number"], news.get("customer")].get(record.get("endorsement_key"), [])
+            after = failure_of_all([*([before] if before.get("state") == FAILED else []), *known, after])
+        if _without(before, "at", "station") == _without(after, "at", "station"):
             continue
         changed = True
-        devices.save(row, with_order(record, {**news, "at": at}))
+        devices.save(row, with_order(record, after))
     devices.write()
     return changed, damaged
+
+
+def _gravity(noted: tuple[Mapping[str, Any], Mapping[str, Any]]) -> int:
+    _unit, news = noted
+    found = [name for name in ("not_proven", "answer") if news.get(name)]
+    return _GRAVEST_FIRST.index(DONE if news["state"] == DONE else found[0] if found else "")
 
 
 def of_customer(number: str, records: Collection[Mapping[str, Any]], customer: str | None) -> list[Mapping[str, Any]]:
@@ -63,8 +81,9 @@ def _news_of(unit: Mapping[str, Any], station: str) -> dict[str, Any]:
     if state == DONE:
         return {**news, "answer": unit.get("answer")}
     if state == FAILED:
-        reason = visible(unit.get("reason") or "no reason was given", most=MOST_REASON)
-        return {**news, "reason": reason, "not_proven": bool(unit.get("not_proven"))}
+        not_proven = bool(unit.get("not_proven"))
+        answer = None if not_proven else unit.get("answer")
+        return {**news, "reason": told_reason(unit.get("reason") or ""), "not_proven": not_proven, "answer": answer}
     raise TrustError(f"units has the state {visible(state, most=40)}, which is neither {DONE} nor {FAILED}.")
 
 

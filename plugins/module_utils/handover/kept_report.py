@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from ..outside.files import FileError, read_file
 from ..outside.strict_json import JsonError, parse
@@ -26,8 +27,8 @@ _KEY = "endorsement_key_sha256"
 def is_there(path: str, document: bytes, signing_key: str, damaged: Collection[str | None]) -> bool:
     """Whether the report at *path* is *document*, and signed by the key.
 
-    TrustError where that is no file, or a report that has what *document* has not, but for *damaged* units, by the
-    digests of their keys.
+    TrustError where that is no file, or a report that has what *document* has not, or otherwise, but for *damaged*
+    units, by the digests of their keys.
     """
     if not os.path.lexists(path):
         return False
@@ -42,22 +43,53 @@ def is_there(path: str, document: bytes, signing_key: str, damaged: Collection[s
     lost = _lost_between(written, document, damaged)
     if lost:
         raise TrustError(
-            f"The report {visible(path)} is left alone: it has {len(lost)} units, such as "
-            f"{visible(lost[0], most=120)}, which this journal does not have, or not done. Bring back the journal that "
-            "it was written of. Where that is lost, or the report is another station's, move it away, run again, and "
-            "send both to the owner of the order; that of another customer goes to him."
+            f"The report {visible(path)} is left alone: it has {len(lost)} units of which this journal says less, or "
+            f"something else, such as {visible(lost[0], most=200)}. Bring back the journal that it was written of. "
+            "Where that is lost, or the report is another station's, move it away, run again, and send both to the "
+            "owner of the order; that of another customer goes to him."
         )
     return False
 
 
 def _lost_between(written: bytes, document: bytes, damaged: Collection[str | None]) -> list[str]:
-    """Which units the report *written* has that *document* has not, or has not done; none where it is no report."""
+    """Which units the report *written* has otherwise than *document*, so that its word on them would be lost, and how;
+    none where it is no report."""
     try:
         before = report_of(parse(written, most=MOST_BYTES)).units
     except (JsonError, TrustError):
         return []
-    states = {one["endorsement_key"]: one["state"] for one in json.loads(document)["units"]}
-    kept = {DONE: (DONE,), FAILED: (DONE, FAILED)}
-    said = [(one["record"], kept[one["state"]]) for one in before if one["record"][_KEY] not in damaged]
-    lost = [record for record, states_kept in said if states.get(record["endorsement_key"]) not in states_kept]
-    return [called({"host": record[_KEY], **record}) for record in lost]
+    after = {one["endorsement_key"]: one for one in json.loads(document)["units"]}
+    lost = []
+    for unit in before:
+        record = unit["record"]
+        how = _lost_of(unit, after.get(record["endorsement_key"]))
+        if how and record[_KEY] not in damaged:
+            lost.append(f"{called({'host': record[_KEY], **record})}, {how}")
+    return lost
+
+
+def _lost_of(before: Mapping[str, Any], after: Mapping[str, Any] | None) -> str | None:
+    """What of the word on a unit *before* is not in that of *after*, to follow its name; None for nothing."""
+    if after is None:
+        return "which it does not have"
+    if before["state"] == FAILED:
+        unproven = before.get("not_proven") and not (after.get("not_proven") or after.get("answer"))
+        return "which did not prove itself" if unproven else None
+    if after["state"] != DONE:
+        return "which is not done here"
+    if (before["at"], before["station"]) == (after["at"], after.get("station", "")):
+        # The same journal's own word, of which this is the later one.
+        return None
+    there, here = (_installed(one) for one in (before["record"], after))
+    differs = next((words for words in there if there[words] != here[words]), None)
+    return f"which was done with another {differs} there than here" if differs else None
+
+
+def _installed(unit: Mapping[str, Any]) -> dict[str, Any]:
+    """What a unit that is done was given, by the words for it."""
+    ownership = unit.get("ownership") or {}
+    return {
+        "storage root key": unit.get("storage_root_key"),
+        "key version": ownership.get("key_version"),
+        "ownership profile": ownership.get("profile"),
+    }

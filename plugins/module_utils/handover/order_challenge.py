@@ -28,6 +28,7 @@ from ..trust.possession import PossessionError
 
 _ANSWER_BYTES = 32
 _DIGESTS_BYTES = 96
+_PARTS = {"answer": _ANSWER_BYTES, "nonce": NONCE_BYTES, "digests": _DIGESTS_BYTES}
 
 
 def order_challenge(master_key: str, number: str, endorsement_key: bytes, message: bytes) -> tuple[Challenge, str]:
@@ -74,14 +75,18 @@ def is_answered(master_key: str, number: str, endorsement_key: bytes, said: obje
     """
     if not isinstance(said, Mapping):
         return False
-    lengths = {"answer": _ANSWER_BYTES, "nonce": NONCE_BYTES, "digests": _DIGESTS_BYTES}
-    parts = {name: _hexadecimal(said.get(name), length) for name, length in lengths.items()}
+    parts = {name: _hexadecimal(said.get(name), length) for name, length in _PARTS.items()}
     name = templates.name_of(endorsement_key)
     secret = derive_order_secret(master_key, name.hex(), number)
     expected = answer_over(
         parts["nonce"], parts["digests"], secret, endorsement_key_name=name, bound_to_name=known_object.NAME
     )
     return hmac.compare_digest(parts["answer"], expected)
+
+
+def as_noted(said: Mapping[str, Any]) -> dict[str, str]:
+    """What is kept of *said*, an answer that :func:`is_answered` has found right: it may have anything beside."""
+    return {name: str(said[name]).lower() for name in _PARTS}
 
 
 def _hexadecimal(said: object, length: int) -> bytes:

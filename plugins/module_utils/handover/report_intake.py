@@ -136,7 +136,8 @@ def held_against(report: Report, units: Units, master_key: str, *, others: Colle
         if revocation and order.get("state") in NOT_BACK:
             # It was not to be read when the others of the batch were revoked, or is of another site.
             order = {**order, "state": REVOKED, "at": revocation["at"]}
-        unproven = answers.why_not(unit, record) if unit["state"] == DONE else None
+        # One that failed may have proven itself before, which undoes that another report said it had not.
+        unproven = answers.why_not(unit, record) if unit["state"] == DONE or unit.get("answer") else None
         why = unproven or _why_not(unit, record, order, others)
         if why:
             intake.refused.append((visible(called(record), most=120), why))

@@ -14,8 +14,9 @@ from ..ledger.causes import LATE, STOPPED
 from ..ledger.devices import Devices
 from ..outside.visible import visible
 from ..record.model import IDENTITIES
-from ..record.orders import CLOSED, DONE, FAILED, LAST, MOST_REASON, order_in, with_order
+from ..record.orders import CLOSED, DONE, LAST, MOST_REASON, order_in, with_failure, with_order, without_failure
 from ..trust.derived import derived_from_endorsement_key
+from .order_challenge import as_noted
 from .report_intake import Intake
 from .work_report import STEP
 
@@ -66,7 +67,7 @@ def when_enrolled(said: Mapping[str, Any], unit: Mapping[str, Any], order: Mappi
     # The place is noted by now, and is the unit's own from now on.
     record = {name: value for name, value in said.items() if name != "enrolling"}
     record.update(dps_id_scope=said["enrolling"], outcome=dict(unit["outcome"]))
-    return {**record, LAST: {**{name: value for name, value in order.items() if name != "reason"}, **done}}
+    return {**record, LAST: {**without_failure(order), **done}}
 
 
 def reason_of(intake: Intake, row: int) -> str:
@@ -87,34 +88,42 @@ def note_failures(
     at: str,
     signed_by: str,
     by: Mapping[str, Any],
-) -> bool:
+) -> tuple[bool, dict[int, dict[str, Any]]]:
     """Notes in the ledger which units failed at the line, and which ones are not believed.
 
-    Whether the former was news; *known* has it then.
+    (Whether the former was news, which *known* has then; what has still to be noted of those that did not prove
+    themselves, by row, once it is known what became of their enrollments: of one cause there is one event.)
     """
-
-    def note(row: int, station: str) -> None:
-        what = {"state": STOPPED, "reasons": [reason_of(intake, row)], **by}
-        if row in intake.unproven:
-            what["not_proven"] = True
-        devices.note(row, known[row].get("host"), at=at, step=STEP, station=station, what=what)
-
-    changed = False
+    changed, still = False, {}
+    histories = devices.histories(list(intake.failed))
     for row, unit in intake.failed.items():
-        before = order_in(known[row], by["order"])
-        news = {"state": FAILED, "at": unit["at"], "station": unit["station"], "reason": reason_of(intake, row)}
-        order = {**before, **{name: value for name, value in news.items() if value}}
-        # Another station's word on it may be the later one.
-        if order == before or (before["state"] == FAILED and before["at"] > unit["at"]):
-            continue
-        changed = True
-        known[row] = with_order(known[row], order)
-        devices.save(row, known[row])
-        note(row, unit["station"])
+        answer = {"answer": as_noted(unit["answer"])} if unit.get("answer") else {}
+        failure = {**unit, **answer, "reason": reason_of(intake, row)}
+        order = with_failure(order_in(known[row], by["order"]), failure)
+        what = {"reasons": [reason_of(intake, row)], "order": by["order"], "failed": unit["at"]}
+        what.update({"not_proven": True} if row in intake.unproven else {})
+        is_new = not any(what.items() <= event.items() for event in histories[row])
+        # Else another station's word is the later one, or the graver.
+        counts = order != order_in(known[row], by["order"])
+        if counts:
+            changed = True
+            known[row] = with_order(known[row], order)
+            devices.save(row, known[row])
+        if row in intake.unproven:
+            still[row] = {**what, "station": unit["station"], "is_new": is_new}
+        elif is_new:
+            changed = True
+            what = {"state": STOPPED if counts else LATE, **what, **by}
+            devices.note(row, known[row].get("host"), at=at, step=STEP, station=unit["station"], what=what)
     for row in intake.stopped:
-        note(row, signed_by)
+        what = {"reasons": [reason_of(intake, row)], "order": by["order"]}
+        if row in intake.unproven:
+            still[row] = {**what, "not_proven": True, "station": signed_by, "is_new": True}
+            continue
+        what = {"state": STOPPED, **what, **by}
+        devices.note(row, known[row].get("host"), at=at, step=STEP, station=signed_by, what=what)
     devices.write()
-    return changed
+    return changed, still
 
 
 def note_overtaken(
@@ -148,7 +157,7 @@ def note_closed(
     """Closes the units on the order that the owner did otherwise meanwhile, so that none of them is asked for again."""
     for row, why in intake.closing.items():
         order = {
-            **order_in(known[row], by["order"]),
+            **without_failure(order_in(known[row], by["order"])),
             "state": CLOSED,
             "at": at,
             "reason": visible(why, most=MOST_REASON),

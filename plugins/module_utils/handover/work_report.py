@@ -10,12 +10,12 @@ the line that signed it, but for the answers of the TPMs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..ledger.stored import fault_of
 from ..outside.moments import moment_of
-from ..record.orders import DONE, FAILED, order_in
+from ..record.orders import DONE, FAILED, failure_of_all, order_in
 from ..trust.derived import checked_record_fields
 from ..trust.findings import TrustError
 from ..trust.hierarchy_auth import SET_BY
@@ -64,25 +64,40 @@ class Report(NamedTuple):
 def document_of(
     number: str,
     records: Iterable[Mapping[str, Any]],
-    unread: Mapping[str, Mapping[str, Any]],
+    failures: Mapping[str, Sequence[Mapping[str, Any]]],
     customer: str | None = None,
 ) -> bytes:
     """The report on those of *records*, a journal's, that are on the order *number* of *customer*.
 
-    *unread* is what became of other units of it, by their endorsement keys.
+    *failures* are those of the history of units of it, by their endorsement keys: others may have failed unread, and of
+    these a run that was cut off has left no other word.
     """
     ordered = ((record, order_in(record, number, customer)) for record in records)
-    units = [_unit(record, order) for record, order in ordered if order]
+    units = [
+        _unit(record, _as_told(order, failures.get(record["endorsement_key"], ())))
+        for record, order in ordered
+        if order
+    ]
     known = {one["endorsement_key"] for one in units}
-    units += [{"endorsement_key": key, **said} for key, said in unread.items() if key not in known]
+    unread = {key: failure_of_all(some) for key, some in failures.items() if key not in known}
+    units += [{"endorsement_key": key, **_said(failure)} for key, failure in unread.items()]
     units.sort(key=lambda one: str(one["endorsement_key"]))
     return document_bytes({"work_report_version": VERSION, "number": number, "count": len(units), "units": units})
+
+
+def _as_told(order: Mapping[str, Any], failures: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """*order* as it is noted in the journal, or as the history has it, where that has more."""
+    return failure_of_all([order, *failures]) if order["state"] == FAILED else order
+
+
+def _said(order: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: order[name] for name in _SAID if order.get(name)}
 
 
 def _unit(record: Mapping[str, Any], order: Mapping[str, Any]) -> dict[str, Any]:
     # What a device makes too much of is left out, so that the report of the others is one.
     unit = {name: record[name] for name in RECORDED if record.get(name) and _fits(name, record[name])}
-    unit.update({name: order[name] for name in _SAID if order.get(name)})
+    unit.update(_said(order))
     if order["state"] == DONE:
         outcome = (record.get("steps") or {}).get(STEP, {}).get("outcome") or {}
         unit["outcome"] = {name: outcome[name] for name in _PARTS if outcome.get(name) in _OUTCOMES}
@@ -133,6 +148,8 @@ def _fault(unit: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
         return "state is neither done nor failed"
     if not isinstance(unit.get("not_proven", False), bool):
         return "not_proven is neither true nor false"
+    if unit.get("not_proven") and (unit["state"] == DONE or unit.get("answer")):
+        return "not_proven is true, and it has proven itself"
     at = unit.get("at")
     if not isinstance(at, str) or len(at) > _LONGEST_MOMENT or moment_of(at) is None:
         return "time is none"

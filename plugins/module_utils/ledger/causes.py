@@ -89,6 +89,19 @@ def causes(event: Mapping[str, Any], names: Iterable[object] = ()) -> list[str]:
     return list(dict.fromkeys(cause(one, named) for one in reasons(event)))
 
 
+def is_unproven(before: bool, event: Mapping[str, Any]) -> bool:
+    """Whether a unit counts as one whose TPM did not prove its key, after *event*; *before* is whether it did so till
+    then. Only an answer of its TPM ends that, and none is given by one that is read, or cannot be reached."""
+    outcome = event.get("outcome")
+    proven = event.get("proven") or (isinstance(outcome, Mapping) and "possession" in outcome)
+    return bool(event.get("not_proven")) or (before and not proven)
+
+
+def tells_less(unproven: bool, event: Mapping[str, Any]) -> bool:
+    """Whether *event* is not the last word on a unit that is *unproven*, or was told late."""
+    return event.get("state") == LATE or (unproven and not event.get("not_proven") and is_unproven(unproven, event))
+
+
 def _shortened(text: str) -> str:
     """*text* in the characters of a cause; it loses of its middle, since its end has the remedy."""
     if len(text) <= _MOST_OF_A_CAUSE:

@@ -14,7 +14,8 @@ from typing import Any
 
 from ..outside.visible import visible
 from ..record.model import called
-from .causes import causes, names_in, reasons
+from .causes import FAILURES as FAILED_STATES
+from .causes import causes, is_unproven, names_in, reasons
 from .chain import NO_DEVICE, NOTHING, WHOLE_LEDGER, hash_of, link, whole_head, without_chain
 from .database import (
     DEVICES,
@@ -66,6 +67,9 @@ class Devices:
         self._retired_before: dict[str, tuple[int, str] | None] = {}
         self._events: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._heads: dict[int, tuple[int, str]] = {}
+        # The rows whose last word is a failure, as far as their heads are known, and whether each counts as unproven.
+        self._failed: set[int] = set()
+        self._unproven: dict[int, bool] = {}
 
     def expect(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Looks up all that will be asked about a batch: its devices, those that share something with them, keys."""
@@ -305,6 +309,7 @@ class Devices:
             return last
         # That of the devices that nobody knows from the first time on, so that it is never searched for later.
         self._know_heads({NO_DEVICE, *(event["device"] or NO_DEVICE for event, _what in self._events)})
+        self._know_unproven({event["device"] for event, _what in self._events if event["device"]})
         rows, failures = [], []
         for event, what in self._events:
             chain = event["device"] or NO_DEVICE
@@ -314,7 +319,9 @@ class Devices:
             found = causes(what, self._names_of(event, what)) if reasons(what) else []
             failures += failures_of(chain, self._heads[chain][0], event, found)
             if chain != NO_DEVICE:
-                last[chain] = last_event_of(event, what, found) or last.get(chain, {})
+                before = self._unproven.get(chain, False)
+                last[chain] = last_event_of(event, what, found, unproven=before) or last.get(chain, {})
+                self._unproven[chain] = is_unproven(before, what)
         self._all(EVENTS.insert(), rows)
         ended = {WHOLE_LEDGER, NO_DEVICE, *(event["device"] or NO_DEVICE for event, _what in self._events)}
         heads = [{"device": one, "events": self._heads[one][0], "head": self._heads[one][1]} for one in sorted(ended)]
@@ -323,6 +330,14 @@ class Devices:
         if not is_old(self._connection):
             self._upsert(FAILURES, ("chain", "number", "reason"), failures)
         return last
+
+    def _know_unproven(self, rows: set[int]) -> None:
+        """Looks up which of *rows*, whose heads are known, count as unproven. Only one that failed last can be."""
+        wanted = sorted(rows & self._failed - set(self._unproven))
+        for row, history in (self.histories(wanted) if wanted else {}).items():
+            self._unproven[row] = False
+            for event in history:
+                self._unproven[row] = is_unproven(self._unproven[row], event)
 
     def _names_of(self, event: Mapping[str, Any], what: Mapping[str, Any]) -> set[str]:
         """What the device of *event* is called, which says *what*."""
@@ -342,8 +357,15 @@ class Devices:
         """Looks up where *chains* end; what was written before there were any is their beginning."""
         wanted = sorted({WHOLE_LEDGER, *chains} - set(self._heads))
         for some in chunks(wanted) if has_heads(self._connection) else ():
-            found = self._connection.execute(sqlalchemy.select(HEADS).where(HEADS.c.device.in_(some)))
-            self._heads.update({head.device: (head.events, head.head) for head in found})
+            heads = sqlalchemy.select(HEADS).where(HEADS.c.device.in_(some))
+            if not is_old(self._connection):
+                # On the same trip.
+                joined = HEADS.outerjoin(STANDINGS, STANDINGS.c.device == HEADS.c.device)
+                heads = heads.add_columns(STANDINGS.c.state).select_from(joined)
+            for head in self._connection.execute(heads):
+                self._heads[head.device] = (head.events, head.head)
+                if getattr(head, "state", None) in FAILED_STATES:
+                    self._failed.add(head.device)
         made = {row for row, before in self._before.items() if before is None}
         unchained = [one for one in wanted if one not in self._heads]
         self._heads.update(dict.fromkeys(unchained, (0, NOTHING)))

@@ -21,7 +21,7 @@ from ..outside.moments import moment_of
 from ..record.model import STEPS, last_step
 from ..record.orders import orders_in
 from ..trust.certificate import CertificateError, read_certificate
-from .causes import LATE
+from .causes import tells_less
 
 _LONGEST_NUMBER = 64
 _SHA256 = 64
@@ -46,12 +46,14 @@ def standing_of(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def last_event_of(event: Mapping[str, Any], what: Mapping[str, Any], found: Sequence[str]) -> dict[str, Any]:
+def last_event_of(
+    event: Mapping[str, Any], what: Mapping[str, Any], found: Sequence[str], *, unproven: bool
+) -> dict[str, Any]:
     """Columns of the standing of a device whose last *event* says *what*; *found* are the causes of that.
 
-    None of them where it was told late: another one is the last then.
+    None of them where another one is the last word: it was told late, or is less than that the device is *unproven*.
     """
-    if what.get("state") == LATE:
+    if tells_less(unproven, what):
         return {}
     return {
         **{name: event[name] for name in ("at", "step", "station")},

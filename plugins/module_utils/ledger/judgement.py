@@ -26,6 +26,7 @@ from ..record.model import (
     with_step,
     without_tpm,
 )
+from ..record.orders import IN_EVENTS
 from ..record.places import (
     DISABLED,
     is_disabled,
@@ -39,7 +40,7 @@ from ..record.places import (
 from ..tpm.virtual import is_reference_code, is_software
 from ..trust.derived import checked_record_fields
 from ..trust.policy import CertificatePolicy, Judged, without_damaged
-from .causes import FAILED, STOPPED, UNREACHABLE
+from .causes import FAILED, STOPPED, UNREACHABLE, is_unproven
 from .devices import Devices, identity, twins
 from .ek_list import ListedKeys
 from .key_claims import KEY, KeyClaims
@@ -159,18 +160,36 @@ class Step:
         reasons = _shown([str(found.get("reason") or "no reason was given")])
         row = self._devices.row_of(said)
         names = _names_of(said, None)
-        state = UNREACHABLE if found.get("unreachable") else FAILED
+        # Stopped by what is said of it elsewhere, as by the report of a line.
+        states = {"unreachable": UNREACHABLE, "stopped": STOPPED}
+        state = next((state for name, state in states.items() if found.get(name)), FAILED)
         what = {"state": state, "reasons": reasons, **_names_of(said, row)}
         # At a line with a work order it may be known by that alone which unit it is.
-        told = ("not_proven", "enrollment", "order", "customer", "endorsement_key")
+        told = ("not_proven", "proven", "enrollment", "answer", "failed", *IN_EVENTS)
         what.update({name: found[name] for name in told if found.get(name)})
+        remarks = [] if row is None or found.get("not_proven") or found.get("proven") else self._still_enabled(row)
         self._note(row, said["host"], what)
         known: dict[str, Any] = {}
         with contextlib.suppress(DamagedRecord):
             known = self._devices.record(row) if row is not None else {}
             if known and found.get("enrollment") == DISABLED:
                 self._devices.save(row, with_disabled(known, str(known.get("dps_id_scope")), self._at))
-        return Verdict(known, known or {"host": said["host"], **names}, reasons, changed=False, outcome={})
+        record = known or {"host": said["host"], **names}
+        return Verdict(known, record, reasons, changed=False, outcome={}, remarks=remarks)
+
+    def _still_enabled(self, row: int) -> list[str]:
+        """What is to be said first of a device that fails for something else, whose enrollment is still to be disabled:
+        since it did not prove its key nobody has asked it again."""
+        unproven, last = False, {}
+        for event in self._devices.history(row):
+            unproven = is_unproven(unproven, event)
+            last = event if event.get("not_proven") else last
+        if not unproven or last.get("enrollment") in (None, DISABLED):
+            return []
+        return [
+            f"it did not prove its endorsement key on {last['at']}, and its enrollment was {last['enrollment']} then: "
+            "look after that first, see its story."
+        ]
 
     def _take_or_stop(
         self,
@@ -184,7 +203,8 @@ class Step:
             return self._take(said, wrong, claims, shared)
         except DamagedRecord as error:
             reasons = _shown([str(error)])
-            self._note(self._devices.row_of(said), said["host"], {"state": STOPPED, "reasons": reasons})
+            what = {"state": STOPPED, "reasons": reasons, **_order_of(said)}
+            self._note(self._devices.row_of(said), said["host"], what)
             return Verdict({}, merged({}, said), reasons, changed=False, outcome=said.get("outcome") or {})
 
     def _take(
@@ -228,7 +248,8 @@ class Step:
         remarks = _shown([*judged.remarks, *unasked])
         if reasons:
             reasons = _shown(reasons)
-            self._note(row, said["host"], {"state": STOPPED, "reasons": reasons, **_names_of(said, row)})
+            what = {"state": STOPPED, "reasons": reasons, **_names_of(said, row), **_order_of(said)}
+            self._note(row, said["host"], what)
             outcome = said.get("outcome") or {}
             # Also where something else stops it: its proof tells whether the TPM of the unit beside it was cloned.
             contested = claim.contested
@@ -327,6 +348,8 @@ class Step:
             event["taken_up_again"] = True
         if verdict.remarks:
             event["remarks"] = list(verdict.remarks)
+        if "possession" not in verdict.outcome and said.get("proven") and said["proven"] == verdict.record.get(KEY):
+            event["proven"] = True
         if event["state"] == VERIFIED and not verdict.outcome:
             event["verified"] = "endorsement_key" if said.get("endorsement_key_sha256") else "record"
         before, after = (one.get("ownership", {}).get("key_version") for one in (verdict.known, verdict.record))
@@ -451,6 +474,13 @@ def _names_of(said: Mapping[str, Any], row: int | None) -> dict[str, str]:
     """What an event says of a device that the ledger does not know, so that its story has it once it does."""
     names = {name: said.get(name) for name in ("serial_number", "device_id")} if row is None else {}
     return {name: visible(value, most=_MOST_OF_A_NAME) for name, value in names.items() if isinstance(value, str)}
+
+
+def _order_of(said: Mapping[str, Any]) -> dict[str, str]:
+    """What an event that stops a unit says of the work order that it is on: the ledger may not know it but by that."""
+    ordered = said.get("ordered")
+    found = {name: ordered.get(name) for name in IN_EVENTS} if isinstance(ordered, Mapping) else {}
+    return {name: value for name, value in found.items() if isinstance(value, str) and value}
 
 
 def _shown(sentences: Sequence[str]) -> list[str]:

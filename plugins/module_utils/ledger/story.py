@@ -87,10 +87,10 @@ def _happened(event: Mapping[str, Any]) -> Iterator[str]:
 def _came_of_it(event: Mapping[str, Any]) -> str:
     state = event.get("state")
     why = "; ".join(map(str, _listed(event.get("reasons")))) or "for no reason that was noted"
+    enrollment = f" Its enrollment: {event['enrollment']}." if event.get("enrollment") else ""
     if state == STOPPED:
-        return f"STOPPED, {why}."
+        return f"STOPPED, {why.rstrip('.') if enrollment else why}.{enrollment}"
     if state == FAILED:
-        enrollment = f" Its enrollment: {event['enrollment']}." if event.get("enrollment") else ""
         return f"FAILED on the device: {why.rstrip('.')}.{enrollment}"
     if state == UNREACHABLE:
         return f"NOT REACHED: {why.rstrip('.')}."

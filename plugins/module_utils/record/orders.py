@@ -9,8 +9,10 @@ None is ever forgotten. A line whose order was revoked keeps what it was given, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from ..outside.visible import visible
 
 LAST = "work_order"
 EARLIER = "earlier_work_orders"
@@ -19,6 +21,9 @@ ORDERED, DONE, FAILED, REVOKED = "ordered", "done", "failed", "revoked"
 CLOSED = "closed"
 _DIGESTS = ("content_sha256", "file_sha256", "master_key_check")
 _TEXTS = ("written", "expires", "customer", "id_scope", "profile", "reason", *_DIGESTS)
+# By which a failure of a unit is found that may be on no record, and what the order that was opened calls that.
+IN_EVENTS = {"order": "number", "customer": "customer", "endorsement_key": "endorsement_key"}
+_OF_A_FAILURE = ("at", "station", "reason", "not_proven", "answer")
 # Of why a unit failed, in characters.
 MOST_REASON = 1000
 # What a line may still work on.
@@ -74,6 +79,50 @@ def with_orders(record: Mapping[str, Any], orders: list[dict[str, Any]]) -> dict
     return {**rest, **{name: value for name, value in said.items() if value}}
 
 
+def told_reason(reason: object) -> str:
+    """*reason* as it is noted of a unit that failed, however often it goes through here."""
+    shown = visible(" ".join(str(reason).split())) or "no reason was given"
+    return shown if len(shown) <= MOST_REASON else f"{shown[: MOST_REASON - 1]}…"
+
+
+def failure_after(before: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told of a unit that failed as *before* and then as *news* has it, each as in an order; *before* may be
+    empty.
+
+    Only an answer of its TPM undoes that the TPM did not prove itself: a unit that could not even be asked again is
+    told with the graver failure, and one that answered, and failed for something else, with that. An answer stays until
+    the TPM owes one.
+    """
+    if news.get("not_proven") or news.get("answer"):
+        told = dict(news)
+    elif before.get("not_proven"):
+        return dict(before)
+    else:
+        told = {**news, **({"answer": before["answer"]} if before.get("answer") else {})}
+    # One that came again is told with the time when it came first.
+    return dict(before) if before and _without_when(before) == _without_when(told) else told
+
+
+def failure_of_all(failures: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The same of any number of *failures*; empty for none. Those of one second are in their order."""
+    told: dict[str, Any] = {}
+    for one in sorted(failures, key=lambda one: str(one["at"])):
+        told = failure_after(told, one)
+    return told
+
+
+def without_failure(order: Mapping[str, Any]) -> dict[str, Any]:
+    """*order* without what it has of a failure, or of how a unit came to be where it is."""
+    return {name: value for name, value in order.items() if name not in _OF_A_FAILURE}
+
+
+def with_failure(order: Mapping[str, Any], failure: Mapping[str, Any]) -> dict[str, Any]:
+    """*order* of a unit that has failed, as *failure* has it, too; whichever was later, the one that counts is told."""
+    names = ("state", *_OF_A_FAILURE)
+    both = [{name: one[name] for name in names if one.get(name)} for one in (order, failure)]
+    return {**without_failure(order), **failure_of_all(both if order.get("state") == FAILED else both[1:])}
+
+
 def orders_of_both(
     mine: list[dict[str, Any]], others: list[dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
@@ -99,9 +148,13 @@ def orders_of_both(
             found[_key(other)] = both
         elif ended or mine_is == other_is:
             contrary.append(str(other["number"]))
+        elif known["state"] == other["state"] == FAILED:
+            told = with_failure({**without_failure(other), **known}, other)
+            replaced += [known] if told["at"] != known["at"] else []
+            found[_key(other)] = told
         elif other_is > mine_is:
             replaced.append(known)
-            found[_key(other)] = {**known, **other}
+            found[_key(other)] = {**without_failure(known), **other}
     ordered = sorted(found.values(), key=lambda one: (str(one.get("written") or one["at"]), str(one["number"])))
     return ordered, replaced, contrary
 
@@ -141,6 +194,10 @@ def _of_customers(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _key(order: Mapping[str, Any]) -> tuple[Any, Any]:
     # Two customers of a line may call an order the same.
     return order.get("number"), order.get("customer")
+
+
+def _without_when(failure: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in failure.items() if name not in ("at", "station")}
 
 
 def _whole(value: object) -> int:

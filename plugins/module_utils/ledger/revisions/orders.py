@@ -14,7 +14,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from ..causes import causes, names_in
+from ..causes import causes, is_unproven, names_in
 from ..chain import NO_DEVICE, NOTHING, NUMBER, hash_of
 from ..database import DEVICES, EVENTS, FAILURES, HEADS, ORDERED, STANDINGS, STEP_TIMES
 from ..indexed import LARGEST_INTEGER, failures_of, last_event_of, orders_of, standing_of, step_times_of
@@ -90,7 +90,7 @@ def _fill(connection: Any, devices: list[Any], of_these: Any) -> None:
             ordered += [{"device": row, **one} for one in orders_of(record)]
     failures, heads = [], []
     for chain, events in _chains(connection, of_these):
-        count, head = 0, NOTHING
+        count, head, unproven = 0, NOTHING, False
         for event in events:
             count += 1
             if chain not in chained:
@@ -98,7 +98,8 @@ def _fill(connection: Any, devices: list[Any], of_these: Any) -> None:
             what = _what(event["what"])
             found = causes(what, names_in(event, what) | names.get(chain, set()))
             if chain in standings:
-                standings[chain].update(last_event_of(event, what, found))
+                standings[chain].update(last_event_of(event, what, found, unproven=unproven))
+            unproven = is_unproven(unproven, what)
             number = what[NUMBER] if _is_number(what.get(NUMBER)) else count
             failures += failures_of(chain, number, event, found)
         if chain not in chained:

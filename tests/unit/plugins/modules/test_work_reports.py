@@ -20,6 +20,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from ansible_collections.tpmfleet.azure_dps.plugins.action.work_report_import import failure_of
 from ansible_collections.tpmfleet.azure_dps.plugins.filter.enrolled_records import enrolled_records
 from ansible_collections.tpmfleet.azure_dps.plugins.filter.work_outcomes import work_outcomes
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.order_challenge import OrderedProof
@@ -300,6 +301,37 @@ def test_a_report_that_has_what_the_journal_has_not_is_left_alone(firms):
     for report in (moved, firms.report):
         firms.finish(firms.take_in(src=str(report)))
     assert firms.states() == ["done", "done", "failed"]
+
+
+def test_a_report_of_units_that_are_otherwise_in_the_journal_is_left_alone_and_says_how(firms):
+    """Another station's, in the same directory, or of a journal that was lost."""
+    firms.export(*firms.work(0), {**firms.key(1), "state": "failed", "reason": "no power"})
+    take(firms.journal, firms.unit(1), step="software_install")
+    firms.export({**firms.key(1), "state": "failed", "reason": "it holds no key", "not_proven": True})
+    before = firms.report.read_bytes()
+    firms.journal.rename(firms.directory / "lost.sqlite")
+    again = firms.work(0)
+    fail(firms, 1, "it is off", unreachable=True)
+    failed = firms.export(*again, station="line-2")
+    assert failed["failed"] and "has 1 units" in failed["msg"], failed
+    assert "which did not prove itself" in failed["msg"] and firms.report.read_bytes() == before
+    fail(firms, 1, "it holds no key", not_proven=True)
+    make_srk = firms.make_srk
+    firms.make_srk = lambda number: make_srk(number + 50)
+    firms.work(0)
+    failed = firms.export(station="line-2")
+    words = "which was done with another storage root key there than here"
+    assert (
+        failed["failed"]
+        and "has 1 units" in failed["msg"]
+        and "such as TF-0 (" in failed["msg"]
+        and words in failed["msg"]
+    ), failed
+    assert firms.report.read_bytes() == before
+    # What the same journal says later is its own word.
+    (firms.directory / "lost.sqlite").rename(firms.journal)
+    firms.work(0)
+    assert firms.export()["changed"] and firms.document()["count"] == 2
 
 
 @pytest.mark.parametrize("copied", [False, True])
@@ -584,7 +616,9 @@ def test_a_unit_that_is_not_proven_is_refused_by_name_and_the_others_are_taken(f
         "reason"
     ]
     assert len(taken["records"]) == 1 and taken["records"][0]["serial_number"] != bad
-    assert stopped(firms) == [[taken["refused"][0]["reason"]]]
+    # It is noted once it is known what became of its enrollment.
+    unproven = [[one["reason"]] for one in taken["unproven"] if one["event"]["is_new"]]
+    assert stopped(firms) + unproven == [[taken["refused"][0]["reason"]]] and bool(unproven) == ("answer" in told)
     refused = firms.records()[bad]
     assert (
         "storage_root_key" not in refused and "ownership" not in refused and not refused.get("endorsement_key_proven")
@@ -933,8 +967,60 @@ def test_of_two_words_on_a_failure_the_later_one_is_kept(firms):
     firms.export({**firms.key(0), "state": "failed", "reason": "the later one"})
     assert firms.take_in()["changed"]
     firms.forge(lambda document: document["units"][0].update(at="2020-01-01T00:00:00Z", reason="an earlier one"))
+    assert firms.take_in()["changed"] and events(firms.ledger)[-1]["state"] == "late"
     assert not firms.take_in()["changed"]
     assert firms.records()["TF-0"]["work_order"]["reason"] == "the later one"
+
+
+def said_by(firms, station, **said):
+    """The report of a station that has failed to do the unit 0."""
+    firms.journal = firms.elsewhere() / f"{station}.sqlite"
+    take(firms.journal, firms.unit(0), step="software_install")
+    firms.export({**firms.key(0), "state": "failed", **said}, dest=str(firms.elsewhere()), station=station)
+    report = firms.elsewhere() / "WO-1.report"
+    return report.rename(firms.elsewhere() / f"{station}.report")
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_that_a_unit_did_not_prove_itself_stays_until_it_answers_at_another_station(firms, first):
+    """In whichever order the reports come; and only a right answer counts."""
+    [done] = firms.work(0)
+    unproven = said_by(firms, "line-1", reason="it holds no key", not_proven=True)
+    time.sleep(1.1)
+    unreachable = said_by(firms, "line-2", reason="No route to host")
+    time.sleep(1.1)
+    answered = said_by(firms, "line-3", reason="This TPM has an owner", answer=done["answer"])
+    for report in (unproven, unreachable) if first == 0 else (unreachable, unproven):
+        taken = firms.take_in(src=str(report))
+        note_unproven(firms, taken)
+        assert bool(taken["unproven"]) == (report == unproven), taken
+    order = firms.records()["TF-0"]["work_order"]
+    assert (order["reason"], order["not_proven"], order["station"]) == ("it holds no key", True, "line-1")
+    taken = firms.take_in(src=str(answered))
+    assert taken["changed"] and not taken["unproven"] and not taken["refused"], taken
+    order = firms.records()["TF-0"]["work_order"]
+    assert order["reason"] == "This TPM has an owner" and order["answer"] and "not_proven" not in order
+    assert order["written"] and order["key_version"] == 1
+    # Both others are known to have been before that.
+    for report in (unproven, unreachable):
+        firms.take_in(src=str(report))
+        assert firms.records()["TF-0"]["work_order"] == order
+    # A line that makes its answer up is not believed, nor that the unit has failed for anything else.
+    firms.report = answered
+    firms.report.write_bytes(firms.report.read_bytes())
+    firms.forge(lambda document: document["units"][0]["answer"].update(answer="00" * 32))
+    taken = firms.take_in()
+    assert [one["reason"] for one in taken["unproven"]] == [one["reason"] for one in taken["refused"]]
+    assert "the answer is not that of its TPM" in taken["refused"][0]["reason"]
+    firms.forge(lambda document: document["units"][0].update(not_proven=True))
+    assert "and it has proven itself" in firms.take_in()["msg"]
+    # Done at last, nothing of it is left.
+    firms.journal = firms.directory / "journal.sqlite"
+    firms.report = firms.directory / "WO-1.report"
+    firms.export(done)
+    firms.finish(firms.take_in())
+    order = firms.records()["TF-0"]["work_order"]
+    assert order["state"] == "done" and not {"reason", "not_proven", "answer"} & set(order)
 
 
 def test_what_was_done_after_the_order_had_expired_is_taken_and_told(firms):
@@ -1088,6 +1174,13 @@ def standing(ledger):
         return connection.execute("SELECT device, at, step, state, cause FROM standings ORDER BY device").fetchall()
 
 
+def note_unproven(firms, taken):
+    """What the action does where the service has no enrollment of theirs."""
+    records = [failure_of(one) for one in taken["unproven"] if one["event"]["is_new"]]
+    about = {"step": "software_install", "station": "line-1"}
+    return firms.run("device_records", ledger=str(firms.ledger), **about, records=records)
+
+
 @pytest.mark.parametrize("more", [{}, {"not_proven": True}])
 def test_a_failure_from_before_the_owner_did_the_unit_is_noted_as_late_and_changes_nothing(firms, run_module, more):
     firms.work(0, 1)
@@ -1101,6 +1194,7 @@ def test_a_failure_from_before_the_owner_did_the_unit_is_noted_as_late_and_chang
     # Step 2 is done before a line has the unit, and what came after the step is news.
     assert [one["unit"] for one in taken["failed_units"]] == ["TF-1 (slot1)"]
     assert [one["unit"] for one in taken["unproven"]] == (["TF-1 (slot1)"] if more else [])
+    note_unproven(firms, taken)
     assert firms.records()["TF-0"] == before["TF-0"] and standing(firms.ledger)[0] == stood[0]
     assert standing(firms.ledger)[1] != stood[1] and firms.states() == ["ordered", "failed", "ordered"]
     again = firms.take_in()
@@ -1121,7 +1215,7 @@ def test_what_is_told_late_of_many_units_is_looked_up_at_once(firms, monkeypatch
     asked, histories = [], Devices.histories
     monkeypatch.setattr(Devices, "histories", lambda self, rows: asked.append(len(rows)) or histories(self, rows))
     assert len(firms.take_in()["overtaken"]) == 3
-    assert asked == [3]
+    assert [one for one in asked if one] == [3]
 
 
 def test_a_unit_that_the_owner_did_as_it_was_ordered_is_taken_in(firms):
@@ -1288,9 +1382,7 @@ def test_units_that_did_not_prove_themselves_are_told_apart(firms):
     ]
     reasons = [one["reason"] for one in taken["unproven"]]
     assert reasons[0].endswith("how it came to that") and reasons[1] == not_held
-    with sqlite3.connect(firms.ledger) as connection:
-        events = [json.loads(one) for (one,) in connection.execute("SELECT what FROM events ORDER BY id")]
-    assert [one.get("not_proven") for one in events if one["state"] == "stopped"] == [True] * 2
+    assert [one["event"].get("not_proven") for one in taken["unproven"]] == [True] * 2
     # One that was taken in stays proven, whatever a later report says.
     firms.export()
     firms.finish(firms.take_in())
@@ -1345,10 +1437,10 @@ def test_the_enrollment_of_a_unit_that_did_not_prove_itself_is_disabled(firms, d
     }
     record = firms.records()[f"TF-{bad}"]
     assert record["places"][0]["disabled"] and firms.records()[f"TF-{good}"]["work_order"]["state"] == "done"
-    with sqlite3.connect(firms.ledger) as connection:
-        events = [json.loads(one) for (one,) in connection.execute("SELECT what FROM events ORDER BY id")]
-    [noted] = [one for one in events if one.get("enrollment") == "disabled"]
-    assert noted["not_proven"] and noted["run_id"] and noted["operator"], noted
+    # One event for each time that it was found out, with what became of its enrollment then.
+    found = [one for one in events(firms.ledger) if one.get("not_proven")]
+    assert [one.get("enrollment") for one in found] == ["not seen", "disabled"], found
+    assert {one["state"] for one in found} == {"stopped"} and all(one["run_id"] and one["operator"] for one in found)
     # Disabled already, it is said no more.
     assert "Its enrollment" not in play(firms, dps)[1]
     assert dps.where["connection_string"] not in printed and MASTER_KEY not in printed

@@ -18,8 +18,10 @@ import pytest
 import yaml
 from ansible import constants, template
 from ansible.parsing.dataloader import DataLoader
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.possession import PossessionError
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils import noting_action, unproven_enrollments
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import HostVariables
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.proving_action import ProvingAction
 
 SCOPE = "0ne00000A0A"
 
@@ -231,3 +233,73 @@ def test_a_unit_of_a_work_order_that_is_off_is_reported_by_the_task_in_which_tha
     said = json.loads((tmp_path / "WO-1.report").read_text().partition("-----END SSH SIGNATURE-----\n")[2])
     [reported] = said["units"]
     assert (reported["endorsement_key"], reported["reason"], reported["station"]) == (make_ek(1), "it is off", "line-1")
+
+
+def test_an_enrollment_that_is_still_to_be_looked_after_is_said_first_whatever_else_the_unit_fails_for(
+    failing, run_module, make_ek, tmp_path
+):
+    """The service was down when the unit did not prove itself; then it was pulled, as its operator was told."""
+    nobody = {"connection_string": "HostName=x.example;SharedAccessKeyName=a"}
+    ledger = str(tmp_path / "ledger.sqlite")
+    shared = {"ledger": ledger, "step": "software_install", "station": "line-1"}
+    unit = {"host": "slot0", "endorsement_key": make_ek(0), "registration_id": "unit-0"}
+
+    def fails(**failed):
+        [said] = noting_action._tell([{"record": {"host": "slot0", "failed": failed}, "enrollment": None}], shared, {})
+        return said.get("first", "")
+
+    def proves(**more):
+        done = {**unit, "outcome": {"possession": "verified"}, **more}
+        run_module("device_records", ledger=ledger, step="software_install", station="line-1", records=[done])
+
+    run_module("device_records", ledger=ledger, step="tpm_install", station="line-1", records=[unit])
+    claim = unproven_enrollments.claim_of({**unit, **made()}, SCOPE)
+    entry = {"record": {"host": "slot0", "failed": {"reason": "no key", "not_proven": True}}, "enrollment": claim}
+    assert noting_action._tell([entry], shared, nobody)[0]["first"].endswith("Disable it first.")
+    for lesser in ({"reason": "No route to host", "unreachable": True}, {"reason": "Missing sudo password"}):
+        assert fails(**lesser).startswith("it did not prove its endorsement key on ")
+        assert "its enrollment was not seen then: look after that first" in fails(**lesser)
+    # Nor by being read.
+    run_module("device_records", ledger=ledger, step="software_install", station="line-1", records=[unit])
+    assert fails(reason="it is off", unreachable=True)
+    # It answered, and then something else failed; or all of it was done.
+    assert fails(reason="This TPM has an owner", proven=True) == "" == fails(reason="it is off", unreachable=True)
+    noting_action._tell([entry], shared, nobody)
+    assert fails(reason="it is off", unreachable=True)
+    proves()
+    assert fails(reason="it is off", unreachable=True) == ""
+
+
+class Proof:
+    """Of which one answer is right."""
+
+    challenge = SimpleNamespace(as_option=dict)
+
+    @staticmethod
+    def check_answer(answer):
+        if answer != "right":
+            raise PossessionError("the answer is not that of the TPM.")
+
+
+@pytest.mark.parametrize(
+    ("said", "answered"),
+    [
+        ({"failed": True, "msg": "This TPM has an owner", "answer": "right"}, True),
+        ({"failed": True, "msg": "the TPM could not open the challenge"}, False),
+        ({"failed": True, "msg": "This TPM has an owner", "answer": "wrong"}, None),
+        ({"changed": True, "answer": "right"}, True),
+        ({"changed": True, "answer": "wrong"}, None),
+    ],
+)
+def test_a_device_that_answered_has_proven_itself_whatever_failed_after_that(said, answered):
+    action = object.__new__(ProvingAction)
+    action._host, action._task = "slot1", SimpleNamespace(check_mode=False)
+    action.run_module = lambda *_arguments: dict(said)
+    unlocking = SimpleNamespace(sealed=dict, secrets=[])
+    if answered is None:
+        with pytest.raises(PossessionError):
+            action.prove(Proof, {}, unlocking, {})
+    else:
+        result = action.prove(Proof, {}, unlocking, {})
+        assert "answer" not in result and result.get("failed") == said.get("failed")
+    assert action.answered is bool(answered)
