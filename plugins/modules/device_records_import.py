@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - tpmfleet.azure_dps.attributes.resource_module
   - tpmfleet.azure_dps.ledger
   - tpmfleet.azure_dps.events
+  - tpmfleet.azure_dps.signing.verified
 options:
   src:
     description:
@@ -39,15 +40,6 @@ options:
       - Whose signature counts, in the format of C(ssh-keygen), C(NAME KEYTYPE KEY) a line.
       - Where it is given, a file without O(signature) is refused.
     type: path
-  signer:
-    description: Whose signature it has to be. Left out, anybody's in O(allowed_signers).
-    type: str
-  signature_namespace:
-    description: What the signature was made for, the C(-n) of C(ssh-keygen -Y sign).
-    type: str
-    default: file
-requirements:
-  - ssh-keygen of OpenSSH 8.2 or later where the task runs, for signatures
 seealso:
   - module: tpmfleet.azure_dps.device_records_export
 """

@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - tpmfleet.azure_dps.ledger
   - tpmfleet.azure_dps.ek_certificates
   - tpmfleet.azure_dps.progress
+  - tpmfleet.azure_dps.signing.verified
 attributes:
   check_mode:
     support: full
@@ -102,15 +103,6 @@ options:
         when to when a key counts. It has to come from the maker by another way than the list.
       - Where it is given, a list without O(signature) is refused.
     type: path
-  signer:
-    description: Whose signature it has to be. Left out, anybody's in O(allowed_signers).
-    type: str
-  signature_namespace:
-    description: What the signature was made for, the C(-n) of C(ssh-keygen -Y sign).
-    type: str
-    default: file
-requirements:
-  - ssh-keygen of OpenSSH 8.2 or later where the task runs, for signatures
 seealso:
   - module: tpmfleet.azure_dps.device_records
   - module: tpmfleet.azure_dps.ek_certificate_info

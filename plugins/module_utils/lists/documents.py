@@ -33,16 +33,34 @@ _CHUNK = 1 << 18
 _MOST_SPACE = 1 << 22
 
 
-class Lines:
-    """One record a line. *read* makes the record of a line's bytes, *convert* of that the one that is wanted."""
-
-    word = "line"
+class _Documents:
+    """What both kinds are. *read* makes the record of its bytes, *convert* of that the one that is wanted."""
 
     def __init__(self, text: TextFile, convert: Convert, *, read: Callable[[bytes], Any] = parse) -> None:
         self._text = text
         self._convert = convert
         self._read = read
         self._lock = threading.Lock()
+
+    def lost(self) -> list[tuple[int, str, str]]:
+        """Nothing."""
+        return []
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._text.close()
+
+    def _record(self, text: bytes) -> tuple[Any, Reasons]:
+        try:
+            return self._convert(self._read(text))
+        except JsonError as error:
+            return None, [("", str(error))]
+
+
+class Lines(_Documents):
+    """One record a line."""
+
+    word = "line"
 
     def scan(self) -> Iterator[Read]:
         """As the scan of every list."""
@@ -81,37 +99,21 @@ class Lines:
         record, _reasons = self._record(line.strip())
         return record
 
-    def lost(self) -> list[tuple[int, str, str]]:
-        """Nothing."""
-        return []
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._text.close()
-
-    def _record(self, text: bytes) -> tuple[Any, Reasons]:
-        try:
-            return self._convert(self._read(text))
-        except JsonError as error:
-            return None, [("", str(error))]
-
 
 def _is_no_json(reasons: Reasons) -> bool:
     return len(reasons) == 1 and reasons[0][1].startswith("is not JSON")
 
 
-class Array:
+class Array(_Documents):
     """The elements of one array (*in_array*), or values that follow each other."""
 
     word = "record"
 
     def __init__(self, text: TextFile, convert: Convert, *, in_array: bool) -> None:
-        self._text = text
-        self._convert = convert
+        super().__init__(text, convert)
         self._in_array = in_array
         # In a page other members may follow the array, and say nothing of its records.
         self._page = _PAGE.match(text.head)
-        self._lock = threading.Lock()
 
     @staticmethod
     def is_page(head: bytes) -> bool:
@@ -162,20 +164,6 @@ class Array:
                 return None
         record, _reasons = self._record(text)
         return record
-
-    def lost(self) -> list[tuple[int, str, str]]:
-        """Nothing."""
-        return []
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._text.close()
-
-    def _record(self, text: bytes) -> tuple[Any, Reasons]:
-        try:
-            return self._convert(parse(text))
-        except JsonError as error:
-            return None, [("", str(error))]
 
 
 class _NoElement(Exception):
