@@ -155,12 +155,18 @@ class Line:
                 assert process.poll() is None and time.monotonic() < deadline, "it ended before its moment came"
                 time.sleep(0.05)
         finally:
+            self.kill(process)
+
+    @staticmethod
+    def kill(process: subprocess.Popen) -> None:
+        """Kills a run of ``ansible-playbook`` with all that it started here, or waits for one that has ended."""
+        if process.poll() is None:
             # A worker of Ansible is in a session of its own, so that the process group has not all.
             os.kill(process.pid, signal.SIGSTOP)
             for pid in [*_started_by(process.pid), process.pid]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            process.communicate()
+        process.communicate()
 
     def lab_playbook(self, path: str, *arguments: str) -> None:
         """A playbook that starts the lab or ends it."""
