@@ -153,10 +153,10 @@ class Device:
         self.power_off()
         self.power_on()
 
-    def answers(self) -> bool:
-        """Whether its sshd greets."""
+    def answers(self, seconds: float = 2) -> bool:
+        """Whether its sshd greets, within so many *seconds*."""
         try:
-            with socket.create_connection(("127.0.0.1", self.ssh_port), timeout=2) as connection:
+            with socket.create_connection(("127.0.0.1", self.ssh_port), timeout=seconds) as connection:
                 return connection.recv(4) == b"SSH-"
         except OSError:
             return False

@@ -23,13 +23,15 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
 from .accelerator import EMULATOR
 from .device import Device, DeviceError
 from .machine_image import MachineImage
+from .monitor import Monitor, MonitorError, monitor
 
 MEMORY = 512
 # Names that were made are written after a minute where nothing asks for it sooner. The others spare an emulated
@@ -43,6 +45,8 @@ CLOCK, NETWORK_AFTER = "clock", "network_after"
 # Seconds in which it has to have booted, besides those that its network is late; an emulated processor on a busy host
 # takes minutes.
 BOOT_SECONDS = 900
+# Seconds in which its sshd greets, at first and at most, and in which it has let somebody in.
+ANSWER_SECONDS, MOST_PATIENCE, LOGIN_SECONDS = 2, 60, 120
 HOST_NAMES = "127.0.0.1 localhost {name}\n10.0.2.2 {host}\n"
 
 
@@ -141,26 +145,29 @@ class Machine(Device):
             self._plug_in(False)
             time.sleep(late)
             self._plug_in(True)
-        self._wait_until(self.answers, "boot")
+        self._wait_for_boot()
 
     def reboot(self) -> None:
         """Has its own systemd start it anew, and waits for that."""
-        before = self._boot()
-        # The connection may end before the answer comes.
-        self.execute(["systemctl", "reboot"])
-        self._wait_until(lambda: self._boot() not in ("", before), "reboot")
+        with self._monitor() as told:
+            # The connection may end before the answer comes.
+            self.execute(["systemctl", "reboot"])
+            told.wait_for("RESET", BOOT_SECONDS)
+        self._wait_for_boot()
 
-    def _boot(self) -> str:
-        """The kernel's name for this time that it runs; empty where it does not say."""
-        said = self.execute(["cat", "/proc/sys/kernel/random/boot_id"])
-        return said.stdout if said.returncode == 0 else ""
-
-    def _wait_until(self, condition: Callable[[], bool], what: str) -> None:
+    def _wait_for_boot(self) -> None:
         deadline = time.monotonic() + BOOT_SECONDS
-        while not condition():
+        patience: float = ANSWER_SECONDS
+        while True:
+            asked = time.monotonic()
+            if self.answers(patience):
+                return
             if not self.powered or time.monotonic() > deadline:
                 self.power_off()
-                raise DeviceError(f"{self.name} did not {what}: {self._console.read_text(errors='replace')[-2000:]}")
+                raise DeviceError(f"{self.name} did not boot: {self._console.read_text(errors='replace')[-2000:]}")
+            # A greeting is work: who asks anew before a slow machine had the time for one keeps it from ever having it.
+            if time.monotonic() - asked >= patience:
+                patience = min(patience * 1.5, MOST_PATIENCE)
             time.sleep(0.2)
 
     def _switch_on(self) -> None:
@@ -208,33 +215,19 @@ class Machine(Device):
         moment = datetime.fromisoformat(described[CLOCK]).replace(tzinfo=timezone.utc)
         return [f"systemd.clock_usec={int(moment.timestamp())}000000"]
 
+    @contextmanager
+    def _monitor(self) -> Iterator[Monitor]:
+        """QEMU's; what it cannot do is said of this machine."""
+        try:
+            with monitor(self.directory) as told:
+                yield told
+        except MonitorError as error:
+            raise DeviceError(f"{self.name}: {error}") from error
+
     def _plug_in(self, plugged: bool) -> None:
         """The network cable."""
-        # The path of a socket is short; a directory's may not be.
-        directory = os.open(self.directory, os.O_PATH)
-        try:
-            with socket.socket(socket.AF_UNIX) as monitor:
-                deadline = time.monotonic() + 20
-                while True:
-                    with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
-                        monitor.connect(f"/proc/self/fd/{directory}/monitor")
-                        break
-                    if time.monotonic() > deadline:
-                        raise DeviceError(f"{self.name}: QEMU's monitor does not answer")
-                    time.sleep(0.05)
-                told = monitor.makefile("rw")
-                told.readline()
-                for order in (
-                    {"execute": "qmp_capabilities"},
-                    {"execute": "set_link", "arguments": {"name": "network", "up": plugged}},
-                ):
-                    told.write(json.dumps(order) + "\n")
-                    told.flush()
-                    while "return" not in (said := json.loads(told.readline())):
-                        if "error" in said:
-                            raise DeviceError(f"{self.name}: {said['error']['desc']}")
-        finally:
-            os.close(directory)
+        with self._monitor() as told:
+            told.order("set_link", name="network", up=plugged)
 
     def power_off(self) -> None:
         """Cuts the power: what the machine's kernel had not written is lost. Of what it had, the disk loses nothing."""
@@ -255,9 +248,9 @@ class Machine(Device):
         """Runs *command* as root on the machine."""
         rack = self.directory.parents[1]
         ssh = ["ssh", "-F", "none", "-p", str(self.ssh_port), "-i", str(rack / "ssh_key"), "-o", "BatchMode=yes"]
-        ssh += ["-o", f"UserKnownHostsFile={rack / 'known_hosts'}", "-o", "ConnectTimeout=20", "root@127.0.0.1"]
+        ssh += ["-o", f"UserKnownHostsFile={rack / 'known_hosts'}", "-o", f"ConnectTimeout={LOGIN_SECONDS}"]
         return subprocess.run(
-            [*ssh, "--", shlex.join(command)],
+            [*ssh, "root@127.0.0.1", "--", shlex.join(command)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
