@@ -25,12 +25,19 @@ COLLECTION = Path(__file__).resolve().parents[2]
 TOOLS = Path(sys.executable).parent
 # In the place of the script that ansible-test fetches from its project's host: the pip of this environment at work in
 # another one, which it makes ten of. One that is installed there first, by ensurepip, costs twice what it then does.
+# What the first one got, compiled, is the others' as well: they are of one Python.
 BOOTSTRAP = """\
+import shutil
 import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 
+made = Path({made!r})
 arguments = [argument for argument in sys.argv[1:] if argument not in ("--no-setuptools", "--no-wheel")]
-sys.exit(subprocess.run([sys.executable, {runner!r}, "install", *arguments], check=False).returncode)
+if not made.exists():
+    subprocess.run([sys.executable, {runner!r}, "install", "--target", str(made), *arguments], check=True)
+shutil.copytree(made, sysconfig.get_path("purelib"), dirs_exist_ok=True)
 """
 
 
@@ -76,7 +83,7 @@ def sanity_home(tmp_path_factory):
     cache = home / ".ansible" / "test" / "cache"
     cache.mkdir(parents=True)
     runner = Path(pip.__file__).with_name("__pip-runner__.py")
-    (cache / "get_pip_24_2.py").write_text(BOOTSTRAP.format(runner=str(runner)))
+    (cache / "get_pip_24_2.py").write_text(BOOTSTRAP.format(runner=str(runner), made=str(home / "pip")))
     sections: dict[str, dict[str, str]] = {}
     for setting in run("pip", "config", "list").splitlines():
         name, _equals, value = setting.partition("=")
