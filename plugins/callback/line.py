@@ -132,9 +132,13 @@ class CallbackModule(LineSummary, Default):
             self._screen.left(visible(host_of(result)), _LEFT)
             return
         self._end_unit(result, DONE if data.get("changed") else VERIFIED)
-        if _action(task) == _DEBUG and not _is_ours(task) and not task.no_log:
+        if _action(task) == _DEBUG and not task.no_log:
             said = data.get("msg", "")
-            if isinstance(said, list):
+            if _is_ours(task):
+                # Lists are of the units, of which the summary says what counts; a text is about the whole.
+                if task.run_once and isinstance(said, str):
+                    self._write_line(f"  {visible(said.strip())}")
+            elif isinstance(said, list):
                 for line in said:
                     self._write_line(f"  {visible(line, most=2000)}")
             else:

@@ -106,13 +106,16 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.handover.ek_list import comma_separated, json_lines, rows_of
 from ..module_utils.handover.signature import fingerprint, is_signed_by, sign
+from ..module_utils.ledger.ek_list import ListedKeys
 from ..module_utils.ledger.reading import each_record, how_many
+from ..module_utils.ledger.stored import DamagedRecord
 from ..module_utils.module.ledger import run
 from ..module_utils.module.progress import progress_of, progress_options
 from ..module_utils.outside.durable import replace_file
 from ..module_utils.outside.files import FileError, read_file
 from ..module_utils.trust.findings import TrustError
 
+CERTIFICATE = "endorsement_key_certificate"
 _FORMS = {"jsonl": json_lines, "csv": comma_separated}
 _MOST_LIST = 1 << 30
 _MOST_SHOWN = 1 << 20
@@ -130,14 +133,25 @@ def of_ledger(connection, progress):
     """The records of its devices that have a TPM and are in use, one by one. TrustError at one that is damaged."""
     progress.begin("read", how_many(connection))
     damaged = []
+    listed = ListedKeys(connection)
     for _row, record in each_record(connection, damaged):
         if damaged:
             break
         if record.get("endorsement_key") and not record.get("decommission"):
-            yield record
+            # Of a TPM that was not read yet only its maker's list has it.
+            entry = {} if record.get(CERTIFICATE) or not listed.any() else listed_entry(listed, record)
+            yield {**record, **{name: entry[name] for name in (CERTIFICATE, f"{CERTIFICATE}_chain") if entry.get(name)}}
         progress.step()
     if damaged:
         raise TrustError(f"Nothing was written: {damaged[0]}.")
+
+
+def listed_entry(listed, record):
+    """What a maker's list says of the TPM of *record*; nothing where none does, or that is damaged."""
+    try:
+        return listed.entry(record.get("endorsement_key_sha256")) or {}
+    except DamagedRecord:
+        return {}
 
 
 def present(path):
@@ -154,7 +168,8 @@ def export(module, records):
     found = rows_of(records, maker=params["maker"], batch=params["batch"], tray=params["tray"])
     problems = list(found.problems)
     if params["certificates"] == "required":
-        problems += [f"{one} has no endorsement key certificate" for one in found.uncertified]
+        words = "has no endorsement key certificate, and certificates asks for one"
+        problems += [f"{one} {words}" for one in found.uncertified]
     if not found.rows and not problems:
         problems = ["there is no TPM to list"]
     if problems:

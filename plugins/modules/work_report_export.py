@@ -88,6 +88,12 @@ reports:
     - number: WO-2026-0042
       file: /srv/reports/WO-2026-0042.report
       states: {"done": 478, "failed": 2}
+files_written:
+  description: Those of the reports that were not as they are now.
+  returned: success
+  type: list
+  elements: path
+  sample: [/srv/reports/WO-2026-0042.report]
 """
 
 import json
@@ -128,7 +134,7 @@ def export(connection, module, changed):
     devices = Devices(connection)
     planned, damaged = note(connection, devices, params["units"], station=params["station"], at=now())
     changed = changed or planned
-    reports = []
+    reports, written = [], []
     for number in numbers:
         customer = params["customers"].get(number)
         units = units_on(devices, number)
@@ -141,11 +147,12 @@ def export(connection, module, changed):
             changed = True
             if not module.check_mode:
                 place(path, signed_document(document, params["signing_key"], namespace=NAMESPACE))
+                written.append(path)
         states = Counter(one["state"] for one in json.loads(document)["units"])
         reports.append({"number": number, "file": path, "states": dict(states)})
     for one in dict.fromkeys(damaged):
         module.warn(f"The report has no word of a unit: {one}.")
-    return {"changed": changed, "reports": reports}
+    return {"changed": changed, "reports": reports, "files_written": written}
 
 
 def main():

@@ -48,7 +48,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     ),
     "ek-not-listed": (r"is on no list of a TPM maker",),
     "ek-missing": (r"it says no endorsement key, and one that is trusted is required",),
-    "ek-certificate-missing": (r"it has no endorsement key certificate",),
+    "ek-certificate-missing": (r"\bhas no endorsement key certificate",),
     "ek-certificate-other-key": (r"certificate is about (another key|this TPM's key|the key of the template)",),
     "ek-certificate-expired": (r"certificate .*(is valid until|is not valid before)",),
     "ek-certificate-no-root": (r"leads.* to an issuer that is not there",),

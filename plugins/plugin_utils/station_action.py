@@ -64,10 +64,10 @@ class StationAction(NormalAction):
         named = sorted(_files_in(self._task.args)) if here else []
         before = {path: _trace(path) for path in named}
         result = explain(self.work(tmp, task_vars))
-        result["files_written"] = [path for path in named if _trace(path) not in (None, before[path])]
-        if not result["files_written"]:
-            del result["files_written"]
-        return result
+        # A module may name others, which are in a directory of its options.
+        written = [path for path in named if _trace(path) not in (None, before[path])]
+        written = [*(result.pop("files_written", None) or ()), *written]
+        return {**result, "files_written": written} if written else result
 
     def work(self, tmp, task_vars) -> dict:
         """The result of the module."""

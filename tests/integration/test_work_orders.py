@@ -180,11 +180,12 @@ class Firms:
             self.line.command_until(moment, *command, **self.installers_home)
         self.found |= watch.found
 
-    def install(self, *arguments, numbers=(NUMBER, SECOND), **said):
+    def install(self, *arguments, numbers=(NUMBER, SECOND), callback="ansible.builtin.default", **said):
         given = self._line(numbers)
+        environment = {**self.installers_home, "ANSIBLE_STDOUT_CALLBACK": callback}
         with self.searching.Watch(self.secrets, self.disks) as watch:
             step = ("software_install", *arguments)
-            done = self.play(self.installer, *step, environment=self.installers_home, **{**given, **said})
+            done = self.play(self.installer, *step, environment=environment, **{**given, **said})
         watch.look("output", done.stdout.encode())
         self.found |= watch.found
         return done
@@ -457,8 +458,9 @@ def test_a_unit_that_was_mended_comes_with_the_next_report(firms):
     assert done.returncode != 0 and named in done.stdout, done.stdout
     [failed] = [one for one in firms.report()["units"] if one["state"] == "failed"]
     assert "not the ownership profile fleet" in failed["reason"] and "not_proven" not in failed
-    done = firms.install("--limit", FAILS)
-    assert done.returncode == 0, done.stdout
+    done = firms.install("--limit", FAILS, callback="tpmfleet.azure_dps.line")
+    assert done.returncode == 0 and f"WRITTEN {firms.installer}/{NUMBER}.report" in done.stdout, done.stdout
+    assert f"NEXT send the report on each order, in {firms.installer}, to the owner" in done.stdout, done.stdout
     first = (firms.owner / f"{NUMBER}.report").read_bytes()
     report = firms.hand_over(firms.installer / f"{NUMBER}.report", firms.owner)
     done = take_in(firms, report)

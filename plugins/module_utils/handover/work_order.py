@@ -98,7 +98,7 @@ def faults_of_units(records: Iterable[Mapping[str, Any]]) -> list[str]:
     found = []
     seen: dict[tuple[str, str], tuple[int, str]] = {}
     for number, record in enumerate(records, start=1):
-        name = visible(called(record), most=120)
+        name = visible(called({"host": record.get("registration_id"), **record}), most=120)
         fields, wrong = checked_record_fields({"endorsement_key": record.get("endorsement_key")})
         if wrong or "endorsement_key_sha256" not in fields:
             found.append(f"{name} has no endorsement key that is known" if not wrong else f"{name}: {wrong[0]}")

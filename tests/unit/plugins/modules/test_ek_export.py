@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import os
 import re
 import subprocess
@@ -69,9 +72,6 @@ def test_it_is_taken_in_as_it_is_with_its_signature(
     from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.ek_list import ListedKeys
 
     with opened(str(tmp_path / "ledger.sqlite"), Access.READ) as connection:
-        import base64
-        import hashlib
-
         digests = [hashlib.sha256(base64.b64decode(one["endorsement_key"])).hexdigest() for one in tpms]
         entries = ListedKeys(connection).entries(digests)
     for digest, one in zip(digests, tpms):
@@ -169,6 +169,28 @@ def test_a_ledger_is_listed_without_those_that_were_decommissioned(run_module, t
         devices.write()
     result = run_module("ek_export", ledger=ledger, dest=str(tmp_path / "list.jsonl"))
     assert result.get("total") == 1 and "slot10" in (tmp_path / "list.jsonl").read_text(), result
+
+
+def test_a_ledgers_list_has_the_certificate_that_only_the_makers_list_has(run_module, export, tpms, tmp_path):
+    """Of units that were put on a work order by that list, and that nobody has read yet."""
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database import Access, opened
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.devices import Devices
+
+    ledger, first = str(tmp_path / "ledger.sqlite"), tmp_path / "list.jsonl"
+    export(tpms, first.name)
+    run_module("ek_list", ledger=ledger, src=str(first))
+    with opened(ledger, Access.WRITE) as connection:
+        devices = Devices(connection)
+        for one in tpms:
+            digest = hashlib.sha256(base64.b64decode(one["endorsement_key"])).hexdigest()
+            known = {name: said for name, said in one.items() if name != "endorsement_key_certificate"}
+            devices.save(None, {"record_version": 1, **known, "endorsement_key_sha256": digest})
+        devices.write()
+    result = run_module("ek_export", ledger=ledger, dest=str(tmp_path / "again.jsonl"))
+    assert result.get("total") == 2 and result["uncertified"] == [], result
+    both = [[json.loads(line) for line in path.read_text().splitlines()] for path in (first, tmp_path / "again.jsonl")]
+    first, again = ([one["endorsement_key_certificate"] for one in some] for some in both)
+    assert sorted(first) == sorted(again) and all(first)
 
 
 def test_a_list_made_with_tpm2_tools_and_ssh_keygen_alone_is_taken_in(run_module, software_tpm, lab_ca, key, tmp_path):

@@ -1390,7 +1390,7 @@ def test_units_that_did_not_prove_themselves_are_told_apart(firms):
     assert firms.take_in()["unproven"] == []
 
 
-def play(firms, dps, **said):
+def play(firms, dps, callback="ansible.builtin.default", **said):
     """The owner's playbook at the emulated service; what it printed, in one line."""
     values = firms.directory / "values.json"
     given = {
@@ -1410,7 +1410,7 @@ def play(firms, dps, **said):
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_STDOUT_CALLBACK": callback},
     )
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
@@ -1442,7 +1442,9 @@ def test_the_enrollment_of_a_unit_that_did_not_prove_itself_is_disabled(firms, d
     assert [one.get("enrollment") for one in found] == ["not seen", "disabled"], found
     assert {one["state"] for one in found} == {"stopped"} and all(one["run_id"] and one["operator"] for one in found)
     # Disabled already, it is said no more.
-    assert "Its enrollment" not in play(firms, dps)[1]
+    printed = play(firms, dps, callback="tpmfleet.azure_dps.line")[1]
+    assert "Its enrollment" not in printed and "Work order WO-1, report of SHA256:" in printed, printed
+    assert "1 missing. Of the order:" in printed and "Missing: TF-2 (slot2)." in printed, printed
     assert dps.where["connection_string"] not in printed and MASTER_KEY not in printed
 
 
