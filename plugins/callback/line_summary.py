@@ -16,7 +16,9 @@ description:
   - At the end of a run, says how many units passed, and what to do about the others.
   - A unit has passed when it has reached the end of the step, which is the last task of the play. One for which
     nothing ran, since a tag matched nothing or the run began at a later task, is not run, and a run in which none
-    passed is not green.
+    passed is not green. Where tags choose whole roles of a play of your own, the end is that of the last one of these,
+    and plays of which they choose nothing do not count.
+  - A play that finds no host of the inventory says so, and how its hosts are named, where nothing else ran for any.
   - A failure is of one of three kinds. Units to C(PULL) are named with where they stopped and why, those together that
     one cause has stopped at one place. The inventory or the station to C(MEND) is said once, with the variable where
     one is to be set, and not for each unit. With C(AGAIN) nothing is wrong, such as a service that did not answer, and
@@ -79,17 +81,25 @@ STATION = "localhost"
 # So many units are named in a line for people; the JSON names all.
 NAMED = 5
 NEXT = "NEXT: "
+NO_HOSTS = (
+    "The playbooks take the group devices, and other hosts by -e tpmfleet_hosts=GROUP on the command line alone: where "
+    "a play begins, no variable of the inventory is there yet. Is it -i or --limit?"
+)
 EXPLAIN = "ansible-playbook tpmfleet.azure_dps.explain -e error="
 
 
 @dataclass
 class Batch:
-    """The hosts that a play takes together, and how far each of them came; those for *later* are another play's."""
+    """The hosts that a play takes together, and how far each of them came; those for *later* are another play's.
+
+    *including* are those whose end is a task that includes others, which may fail yet.
+    """
 
     play: str
     hosts: set[str]
     ends: set[str]
     reached: set[str] = field(default_factory=set)
+    including: set[str] = field(default_factory=set)
     later: set[str] = field(default_factory=set)
 
 
@@ -119,7 +129,9 @@ class CallbackModule(CallbackBase):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._batches: list[Batch] = []
+        self._restricted = False
         self._units: set[str] = set()
+        self._without_hosts: list[str] = []
         self._stopped: dict[str, Stop] = {}
         self._batch_stopped: list[tuple[Stop, set[str]]] = []
         self._held_up: set[str] = set()
@@ -131,14 +143,30 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_play_start(self, play):
         """Called for each batch of a play."""
-        self._batches.append(Batch(play.get_name().strip(), hosts_of(play), _ends_of(play)))
+        self._restricted = _is_restricted(play)
+        ends = _ends_of(play)
+        # Of a play of which the tags choose nothing, no host comes to an end, and none is short of one.
+        self._batches.append(Batch(play.get_name().strip(), hosts_of(play) if ends else set(), ends))
         # The statistics do not know a unit for which another one did all tasks, nor one whose batch never began.
         self._units |= hosts_of(play, whole=True)
 
     def v2_playbook_on_include(self, included_file):
-        """What is included last in a play has reached its end where it is included."""
-        for host in included_file._hosts:
-            self._came_to(included_file._task, host.get_name())
+        """What is included last in a play has reached its end where it is included.
+
+        Not so where tags are given, which the included tasks need not have: then with the first of these.
+        """
+        batch = self._batches[-1] if self._batches else None
+        if batch is None or included_file._task._uuid not in batch.ends:
+            return
+        hosts = {host.get_name() for host in included_file._hosts}
+        batch.including |= hosts
+        # Ansible has told of the task itself already.
+        batch.reached = batch.reached - hosts if self._restricted else batch.reached | hosts
+
+    def v2_playbook_on_no_hosts_matched(self):
+        """Called in place of the tasks of a play that was just told of."""
+        if self._batches:
+            self._without_hosts.append(self._batches[-1].play)
 
     def v2_runner_on_ok(self, result):
         """A task that is done."""
@@ -173,6 +201,7 @@ class CallbackModule(CallbackBase):
             self._stopped[host_of(result)] = stop
         if task.run_once or task.any_errors_fatal:
             self._held_up |= batch.hosts | batch.later
+            batch.reached -= batch.including
 
     def v2_runner_on_unreachable(self, result):
         """The statistics count it also where it is to be ignored."""
@@ -202,8 +231,11 @@ class CallbackModule(CallbackBase):
         if not self._batches:
             return
         batch = self._batches[-1]
+        hosts = batch.hosts if task.run_once else {host}
         if task._uuid in batch.ends:
-            batch.reached |= batch.hosts if task.run_once else {host}
+            batch.reached |= hosts
+        elif self._restricted and "always" not in task.tags:
+            batch.reached |= hosts & batch.including
 
     def _note_news(self, task, data: dict) -> None:
         """Files that were written, and what comes next, from results that no device has a word in."""
@@ -247,6 +279,7 @@ class CallbackModule(CallbackBase):
             "pull": [{"unit": host, **stop.described()} for host, stop in pull.items()],
             "mend": _grouped([(stop, hosts) for stop, hosts in others if stop.failure.kind != AGAIN]),
             "again": _grouped([(stop, hosts) for stop, hosts in others if stop.failure.kind == AGAIN]),
+            "without_hosts": [] if units or stats.processed else self._without_hosts,
             "changed": sum(stats.changed.values()),
             "files": list(self._files),
             **self._told_ledger,
@@ -289,6 +322,9 @@ def _lines(summary: dict) -> list[tuple[str, str]]:
         heads.append(f"{counts['not_run']} not run: nothing, or not all of the step, was done for them")
     good = C.COLOR_OK if counts["passed"] and not (wrong or counts["not_run"]) else C.COLOR_ERROR
     told = [(f"LINE SUMMARY: {', '.join(heads)}", good)] if wrong or any(counts.values()) else []
+    if summary["without_hosts"] and not told:
+        told = [(f"LINE SUMMARY: {', '.join(heads)}", C.COLOR_ERROR)]
+        lines += [f"NOTHING RAN: the inventory has no host for {summary['without_hosts'][0]}", f"     {NO_HOSTS}"]
     alike: dict[tuple[str, str], list[str]] = {}
     for one in summary["pull"]:
         alike.setdefault((_place(one), one["reason"]), []).append(one["unit"])
@@ -357,26 +393,62 @@ def _action_of(task) -> str:
     return str(getattr(task, "resolved_action", None) or task.action)
 
 
+def _is_restricted(play) -> bool:
+    """Whether the run was told which tags it is for."""
+    return bool(play.skip_tags) or set(play.only_tags) != {"all"}
+
+
 def _ends_of(play) -> set[str]:
-    """The identities of the tasks one of which a host comes to last, when it comes to the end of *play*."""
-    for block in reversed(play.compile()):
-        found = _last_of(block)
+    """The identities of the tasks one of which a host comes to last, when it comes to the end of *play*.
+
+    With tags that choose whole roles of it, when it comes to the end of these; none where they choose nothing of it.
+    """
+    blocks = play.compile()
+    chosen = _chosen(play, [task for block in blocks for task in _tasks_of(block)]) if _is_restricted(play) else None
+    for block in reversed(blocks):
+        found = _last_of(block, chosen)
         if found:
             return found
     return set()
 
 
-def _last_of(block) -> set[str]:
+def _chosen(play, tasks: list) -> set[str] | None:
+    """The identities of those of *tasks* that the run's tags choose; None where they choose a part of a role."""
+    chosen, roles, left_out = set(), set(), set()
+    for task in tasks:
+        if "always" in task.tags and "always" not in play.only_tags:
+            continue
+        if task.evaluate_tags(play.only_tags, play.skip_tags, all_vars={}):
+            chosen.add(task._uuid)
+            roles.add(id(task._role))
+        else:
+            left_out.add(id(task._role))
+    return None if roles & left_out else chosen
+
+
+def _tasks_of(block) -> list:
+    """All that *block* has but what is Ansible's own."""
+    found = []
+    for one in (*block.block, *block.rescue, *block.always):
+        found += _tasks_of(one) if hasattr(one, "rescue") else [] if one.action in C._ACTION_META else [one]
+    return found
+
+
+def _last_of(block, chosen: set[str] | None) -> set[str]:
     for part in ([block.always], [block.block, block.rescue]):
         found: set[str] = set()
         for tasks in part:
             for one in reversed(tasks):
-                last = (
-                    _last_of(one) if hasattr(one, "rescue") else set() if one.action in C._ACTION_META else {one._uuid}
-                )
+                last = _last_of(one, chosen) if hasattr(one, "rescue") else _end(one, chosen)
                 if last:
                     found |= last
                     break
         if found:
             return found
     return set()
+
+
+def _end(task, chosen: set[str] | None) -> set[str]:
+    """The identity of *task*, where it can be an end."""
+    counts = task.action not in C._ACTION_META and (chosen is None or task._uuid in chosen)
+    return {task._uuid} if counts else set()

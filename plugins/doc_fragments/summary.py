@@ -18,6 +18,7 @@ options:
         (C(units), C(task), C(play), C(reason), C(error)), C(files), C(next), C(changed), the number of tasks that
         changed something, each counted for each unit, and what the ledger was told last, C(run_id) and
         C(ledger_head), see M(tpmfleet.azure_dps.device_records). They are null where the run wrote nothing into it.
+      - C(without_hosts) are the plays that found no host, where nothing ran for any.
       - C(error) is the entry of C(docs/errors.md) that explains the reason, empty where none does.
     type: str
     env:

@@ -269,7 +269,21 @@ def _of_command(result: dict[str, Any], task: Any, reason: str) -> Failure:
     if "delta" not in result and command and isinstance(code, int):
         program = (command if isinstance(command, list) else str(command).split())[0]
         reason = f"The command {visible(program, most=200)} could not be begun: {os.strerror(code)}."
+    elif command and isinstance(code, int):
+        program, *arguments = command if isinstance(command, list) else str(command).split()
+        said = str(result.get("stderr") or result.get("stdout") or "").strip().splitlines()
+        # A program that fails says why in its last line; not with what it was given, of which one may be a password.
+        last = _without(said[-1], arguments) if said else ""
+        end = f": {visible(last, most=REASON_LENGTH)}" if last else ""
+        reason = f"The command {visible(program, most=200)} ended with the status {code}{end}"
     return Failure(SETUP, f"{_ended(reason)} It comes from {variable}." if variable else reason, variable)
+
+
+def _without(words: str, arguments: list[str]) -> str:
+    """*words* without any of a command's *arguments*, as long as one has to be to be a secret."""
+    for one in sorted((one for one in arguments if len(one) > 3), key=len, reverse=True):
+        words = words.replace(one, "…")
+    return words
 
 
 def _never_ran(result: dict[str, Any], action: str) -> bool:

@@ -118,6 +118,7 @@ class Step:
         self._station = station
         self._at = at
         self._list_policy = list_policy
+        self._missed_list = False
         self._certificates = certificates
         self._by = {name: value for name, value in (("operator", operator), ("run_id", run_id)) if value}
 
@@ -142,6 +143,10 @@ class Step:
         }
         self._devices.write()
         return {host: spoilt.get(host) or verdicts[host] for host in faults}
+
+    def missed_list(self) -> bool:
+        """Whether a device was stopped for want of a list where none was ever taken in, which says nothing of it."""
+        return self._missed_list
 
     def head(self) -> dict[str, Any]:
         """The end of the chain of all events, as a module returns it."""
@@ -443,8 +448,10 @@ class Step:
         digest = said.get("endorsement_key_sha256")
         if entry is not None or not digest or self._list_policy == "ignored":
             return []
-        if self._list_policy == "preferred" and not self._listed.any():
-            return []
+        if not self._listed.any():
+            if self._list_policy == "preferred":
+                return []
+            self._missed_list = True
         return [f"its endorsement key {digest[:16]}… is on no list of a TPM maker that was taken in (step 1)"]
 
     @staticmethod

@@ -107,11 +107,13 @@ def _init_program() -> str:
     """A systemctl that is its own init, since systemd itself needs a control group tree to itself."""
     package = importlib.util.find_spec("systemctl2")
     if package is None or not package.submodule_search_locations:
-        raise FileNotFoundError("docker-systemctl-replacement is not there: install tests/requirements.txt")
+        raise FileNotFoundError("docker-systemctl-replacement is not there: install requirements.txt of the role lab")
     program = (Path(package.submodule_search_locations[0]) / "systemctl3.py").read_text()
     for theirs, ours in ONESHOT_CORRECTIONS:
         if theirs not in program:
-            raise ValueError("this docker-systemctl-replacement is not the release that tests/requirements.txt pins")
+            raise ValueError(
+                "this docker-systemctl-replacement is not the release that requirements.txt of the role lab pins"
+            )
         program = program.replace(theirs, ours, 1)
     return program
 

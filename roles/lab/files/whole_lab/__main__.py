@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .described import inventory, lab
+from .needed import missing
 
 
 def _run(program: str, *arguments: str) -> bool:
@@ -91,6 +92,10 @@ def main() -> int:
     parser.add_argument("--lab-dir", type=Path, required=True)
     arguments = parser.parse_args()
     lab_dir = arguments.lab_dir
+    lacking = missing() if arguments.command == "up" else ""
+    if lacking:
+        print(f"The lab cannot be started here: {lacking}", file=sys.stderr)
+        return 1
     try:
         changed = up(lab_dir, json.load(sys.stdin)) if arguments.command == "up" else down(lab_dir)
     except subprocess.CalledProcessError as error:

@@ -225,6 +225,63 @@ def test_an_end_that_is_included_or_rescued_is_an_end(summary, tmp_path):
     assert summary(tasks) == "LINE SUMMARY: 3 passed, 0 to pull"
 
 
+@pytest.mark.parametrize("how", ["run_once: true", "any_errors_fatal: true\n  when: inventory_hostname == 'unit-002'"])
+def test_who_failed_in_what_was_included_last_has_not_passed(summary, tmp_path, how):
+    """Nor has the rest of a batch that ended with it."""
+    (tmp_path / "more.yml").write_text(f"- ansible.builtin.fail:\n    msg: dead\n  {how}\n- ansible.builtin.debug:\n")
+    printed = summary("- ansible.builtin.include_tasks: more.yml\n")
+    assert printed.startswith("LINE SUMMARY: 0 passed")
+
+
+@pytest.fixture
+def own_roles(tmp_path):
+    """Two roles of three tasks, in plays of somebody's own."""
+    for name in ("one", "two"):
+        tasks = tmp_path / "roles" / name / "tasks"
+        tasks.mkdir(parents=True)
+        checked = "- ansible.builtin.debug:\n  tags: always\n"
+        (tasks / "main.yml").write_text(checked + "- ansible.builtin.debug:\n- name: End\n  ansible.builtin.debug:\n")
+
+
+ROLES = """
+- ansible.builtin.{0}_role:
+    name: one
+  tags: [first]
+- ansible.builtin.{0}_role:
+    name: two
+  tags: [second]
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "3 passed"),
+        (("--tags", "first"), "3 passed"),
+        (("--tags", "second"), "3 passed"),
+        (("--skip-tags", "second"), "3 passed"),
+        (("--tags", "third"), "0 passed, 0 to pull, 3 not run"),
+        (("--tags", "always"), "0 passed, 0 to pull, 3 not run"),
+    ],
+)
+def test_tags_that_choose_whole_roles_have_their_end(summary, own_roles, arguments, told):
+    assert summary(ROLES.format("import"), *arguments).startswith(f"LINE SUMMARY: {told}")
+
+
+@pytest.mark.parametrize("tag", ["first", "second"])
+def test_tags_that_what_is_included_does_not_have_run_nothing(summary, own_roles, tag):
+    """Ansible applies them to the task that includes alone."""
+    assert summary(ROLES.format("include"), "--tags", tag).startswith("LINE SUMMARY: 0 passed, 0 to pull, 3 not run")
+
+
+def test_a_run_that_found_no_host_says_so(summary, tmp_path):
+    """Ansible ends it with the status 0."""
+    printed = summary(DEBUG, hosts="devices", colour=True)
+    assert printed.startswith("\x1b[0;31mLINE SUMMARY: 0 passed") and "NOTHING RAN" in printed
+    assert "-e tpmfleet_hosts=GROUP" in printed
+    assert json.loads((tmp_path / "summary.json").read_text())["without_hosts"] == ["Step 3"]
+
+
 def test_the_inventory_to_mend_is_said_once_with_the_variable(summary):
     """Three units, one line; no unit is to be pulled for it."""
     tasks = "- name: Claim\n  ansible.builtin.assert:\n    that: tpmfleet_master_key | length > 0\n"
@@ -376,6 +433,16 @@ def test_a_command_of_the_station_that_is_not_there_is_named_with_its_variable(m
     )  # fmt: skip
     result = {"failed": True, "msg": msg, "rc": 2, "cmd": ["power-on", "--password", "geheim"]}
     found = failure.failure_of(result, task, "unit-001")
+    ended = {
+        **result,
+        "msg": "non-zero return code",
+        "rc": 1,
+        "delta": "0:00:01",
+        "stderr": "trace\nno such outlet: geheim",
+    }
+    said = failure.failure_of(ended, task, "unit-001").reason
+    words = "The command power-on ended with the status 1: no such outlet: …. It comes from tpmfleet_power_up_command."
+    assert said.startswith(words) and "geheim" not in said
     assert (found.kind, found.variable) == (failure.SETUP, "tpmfleet_power_up_command")
     words = (
         "The command power-on could not be begun: No such file or directory. It comes from tpmfleet_power_up_command."

@@ -200,3 +200,21 @@ def test_a_check_of_several_steps_holds_devices_against_the_list_that_is_not_tak
     assert not any(one["accepted"] for one in take(unit(1), unit(2), **held)["verdicts"].values())
     assert run_module("ek_list", ledger=ledger, src=str(path), **options)["added"] == 1
     assert take(unit(1), ek_list_policy="required")["verdicts"]["slot1"]["accepted"]
+
+
+def test_a_ledger_that_never_took_in_a_list_is_told_from_a_unit_that_is_on_none(
+    run_module, take, unit, tmp_path, ledger
+):
+    """A new ledger, in a mistyped place, says nothing of the units of a rack; see judge.yml of the role."""
+    told = take(unit(1), unit(2), ek_list_policy="required")
+    assert told["without_list"] and told["failure"]["kind"] == "setup"
+    assert told["msg"].startswith(f"No list of a TPM maker was ever taken in to the ledger {ledger}, and ")
+    assert [one["accepted"] for one in told["verdicts"].values()] == [False, False]
+    for policy in ("preferred", "ignored"):
+        assert not take(unit(1), unit(2), ek_list_policy=policy)["without_list"]
+    path = tmp_path / "list.csv"
+    path.write_text(f"EK_PUB\n{unit(1)['endorsement_key']}\n")
+    run_module("ek_list", ledger=ledger, src=str(path), columns={"endorsement_key": "EK_PUB"}, maker="M", batch="1")
+    told = take(unit(1), unit(2), ek_list_policy="required")
+    assert not told["without_list"] and "failure" not in told
+    assert [one["accepted"] for one in told["verdicts"].values()] == [True, False]
