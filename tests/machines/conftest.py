@@ -117,3 +117,9 @@ def line(tmp_path_factory):
         yield line
     finally:
         line.lab_playbook("playbooks/lab_down.yml")
+
+
+@pytest.fixture(autouse=True)
+def _it_has_power(line):
+    """Whatever a test before left: what fails where a boot took too long is that test and none after it."""
+    line.rack.power_on()
