@@ -16,6 +16,8 @@ export PATH := $(BIN):$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(COLLECTIONS)
 export PYTHONPATH := $(COLLECTIONS):$(COLLECTION)/roles/lab/files
 export ANSIBLE_CONFIG := $(COLLECTION)/ansible.cfg
+# Else each of the hundreds of programs that the tests start compiles its modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup place demo test test-collection test-device-python test-device-python-as-a-whole lab lab-vm lab-down \
 	test-vm test-devices bench-enrollments bench-herd bench-line bench-scale bench-ledger clean docs
