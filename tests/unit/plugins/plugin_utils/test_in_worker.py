@@ -42,9 +42,11 @@ def play(tmp_path):
 def test_here_no_module_is_packed(play, tmp_path):
     packed, printed = play({"ledger": str(tmp_path / "ledger.sqlite")}, delegate_to="localhost")
     assert not packed
-    assert 'FOUND {"records": []' in printed
+    # In the order of its names that this version of Ansible has.
+    found, _end = json.JSONDecoder().raw_decode(" ".join(printed.split()).partition("FOUND ")[2])
+    assert found["records"] == []
     # What it warns of is in its result, too.
-    assert '"warnings": ["The ledger is new' in " ".join(printed.split())
+    assert found["warnings"][0].startswith("The ledger is new")
 
 
 def test_what_one_call_warns_of_no_later_one_does(tmp_path):
