@@ -122,7 +122,8 @@ def test_enrollments_and_their_registrations_are_hosts_in_groups(dps, enroll, re
     assert found.group("product_pump") == [f"unit-{number:03}" for number in range(6)]
     assert found.group("off") == ["unit-006", "unit-007", "unit-008"]
     one = found.hosts["unit-001"]
-    assert (one["hub"], one["number"]) == ("hub-eu.azure-devices.example", 1)
+    # Before ansible-core 2.19 what is composed is a text.
+    assert (one["hub"], int(one["number"])) == ("hub-eu.azure-devices.example", 1)
     assert one["dps_registration"]["substatus"] == "initialAssignment" and one["dps_registration"]["checked"]
     assert one["dps_enrollment"]["initial_twin"]["tags"]["note"] == "{{ lookup('pipe', 'id') }}"
     assert "endorsement_key" not in one["dps_enrollment"] and one["dps_enrollment"]["endorsement_key_sha256"]
