@@ -243,7 +243,9 @@ class DeviceAction(ActionBase):
         except NoAnswerError as error:
             if res.get("rc") == NOT_THERE:
                 words = "there is no Python at what ansible_python_interpreter names, or at what was found instead."
-                return {**self.failure(words), "no_interpreter": True}
+                # No fault of the unit's: its image is to be mended, or the inventory.
+                mend = failure(SETUP, variable="ansible_python_interpreter")
+                return {**self.failure(words), "no_interpreter": True, **mend}
             said = last_words(res)
             words = f"{error} (exit code {int(res.get('rc') or 0)}{', last words: ' + said if said else ''})."
             return {

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.credentials import SharedAccessKey
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.service import _refusal
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps_management.resource_manager import ResourceManager
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import (
@@ -319,7 +320,8 @@ def made_for_real():
     """Messages as the code makes them, of those that no text in it has whole."""
     for status in (400, 401, 403, 404, 409, 412, 429, 500, 503):
         answer = types.SimpleNamespace(status_code=status, content=b"", reason="said so", headers={})
-        yield str(_refusal("read enrollment pump-1", "fleet.azure-devices-provisioning.net", answer, False))
+        access = SharedAccessKey("fleet.azure-devices-provisioning.net", "station", b"key")
+        yield str(_refusal("read enrollment pump-1", access, answer, False))
     for told in (
         "root@192.0.2.7: Permission denied (publickey).",
         "Host key verification failed.",

@@ -43,9 +43,13 @@ _FOREIGN_PARTS = ("DeviceId", "ModuleId", "GatewayHostName")
 
 
 class Access:
-    """A host and how to show that we may use it. Safe for use by several threads."""
+    """A host and how to show that we may use it. Safe for use by several threads.
+
+    *option* is the module's option that it came from, where that is one alone.
+    """
 
     host: str
+    option: str | None = None
 
     def authorization(self, *, within: float = math.inf) -> str:
         """The value of the Authorization header for a call made now. DpsError where there is none to be had.
@@ -57,6 +61,8 @@ class Access:
 
 class SharedAccessKey(Access):
     """The key of a shared access policy; signs tokens of an hour and renews them in time."""
+
+    option = "connection_string"
 
     def __init__(self, host: str, policy: str, key: bytes) -> None:
         self.host = host
@@ -78,6 +84,8 @@ class SharedAccessKey(Access):
 class SharedAccessToken(Access):
     """A token that someone else signed, such as the one that a TPM maker is given."""
 
+    option = "sas_token"
+
     def __init__(self, token: str, host: str | None = None) -> None:
         fields = token_fields(token)
         self.host = host or _checked_host(
@@ -90,7 +98,7 @@ class SharedAccessToken(Access):
             raise DpsError(
                 "The SAS token is wrong: it has characters that no token has.",
                 hint="Ask for a new one, and copy the whole of it.",
-                option="sas_token",
+                option=self.option,
             )
 
     def authorization(self, *, within: float = math.inf) -> str:
@@ -100,7 +108,7 @@ class SharedAccessToken(Access):
             raise DpsError(
                 f"The SAS token for {self.host} expired at {ended}.",
                 hint="Ask for a new one, or check this machine's clock.",
-                option="sas_token",
+                option=self.option,
             )
         return self._token
 

@@ -286,7 +286,7 @@ class Service:
                 if 200 <= status < 300:
                     return Answer(response.headers, self._json(what, response), what, uncertain)
                 retry_after = _retry_after(response.headers.get("Retry-After"))
-                failure = _refusal(what, self.host, response, uncertain)
+                failure = _refusal(what, self._access, response, uncertain)
             except RefusedAnswer as error:
                 raise self._senseless(what, str(error)) from None
             except OutOfTime as error:
@@ -368,17 +368,19 @@ def _registration_path(registration_id: str) -> str:
     return f"/registrations/{quote(registration_id, safe='')}"
 
 
-def _refusal(what: str, host: str, response: Any, uncertain: bool) -> DpsError:
+def _refusal(what: str, access: Access, response: Any, uncertain: bool) -> DpsError:
     body = answers.error_body(response.content)
     said = (body["message"] or str(response.reason or "") or "no reason given").strip().rstrip(".")
     if 300 <= response.status_code < 400:
         said = "it points elsewhere, where nothing is asked and no credential is shown"
     return DpsError(
-        f"Could not {what}: {host} answered {response.status_code}: {visible(said, most=_LONGEST_REASON)}",
+        f"Could not {what}: {access.host} answered {response.status_code}: {visible(said, most=_LONGEST_REASON)}",
         status=response.status_code,
         error_code=body["errorCode"],
         tracking_id=body["trackingId"],
         uncertain=uncertain,
+        # What lets nobody in, or not to do this, is to be mended where it is set.
+        option=access.option if response.status_code in (401, 403) else None,
     )
 
 

@@ -14,8 +14,8 @@ import subprocess
 import tempfile
 
 EMULATOR = "qemu-system-x86_64"
-# With 128 MB for translated code, not QEMU's 1 GB: a machine takes a third of the memory, and a reboot, which overwrites
-# all the code that was translated, is not held up by a gigabyte of it.
+# 128 MB for translated code, not QEMU's 1 GB: a machine takes a third of the memory, and a reboot, which overwrites all
+# code that was translated, is not held up by a gigabyte of it.
 KVM, EMULATED = "kvm", "tcg,tb-size=128"
 # mov al, 42; mov dx, 0xf4; out dx, al; hlt. At that port QEMU has a device that ends it with twice the value and one.
 BOOT_SECTOR = bytes.fromhex("b02abaf400eef4").ljust(510, b"\0") + b"\x55\xaa"

@@ -124,6 +124,7 @@ def test_what_passes_the_wall(ask):
             "list": answering({**INFO, "tpm": {**TPM, "model": ["x"]}}),
             "deep": "sys.stdout.write('{\"a\":' * 20_000 + '1' + '}' * 20_000)",
             "mute": "sys.stderr.write('\\x1b[2Jdead'); sys.exit(3)",
+            "bare": "sys.exit(127)",
             "large": answering({**INFO, "tpm": {**TPM, "model": "a" * 300_000}}),
         },
         task={"diff": True},
@@ -154,6 +155,9 @@ def test_what_passes_the_wall(ask):
     assert reasons["deep"].startswith("deep: gave an answer that is nested deeper than 32 levels"), printed
     assert r"(exit code 3, last words: \x1b[2Jdead)" in reasons["mute"], printed
     assert reasons["large"].startswith("large: sent more than 256 kB"), printed
+    # Its image or the inventory is to be mended, and no unit pulled.
+    mend = {"kind": "setup", "option": None, "variable": "ansible_python_interpreter"}
+    assert said["bare"]["said"]["failure"] == mend, printed
     assert "Python traceback" not in printed and 'File "' not in printed
     assert not {"\x1b", "\u202e"}.intersection(printed) and len(printed) < 20_000
 

@@ -84,7 +84,7 @@ def test_a_malformed_key_is_told_with_what_to_do(service, document):
 def test_a_wrong_key_is_told_and_not_shown(dps, open_with):
     wrong = dps.where["connection_string"].replace(dps.key, dps.key[::-1].lstrip("=") + "=")
     error = refused(open_with(credentials.parse_connection_string(wrong)).enrollment, "unit-1")
-    assert (error.status, error.error_code) == (401, 401002)
+    assert (error.status, error.error_code, error.option) == (401, 401002, "connection_string")
     assert dps.key not in str(error) and "policy" in error.hint
 
 
