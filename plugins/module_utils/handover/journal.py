@@ -50,7 +50,7 @@ def note(
             continue
         after = {**news, "at": at}
         if news["state"] == FAILED:
-            known = histories[news["number"], news.get("customer")].get(record.get("endorsement_key"), [])
+            known = histories[news["number"], news.get("customer")].get(str(record.get("endorsement_key")), [])
             after = failure_of_all([*([before] if before.get("state") == FAILED else []), *known, after])
         if _without(before, "at", "station") == _without(after, "at", "station"):
             continue

@@ -185,7 +185,7 @@ class Step:
     def _still_enabled(self, row: int) -> list[str]:
         """What is to be said first of a device that fails for something else, whose enrollment is still to be disabled:
         since it did not prove its key nobody has asked it again."""
-        unproven, last = False, {}
+        unproven, last = False, dict[str, Any]()
         for event in self._devices.history(row):
             unproven = is_unproven(unproven, event)
             last = event if event.get("not_proven") else last
