@@ -16,6 +16,9 @@ from typing import Any
 
 from tpm_rack.file_system import TIMERS
 
+# In which a client ends what it does. One that goes on, as where nobody lets it in, only waits to try again.
+_SECONDS = 20
+
 
 @contextmanager
 def clients_at_rest(devices: list[Any]) -> Iterator[None]:
@@ -23,9 +26,14 @@ def clients_at_rest(devices: list[Any]) -> Iterator[None]:
     for device in devices:
         device.execute(["pkill", "-STOP", "-f", TIMERS])
         os.kill(device.init_pid, signal.SIGSTOP)
-    deadline = time.monotonic() + 120
-    while any(map(_client_runs, devices)):
+    patience, deadline = time.monotonic() + _SECONDS, time.monotonic() + 120
+    while found := [pid for device in devices for pid in _clients_of(device)]:
         assert time.monotonic() < deadline, "the clients did not come to rest"
+        if time.monotonic() > patience:
+            patience = deadline
+            for pid in found:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
         time.sleep(0.1)
     yield
     for device in devices:
@@ -33,11 +41,11 @@ def clients_at_rest(devices: list[Any]) -> Iterator[None]:
         device.execute(["pkill", "-CONT", "-f", TIMERS])
 
 
-def _client_runs(device: Any) -> bool:
+def _clients_of(device: Any) -> Iterator[int]:
+    """The processes of its client."""
     namespace = os.readlink(f"/proc/{device.init_pid}/ns/pid")
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             command = (process / "cmdline").read_bytes()
             if b"/usr/bin/tpmfleet-dps-client" in command and os.readlink(process / "ns/pid") == namespace:
-                return True
-    return False
+                yield int(process.name)

@@ -180,14 +180,16 @@ def test_it_is_left_where_its_key_is_made_again_to_be_known(line, playbook, step
     assert keys_made(line) - before == 1 and left_on(line) == []
 
 
-def test_step_3_alone_leaves_it_with_both_keys_once(line):
+def test_step_3_alone_leaves_it_with_both_keys_once(line, clients_at_rest):
     """Its TPM is cleared, as one that never was claimed."""
-    assert line.tool(SLOW, "tpm2_clear", "-c", "p").returncode == 0
-    before = keys_made(line)
-    run = line.play("software_install", "-e", "tpmfleet_new_storage_root_key_allowed=true", *AFTER_ROTATION, **LINE)
-    assert run.code == 0, run.printed
+    # That of the unit is in the field already, and would ask for keys of its own.
+    with clients_at_rest([line.rack.device(SLOW)]):
+        assert line.tool(SLOW, "tpm2_clear", "-c", "p").returncode == 0
+        before = keys_made(line)
+        run = line.play("software_install", "-e", "tpmfleet_new_storage_root_key_allowed=true", *AFTER_ROTATION, **LINE)
+        assert run.code == 0, run.printed
+        assert keys_made(line) - before == 2
     assert f"LATER {SLOW}" in told(run) and "LINE SUMMARY: 3 passed, 0 to pull" in run.printed
-    assert keys_made(line) - before == 2
     when = times(line, "software_install")
     assert all(when[unit] < when[SLOW] for unit in OTHERS)
 
@@ -204,7 +206,6 @@ def test_a_new_tpm_that_is_slow_takes_the_place_of_the_old_one_after_the_others(
     spare = tmp_path / "spare.jsonl"
     spare.write_text(json.dumps({**entry, "maker": "spare", "batch": SLOW}) + "\n")
     assert line.play("ek_intake", "-e", f"tpmfleet_ek_list={spare}").code == 0
-    # That of the unit is in the field already, and would ask for keys of its own.
     with clients_at_rest([line.rack.device(SLOW)]):
         before = keys_made(line)
         run = line.play("replace_tpm", "-e", "tpmfleet_replace_tpm=true", *AFTER_ROTATION, **LINE)
