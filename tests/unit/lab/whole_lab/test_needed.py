@@ -50,7 +50,8 @@ def test_packages_are_those_of_bindep():
 
 
 def test_the_quick_start_installs_the_packages_of_bindep():
-    asked = re.findall(r"^(\S+) \[platform:dpkg[^]]* lab[] ]", (ROLE.parents[1] / "bindep.txt").read_text(), re.MULTILINE)
+    packages = (ROLE.parents[1] / "bindep.txt").read_text()
+    asked = re.findall(r"^(\S+) \[platform:dpkg[^]]* lab[] ]", packages, re.MULTILINE)
     guide = (ROLE.parents[1] / "docs" / "quick-start.md").read_text().replace("\\\n", "")
     assert re.search(r"^\$ apt-get install (.*)$", guide, re.MULTILINE)[1].split() == asked
 
