@@ -52,8 +52,6 @@ def test_it_is_taken_in_as_it_is_with_its_signature(
     export, run_module, tpms, key, tmp_path, tpm_maker, form, with_chain
 ):
     if with_chain:
-        import base64
-
         chain = base64.b64encode(tpm_maker.root.public_bytes(Encoding.DER)).decode()
         tpms = [{**one, "endorsement_key_certificate_chain": [chain]} for one in tpms]
     done = export(tpms, f"list.{form}", format=form, signing_key=str(key))
