@@ -74,14 +74,14 @@ def held(far, postgresql):
 
 
 def slowness():
-    """How many times slower this machine is than one on which a million turns of a loop take 0.02 s; at least 1."""
+    """How many times slower this machine is than one on which a million turns of a loop take 0.015 s; at least 1."""
     took = []
     for _run in range(5):
         begun = time.perf_counter()
         for _turn in range(1_000_000):
             pass
         took.append(time.perf_counter() - begun)
-    return max(1.0, min(took) / 0.02)
+    return max(1.0, sorted(took)[2] / 0.015)
 
 
 def test_a_rack_of_300_holds_the_others_up_for_less_than_a_fifth_of_a_second(postgresql, far, held, key):
