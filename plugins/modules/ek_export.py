@@ -100,6 +100,7 @@ problems:
   sample: ["T-1 slot07 and T-1 slot03 have the same endorsement_key_sha256, registration_id"]
 """
 
+import itertools
 import os
 
 from ansible.module_utils.basic import AnsibleModule
@@ -117,6 +118,8 @@ from ..module_utils.trust.findings import TrustError
 
 CERTIFICATE = "endorsement_key_certificate"
 _FORMS = {"jsonl": json_lines, "csv": comma_separated}
+# Records for which the lists are asked at a time.
+_AT_A_TIME = 1000
 _MOST_LIST = 1 << 30
 _MOST_SHOWN = 1 << 20
 
@@ -133,17 +136,23 @@ def of_ledger(connection, progress):
     """The records of its devices that have a TPM and are in use, one by one. TrustError at one that is damaged."""
     progress.begin("read", how_many(connection))
     damaged = []
-    listed = ListedKeys(connection)
-    for _row, record in each_record(connection, damaged):
-        if damaged:
-            break
-        if record.get("endorsement_key") and not record.get("decommission"):
-            # Of a TPM that was not read yet only its maker's list has it.
-            entry = {} if record.get(CERTIFICATE) or not listed.any() else listed_entry(listed, record)
-            yield {**record, **{name: entry[name] for name in (CERTIFICATE, f"{CERTIFICATE}_chain") if entry.get(name)}}
-        progress.step()
+    records = (record for _row, record in each_record(connection, damaged))
+    while not damaged and (some := list(itertools.islice(records, _AT_A_TIME))):
+        in_use = [one for one in some if one.get("endorsement_key") and not one.get("decommission")]
+        yield from certified(connection, in_use)
+        for _one in some:
+            progress.step()
     if damaged:
         raise TrustError(f"Nothing was written: {damaged[0]}.")
+
+
+def certified(connection, records):
+    """*records*, those of TPMs that were not read yet with the certificates that only their makers' lists have."""
+    listed = ListedKeys(connection)
+    listed.expect([one.get("endorsement_key_sha256") for one in records if not one.get(CERTIFICATE)])
+    for record in records:
+        entry = {} if record.get(CERTIFICATE) else listed_entry(listed, record)
+        yield {**record, **{name: entry[name] for name in (CERTIFICATE, f"{CERTIFICATE}_chain") if entry.get(name)}}
 
 
 def listed_entry(listed, record):

@@ -266,24 +266,25 @@ def _of_command(result: dict[str, Any], task: Any, reason: str) -> Failure:
     """Of a command that the station was to run for a batch, and of which Ansible says little where it is not there."""
     variable = variable_behind(task, "argv")
     command, code = result.get("cmd"), result.get("rc")
-    if "delta" not in result and command and isinstance(code, int):
-        program = (command if isinstance(command, list) else str(command).split())[0]
-        reason = f"The command {visible(program, most=200)} could not be begun: {os.strerror(code)}."
-    elif command and isinstance(code, int):
+    if command and isinstance(code, int):
         program, *arguments = command if isinstance(command, list) else str(command).split()
-        said = str(result.get("stderr") or result.get("stdout") or "").strip().splitlines()
-        # A program that fails says why in its last line; not with what it was given, of which one may be a password.
-        last = _without(said[-1], arguments) if said else ""
-        end = f": {visible(last, most=REASON_LENGTH)}" if last else ""
-        reason = f"The command {visible(program, most=200)} ended with the status {code}{end}"
+        came = f"could not be begun: {os.strerror(code)}."
+        if "delta" in result:
+            came = f"ended with the status {code}{_last_words(result, arguments)}"
+        reason = f"The command {visible(program, most=200)} {came}"
     return Failure(SETUP, f"{_ended(reason)} It comes from {variable}." if variable else reason, variable)
 
 
-def _without(words: str, arguments: list[str]) -> str:
-    """*words* without any of a command's *arguments*, as long as one has to be to be a secret."""
+def _last_words(result: dict[str, Any], arguments: list[str]) -> str:
+    """The line in which a program that fails says why, to follow its status; empty where it says nothing.
+
+    Without any of its *arguments*, as long as one has to be to be a secret: one may be a password.
+    """
+    said = str(result.get("stderr") or result.get("stdout") or "").strip().splitlines()
+    last = said[-1] if said else ""
     for one in sorted((one for one in arguments if len(one) > 3), key=len, reverse=True):
-        words = words.replace(one, "…")
-    return words
+        last = last.replace(one, "…")
+    return f": {visible(last, most=REASON_LENGTH)}" if last else ""
 
 
 def _never_ran(result: dict[str, Any], action: str) -> bool:

@@ -98,13 +98,13 @@ def note_failures(
     histories = devices.histories(list(intake.failed))
     for row, unit in intake.failed.items():
         answer = {"answer": as_noted(unit["answer"])} if unit.get("answer") else {}
-        failure = {**unit, **answer, "reason": reason_of(intake, row)}
-        order = with_failure(order_in(known[row], by["order"]), failure)
-        what = {"reasons": [reason_of(intake, row)], "order": by["order"], "failed": unit["at"]}
+        reason, before = reason_of(intake, row), order_in(known[row], by["order"])
+        order = with_failure(before, {**unit, **answer, "reason": reason})
+        what = {"reasons": [reason], "order": by["order"], "failed": unit["at"]}
         what.update({"not_proven": True} if row in intake.unproven else {})
         is_new = not any(what.items() <= event.items() for event in histories[row])
         # Else another station's word is the later one, or the graver.
-        counts = order != order_in(known[row], by["order"])
+        counts = order != before
         if counts:
             changed = True
             known[row] = with_order(known[row], order)

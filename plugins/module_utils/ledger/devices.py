@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -334,10 +335,8 @@ class Devices:
     def _know_unproven(self, rows: set[int]) -> None:
         """Looks up which of *rows*, whose heads are known, count as unproven. Only one that failed last can be."""
         wanted = sorted(rows & self._failed - set(self._unproven))
-        for row, history in (self.histories(wanted) if wanted else {}).items():
-            self._unproven[row] = False
-            for event in history:
-                self._unproven[row] = is_unproven(self._unproven[row], event)
+        for row, history in self.histories(wanted).items():
+            self._unproven[row] = functools.reduce(is_unproven, history, False)
 
     def _names_of(self, event: Mapping[str, Any], what: Mapping[str, Any]) -> set[str]:
         """What the device of *event* is called, which says *what*."""

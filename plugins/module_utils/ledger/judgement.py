@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -127,8 +128,11 @@ class Step:
         failed = {record["host"]: record for record in records if record.get("failed")}
         faults = {record["host"]: _not_to_be_kept(record) for record in records}
         spoilt = {host: self._refused(host, fault) for host, fault in faults.items() if fault}
-        self._devices.expect([said for host, said in failed.items() if host not in spoilt])
-        spoilt.update({host: self._failed(said) for host, said in failed.items() if host not in spoilt})
+        failed = {host: said for host, said in failed.items() if host not in spoilt}
+        self._devices.expect(list(failed.values()))
+        rows = [row for said in failed.values() if (row := self._devices.row_of(said)) is not None]
+        histories = self._devices.histories(rows)
+        spoilt.update({host: self._failed(said, histories) for host, said in failed.items()})
         records = [record for record in records if record["host"] not in spoilt]
         derived = [checked_record_fields(record) for record in records]
         # Whatever a record says of its keys itself is compared with what follows from them, and not used.
@@ -159,7 +163,7 @@ class Step:
         self._note(None, host, {"state": STOPPED, "reasons": reasons})
         return Verdict({}, {"host": host}, reasons, changed=False, outcome={})
 
-    def _failed(self, said: Mapping[str, Any]) -> Verdict:
+    def _failed(self, said: Mapping[str, Any], histories: Mapping[int, Sequence[Mapping[str, Any]]]) -> Verdict:
         """The verdict on a unit that failed on the device, or was not reached: noted, and what is known stays."""
         found = said["failed"] if isinstance(said["failed"], Mapping) else {"reason": said["failed"]}
         reasons = _shown([str(found.get("reason") or "no reason was given")])
@@ -172,7 +176,8 @@ class Step:
         # At a line with a work order it may be known by that alone which unit it is.
         told = ("not_proven", "proven", "enrollment", "answer", "failed", *IN_EVENTS)
         what.update({name: found[name] for name in told if found.get(name)})
-        remarks = [] if row is None or found.get("not_proven") or found.get("proven") else self._still_enabled(row)
+        asked = found.get("not_proven") or found.get("proven")
+        remarks = [] if row is None or asked else _still_enabled(histories[row])
         self._note(row, said["host"], what)
         known: dict[str, Any] = {}
         with contextlib.suppress(DamagedRecord):
@@ -181,20 +186,6 @@ class Step:
                 self._devices.save(row, with_disabled(known, str(known.get("dps_id_scope")), self._at))
         record = known or {"host": said["host"], **names}
         return Verdict(known, record, reasons, changed=False, outcome={}, remarks=remarks)
-
-    def _still_enabled(self, row: int) -> list[str]:
-        """What is to be said first of a device that fails for something else, whose enrollment is still to be disabled:
-        since it did not prove its key nobody has asked it again."""
-        unproven, last = False, dict[str, Any]()
-        for event in self._devices.history(row):
-            unproven = is_unproven(unproven, event)
-            last = event if event.get("not_proven") else last
-        if not unproven or last.get("enrollment") in (None, DISABLED):
-            return []
-        return [
-            f"it did not prove its endorsement key on {last['at']}, and its enrollment was {last['enrollment']} then: "
-            "look after that first, see its story."
-        ]
 
     def _take_or_stop(
         self,
@@ -481,6 +472,18 @@ def _names_of(said: Mapping[str, Any], row: int | None) -> dict[str, str]:
     """What an event says of a device that the ledger does not know, so that its story has it once it does."""
     names = {name: said.get(name) for name in ("serial_number", "device_id")} if row is None else {}
     return {name: visible(value, most=_MOST_OF_A_NAME) for name, value in names.items() if isinstance(value, str)}
+
+
+def _still_enabled(history: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is to be said first of a device that fails for something else, whose enrollment is still to be disabled:
+    since it did not prove its key nobody has asked it again."""
+    last: Mapping[str, Any] = next((event for event in reversed(history) if event.get("not_proven")), {})
+    if last.get("enrollment") in (None, DISABLED) or not functools.reduce(is_unproven, history, False):
+        return []
+    return [
+        f"it did not prove its endorsement key on {last['at']}, and its enrollment was {last['enrollment']} then: "
+        "look after that first, see its story."
+    ]
 
 
 def _order_of(said: Mapping[str, Any]) -> dict[str, str]:
