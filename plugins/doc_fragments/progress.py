@@ -14,7 +14,7 @@ options:
     description:
       - How often C(ansible-playbook) says how far the task is on its error output, in seconds; V(0) is never.
       - Only where the task runs on the controller, as with C(delegate_to=localhost), and not with C(async).
-    type: int
+    type: float
     default: 10
     version_added: 1.0.0
   progress_file:
@@ -31,7 +31,7 @@ options:
     description:
       - After how many seconds each to say, on the error output, how much was read and how long the rest will take.
       - V(0) says nothing.
-    type: int
+    type: float
     default: 10
     version_added: 1.0.0
 """

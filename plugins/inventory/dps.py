@@ -200,7 +200,8 @@ class InventoryModule(HarmlessHosts, BaseInventoryPlugin, Constructable, Cacheab
 
     def _check_options(self):
         for name, lowest in LOWEST.items():
-            if self.get_option(name) < lowest:
+            # Not the other way round: nothing is less than nan, or more.
+            if not self.get_option(name) >= lowest:
                 raise DpsError(f"{name} is {self.get_option(name)}; it has to be {lowest} or more.")
         if self.get_option("quota_share") > 100:
             raise DpsError(f"quota_share is {self.get_option('quota_share')}; it has to be 1 to 100.")

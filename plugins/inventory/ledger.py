@@ -179,7 +179,7 @@ class InventoryModule(HarmlessHosts, BaseInventoryPlugin, Constructable, Cacheab
                     "variable_prefix has to be a word with _ behind it that begins neither with ansible nor with"
                     " tpmfleet, whose variables decide what Ansible does."
                 )
-            if self.get_option("progress_interval") < 0:
+            if not self.get_option("progress_interval") >= 0:
                 raise LedgerError("progress_interval has to be 0 or more.")
             units = self._units(self.get_cache_key(path), cache)
         except LedgerError as error:

@@ -203,7 +203,7 @@ options:
       - How often C(ansible-playbook) says how far the task is (count, rate, time left) on its error output, in seconds;
         V(0) is never.
       - Only where the task runs on the controller, as with C(delegate_to=localhost), and not with C(async).
-    type: int
+    type: float
     default: 10
   progress_file:
     description:
@@ -349,7 +349,7 @@ def main():
             "quota_share": {"type": "int", "default": 100},
             "results_limit": {"type": "int", "default": 1000},
             "diff_limit": {"type": "int", "default": 50},
-            "progress_interval": {"type": "int", "default": 10},
+            "progress_interval": {"type": "float", "default": 10},
             "progress_file": {"type": "path"},
         },
         required_one_of=[("enrollments", "manifest")],

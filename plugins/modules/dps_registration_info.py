@@ -42,7 +42,7 @@ options:
     description:
       - Where the task runs on the controller, a line tells every so many seconds how many devices are assigned, and
         which the service has never heard of, since nobody has switched them on. V(0) tells nothing.
-    type: int
+    type: float
     default: 10
   progress_file:
     description:
@@ -172,7 +172,7 @@ def main():
             },
             "wait_for": {"type": "str", "choices": ["assigned"]},
             "wait_timeout": {"type": "int", "default": 300},
-            "progress_interval": {"type": "int", "default": 10},
+            "progress_interval": {"type": "float", "default": 10},
             "progress_file": {"type": "path"},
         },
         supports_check_mode=True,

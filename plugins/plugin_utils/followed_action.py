@@ -34,10 +34,10 @@ class FollowedAction(StationAction):
             with following(path, interval, self._task.action.rpartition(".")[2], Display().display):
                 return super().work(tmp, task_vars)
 
-    def _interval(self) -> int | None:
+    def _interval(self) -> float | None:
         """Seconds between two lines; None for no lines, also where the module will refuse the option."""
         try:
-            interval = int(self._task.args.get("progress_interval", DEFAULT_INTERVAL))
+            interval = float(self._task.args.get("progress_interval", DEFAULT_INTERVAL))
         except (TypeError, ValueError):
             return None
         return interval if interval > 0 else None

@@ -22,7 +22,7 @@ def following(path: str, interval: float, name: str, display) -> Iterator[None]:
     ended = threading.Event()
 
     def follow() -> None:
-        while not ended.wait(interval):
+        while not ended.wait(min(interval, threading.TIMEOUT_MAX)):
             state = read_progress(path)
             if state is not None:
                 # On the error output, where it disturbs nobody who reads results.

@@ -14,7 +14,7 @@ from ..trust.findings import TrustError
 
 def progress_options() -> dict[str, dict[str, Any]]:
     """Their argument specification. The interval is for the action plugin, which follows the file."""
-    return {"progress_interval": {"type": "int", "default": 10}, "progress_file": {"type": "path"}}
+    return {"progress_interval": {"type": "float", "default": 10}, "progress_file": {"type": "path"}}
 
 
 def progress_of(params: dict[str, Any]) -> Progress:

@@ -99,6 +99,7 @@ def test_asynchronously_it_runs_as_any_other(dps, play):
         ("ssh", 0, None, {}, False),
         ("local", 0, None, {"progress_interval": 0}, False),
         ("local", 0, None, {"progress_interval": "often"}, False),
+        ("local", 0, None, {"progress_interval": "nan"}, False),
     ],
 )
 def test_only_what_runs_here_is_followed(monkeypatch, transport, asynchronous, become_user, arguments, followed):
