@@ -33,6 +33,10 @@ LAB_PROGRAMS = COLLECTION / "roles" / "lab" / "files"
 sys.path.insert(0, str(LAB_PROGRAMS))
 # Tests read Ansible's own output, with the summary at its end; what people see has tests of its own.
 os.environ["ANSIBLE_STDOUT_CALLBACK"] = "ansible.builtin.default"
+# What it is for is said there.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(COLLECTION / "tests" / "bytecode"), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
 EK_POLICY = bytes.fromhex("837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa")
 
 
