@@ -33,6 +33,7 @@ LAB_PROGRAMS = COLLECTION / "roles" / "lab" / "files"
 sys.path.insert(0, str(LAB_PROGRAMS))
 # Tests read Ansible's own output, with the summary at its end; what people see has tests of its own.
 os.environ["ANSIBLE_STDOUT_CALLBACK"] = "ansible.builtin.default"
+os.environ["ANSIBLE_FILTER_PLUGINS"] = str(COLLECTION / "tests" / "filter_plugins")
 # What it is for is said there.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(COLLECTION / "tests" / "bytecode"), *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -221,13 +221,7 @@ class Station:
         result = self.directory / "result"
         tasks = [
             {"ansible.builtin.import_role": {"name": f"tpmfleet.azure_dps.{name}"}},
-            {
-                "ansible.builtin.copy": {"dest": str(result), "content": f"{{{{ {name}_result }}}}"},
-                "delegate_to": "localhost",
-                "vars": {"ansible_python_interpreter": sys.executable},
-                "check_mode": False,
-                "changed_when": False,
-            },
+            {"ansible.builtin.debug": {"msg": f"{{{{ {name}_result | to_json | kept('{result}') }}}}"}},
         ]
         result.write_text("{}")
         printed = self.play(tasks, *arguments, succeeds=succeeds)

@@ -74,10 +74,8 @@ def read(tmp_path, make_ek):
         ):
             task = {"name": "Read", "tpmfleet.azure_dps.device_read": {**options, **given}, "register": "device"}
             task.update(changed_when="device.installed | default(false)", ignore_errors=True)
-            kept = {"dest": f"{tmp_path}/{number}-{{{{ inventory_hostname }}}}", "content": "{{ [device, groups] }}"}
-            here = {"ansible_python_interpreter": sys.executable}
-            keep = {"ansible.builtin.copy": kept, "delegate_to": "localhost", "vars": here}
-            keep.update(check_mode=False, diff=False, changed_when=False)
+            kept = f"[device, groups] | to_json | kept('{tmp_path}/{number}-' ~ inventory_hostname)"
+            keep = {"ansible.builtin.set_fact": {"kept": f"{{{{ {kept} }}}}"}}
             play = {"name": f"Play {number}", "hosts": hosts_of, "gather_facts": False, "tasks": [task, keep]}
             plays.append(play)
         (tmp_path / "play.yml").write_text(yaml.safe_dump(plays))
@@ -133,11 +131,11 @@ def test_the_line_tells_it_as_what_it_is_and_once(read, tmp_path):
         "STEP Play 1: 3 units",
         "  LATER slow: its TPM takes its time, and goes on; it is asked again after the others",
         "  Read: 2 verified, 1 later, of 3",
-        "  ansible.builtin.copy: 3 verified, of 3",
+        "  ansible.builtin.set_fact: 3 verified, of 3",
         "  FINISHED: 2 of 3 units, 1 later",
         "STEP Play 2: 1 units",
         "  Read: 1 verified, of 1",
-        "  ansible.builtin.copy: 1 verified, of 1",
+        "  ansible.builtin.set_fact: 1 verified, of 1",
         "LINE SUMMARY: 3 passed, 0 to pull",
         f"WRITTEN {tmp_path / 'summary.json'}",
     ]

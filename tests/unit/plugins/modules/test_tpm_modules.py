@@ -33,11 +33,7 @@ def ansible(tmp_path):
         playbook = tmp_path / "playbook.yml"
         task = {f"tpmfleet.azure_dps.{module}": arguments, "register": "result", "ignore_errors": True}
         answer = tmp_path / "answer.json"
-        tell = {
-            "ansible.builtin.copy": {"content": "{{ result | to_json }}", "dest": str(answer)},
-            "check_mode": False,
-            "diff": False,
-        }
+        tell = {"ansible.builtin.debug": {"msg": f"{{{{ result | to_json | kept('{answer}') }}}}"}}
         playbook.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": [task, tell]}]))
         command = [sys.executable, "-m", "ansible", "playbook", str(playbook), "--diff"]
         command += ["-e", f"ansible_python_interpreter={DEVICE_PYTHON}"]

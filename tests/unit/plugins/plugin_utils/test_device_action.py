@@ -60,16 +60,10 @@ def ask(tmp_path):
             hosts[name] = {"ansible_connection": "local", "ansible_python_interpreter": str(python)}
         kept = tmp_path / "kept"
         kept.mkdir()
+        known = "{'said': said, 'facts': ansible_facts, 'hosts': groups.all, 'seen': seen | d()} | to_json"
         tasks = [
             {"tpmfleet.azure_dps.tpm_info": {}, "register": "said", "ignore_errors": True, **(task or {})},
-            {
-                "ansible.builtin.copy": {
-                    "content": "{{ {'said': said, 'facts': ansible_facts, 'hosts': groups.all, 'seen': seen | d()} }}",
-                    "dest": f"{kept}/{{{{ inventory_hostname }}}}",
-                },
-                "delegate_to": "localhost",
-                "vars": {"ansible_python_interpreter": sys.executable},
-            },
+            {"ansible.builtin.debug": {"msg": f"{{{{ {known} | kept('{kept}/' ~ inventory_hostname) }}}}"}},
         ]
         playbook, inventory = tmp_path / "play.yml", tmp_path / "hosts.yml"
         playbook.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
