@@ -131,11 +131,9 @@ def test_the_line_tells_it_as_what_it_is_and_once(read, tmp_path):
         "STEP Play 1: 3 units",
         "  LATER slow: its TPM takes its time, and goes on; it is asked again after the others",
         "  Read: 2 verified, 1 later, of 3",
-        "  ansible.builtin.set_fact: 3 verified, of 3",
         "  FINISHED: 2 of 3 units, 1 later",
         "STEP Play 2: 1 units",
         "  Read: 1 verified, of 1",
-        "  ansible.builtin.set_fact: 1 verified, of 1",
         "LINE SUMMARY: 3 passed, 0 to pull",
         f"WRITTEN {tmp_path / 'summary.json'}",
     ]
