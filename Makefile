@@ -19,14 +19,17 @@ export ANSIBLE_CONFIG := $(COLLECTION)/ansible.cfg
 # Else each of the hundreds of programs that the tests start compiles its modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup place demo test test-collection test-device-python test-device-python-as-a-whole lab lab-vm lab-down \
-	test-vm test-devices bench-enrollments bench-herd bench-line bench-scale bench-ledger clean docs
+.PHONY: help setup place demo lab lab-vm lab-down clean docs \
+	test test-collection test-device-python test-device-python-as-a-whole test-machine test-machine-as-a-whole test-vm \
+	test-devices bench-enrollments bench-herd bench-line bench-scale bench-ledger
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand --tabs=20
 
 setup:  ## system packages and the virtual environment
-	@scripts/setup.sh
+	@scripts/setup.sh $(PROFILES)
+
+lab-vm test test-vm test-devices: PROFILES = vm
 
 place: setup
 	@scripts/place.sh $(COLLECTIONS)
@@ -34,9 +37,9 @@ place: setup
 demo: place  ## five steps over a rack of DEVICES simulated devices, twice, then a table and one line of JSON
 	@cd $(COLLECTION) && $(BIN)/python -m line_demo --devices $(DEVICES)
 
-# Both parts at once. What the first one prints comes as a whole when it ends, in between the other's.
-test: place  ## everything: unit, integration, sanity, lint
-	@$(MAKE) --no-print-directory --jobs 2 test-collection test-device-python
+# All parts at once. What the short ones print comes as a whole when they end, in between the first one's.
+test: place  ## everything: unit, integration, sanity, lint, and the line over a real machine in short
+	@$(MAKE) --no-print-directory --jobs 3 test-collection test-device-python $(if $(PYTEST_ARGS),,test-machine)
 
 # In their own order, house and integration come first: files of few tests that take minutes would else be the last ones,
 # when one worker has nothing left to do. With exec, so that a signal to make reaches pytest.
@@ -44,12 +47,16 @@ test-collection:
 	@cd $(COLLECTION) && exec $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
 		--durations 25 --durations-min 10 $(PYTEST_ARGS)
 
-test-device-python:
-	@$(MAKE) --no-print-directory --output-sync test-device-python-as-a-whole
+test-device-python test-machine:
+	@$(MAKE) --no-print-directory --output-sync $@-as-a-whole
 
 test-device-python-as-a-whole:
 	@echo
 	@cd $(COLLECTION) && exec /usr/bin/python3 -m pytest -p no:cacheprovider tests/unit/plugins/module_utils/tpm
+
+test-machine-as-a-whole:
+	@echo
+	@cd $(COLLECTION) && LAB_IMAGES=$(IMAGES) exec $(BIN)/python -m pytest -p no:cacheprovider -m in_short tests/machines
 
 lab: place  ## start the rack and the emulated service and leave them running
 	@cd $(COLLECTION) && $(BIN)/ansible-playbook playbooks/lab_up.yml \
@@ -57,17 +64,14 @@ lab: place  ## start the rack and the emulated service and leave them running
 	@echo $(LAB_DIR)/lab.json
 
 lab-vm: place  ## the same with real machines (QEMU), DEVICES of them, by default 1
-	@scripts/setup.sh vm
 	@cd $(COLLECTION) && $(BIN)/ansible-playbook playbooks/lab_up.yml -e lab_dir=$(LAB_DIR) -e lab_machines=true \
 		-e lab_images=$(IMAGES) -e lab_devices=$(if $(filter file,$(origin DEVICES)),1,$(DEVICES)) >&2
 	@echo $(LAB_DIR)/lab.json
 
 test-vm: place  ## the line over real machines
-	@scripts/setup.sh vm
 	@cd $(COLLECTION) && LAB_IMAGES=$(IMAGES) $(BIN)/python -m pytest -p no:cacheprovider tests/machines $(PYTEST_ARGS)
 
 test-devices: place  ## the line over simulated devices of Debian 11, 12 and 13
-	@scripts/setup.sh vm
 	@cd $(COLLECTION) && LAB_IMAGES=$(IMAGES) $(BIN)/python -m pytest -p no:cacheprovider tests/devices $(PYTEST_ARGS)
 
 lab-down: place  ## end what make lab started

@@ -20,6 +20,8 @@ import pytest
 
 COLLECTION = Path(__file__).resolve().parents[2]
 DEVICE_TESTS = Path("tests/unit/plugins/module_utils/tpm")
+MACHINE_TESTS = Path("tests/machines")
+IN_SHORT = "import pytest\n\n@pytest.mark.in_short\ndef test_it():\n    assert {it}\n"
 HANGING = """
 import pathlib, time
 
@@ -35,6 +37,9 @@ def checkout(tmp_path):
     place = tmp_path / "checkout"
     shutil.copytree(COLLECTION, place, ignore=shutil.ignore_patterns("output", "test_*.py", "__pycache__", ".*_cache"))
     subprocess.run(["git", "-C", str(place), "init", "--quiet"], check=True)
+    # What starts a machine for each test there.
+    (place / MACHINE_TESTS / "conftest.py").unlink()
+    (place / MACHINE_TESTS / "test_it.py").write_text(IN_SHORT.format(it=True))
     (place / ".venv").symlink_to(sys.prefix)
     return place
 
@@ -100,10 +105,14 @@ def test_one_that_is_ended_leaves_no_emulator_and_no_tpm(checkout, tmp_path, end
             os.killpg(make.pid, signal.SIGKILL)
 
 
-def test_one_that_fails_with_the_devices_python_alone_has_failed(checkout, tmp_path):
-    passes_here = f"import sys\n\ndef test_it():\n    assert sys.prefix == {str(checkout / '.venv')!r}\n"
-    (checkout / DEVICE_TESTS / "test_it.py").write_text(passes_here)
+@pytest.mark.parametrize("failing", ["the device's Python", "the machine"])
+def test_one_of_which_a_part_alone_fails_has_failed(checkout, tmp_path, failing):
+    devices = failing != "the machine"
+    # Passes in the virtual environment.
+    text = f"import sys\n\ndef test_it():\n    assert not {devices} or sys.prefix == {str(checkout / '.venv')!r}\n"
+    (checkout / DEVICE_TESTS / "test_it.py").write_text(text)
+    (checkout / MACHINE_TESTS / "test_it.py").write_text(IN_SHORT.format(it=devices))
     make = make_test(checkout, tmp_path / "temporary")
     printed, _nothing = make.communicate(timeout=120)
     assert make.returncode != 0
-    assert re.findall(r"= (\d \w+) in ", printed) in (["1 failed", "1 passed"], ["1 passed", "1 failed"]), printed
+    assert sorted(re.findall(r"= (\d \w+) in ", printed)) == ["1 failed", "1 passed", "1 passed"], printed

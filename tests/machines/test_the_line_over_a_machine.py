@@ -29,6 +29,7 @@ PROGRAM = "/usr/bin/tpmfleet-dps-client"
 SLOW_SECONDS = 20
 
 
+@pytest.mark.in_short
 def test_it_is_a_machine(line):
     """So that what follows means something."""
     assert line.says("readlink", "/proc/1/exe").strip().endswith("systemd")
@@ -47,6 +48,7 @@ def test_a_check_on_the_bare_image_says_what_a_run_would_do(line):
     assert "LINE SUMMARY: 1 passed, 0 to pull" in run.printed
 
 
+@pytest.mark.in_short
 def test_the_five_steps_twice(line):
     for step in STEPS:
         assert line.passes(step).changed, step
@@ -58,6 +60,7 @@ def test_the_five_steps_twice(line):
     assert again.changed == 0, again.changes
 
 
+@pytest.mark.in_short
 def test_what_step_3_said_is_on_the_disk_when_the_power_is_cut_at_once(line):
     """Of the last run nothing is lost either, since it changed nothing: so it is placed anew, and cut."""
     line.says("systemctl", "disable", "--quiet", UNIT_FILE)
