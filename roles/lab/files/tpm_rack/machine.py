@@ -184,6 +184,9 @@ class Machine(Device):
             )
             process = subprocess.Popen(self._command(its.fileno()), pass_fds=[its.fileno()], cwd=self.directory, **how)
         self._pid_file.write_text(f"{process.pid}\n")
+        # A program that has just begun has no arguments yet, by which it is known.
+        while not self.powered and process.poll() is None:
+            time.sleep(0.01)
 
     @property
     def _console(self) -> Path:

@@ -60,6 +60,18 @@ def qemu(powered):
     os.close(here)
 
 
+@pytest.mark.parametrize(("does", "on"), [("sleep 60", True), ("exit 1", False)])
+def test_a_machine_that_was_switched_on_is_known_to_be(tmp_path, monkeypatch, does, on):
+    """Its program has no arguments at its very beginning; and one that ended at once is not waited for."""
+    one = Machine(tmp_path / "unit")
+    one.directory.mkdir()
+    monkeypatch.setattr(Machine, "_command", lambda self, tpm: ["sh", "-c", f"{does} # {self._disk}"])
+    for _time in range(5):
+        one._switch_on()
+        assert one.powered is on
+        one.power_off()
+
+
 def test_a_machine_that_greets_slowly_is_given_the_time(powered, monkeypatch):
     """It does one thing at a time, and who has gone away has cost it as much."""
     monkeypatch.setattr(machine, "ANSWER_SECONDS", 0.2)
