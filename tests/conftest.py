@@ -309,7 +309,7 @@ def run_module(capsys, monkeypatch):
     from ansible_collections.tpmfleet.azure_dps.tests.module_arguments import module_arguments
 
     # Another test may have made this process a controller, where a warning goes to the screen and not into the result.
-    if hasattr(module_utils, "_internal"):
+    if hasattr(getattr(module_utils, "_internal", None), "is_controller"):
         monkeypatch.setattr(module_utils._internal, "is_controller", False)
 
     def run(name: str, /, *, check: bool = False, diff: bool = False, **options: object) -> dict:
