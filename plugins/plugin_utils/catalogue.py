@@ -103,6 +103,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         r"go to no TPM but the one that holds it",
     ),
     "ownership-client": (r"cannot live together", r"stock SDK clients need an empty", r"IoT identity service needs"),
+    "ownership-profile": (r"the ledger has the ownership profile",),
     "tpm-missing": (r"There is no TPM at", r"No TPM answers at"),
     "tpm-no-permission": (r"No permission to use the TPM",),
     "tpm-in-use": (r"is used by another program",),

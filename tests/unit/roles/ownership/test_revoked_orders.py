@@ -6,18 +6,7 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import re
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-import yaml
-
-COLLECTION = Path(__file__).resolve().parents[4]
-ANSIBLE = Path(sys.executable).with_name("ansible")
 
 
 def order(number, state, version):
@@ -45,30 +34,12 @@ CASES = {
         None,
     ),
 }
-SAID = {
-    "ownership_state": "claimed",
-    "ownership_profile": "fleet",
-    "ownership_client_flavour": "builtin",
-    "ownership_endorsement_auth": "",
-    "ownership_previous_key_version": 0,
-    "ownership_clear_confirmation": "",
-    "ownership_endorsement_key_sha256": "",
-}
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
+def told(refusals):
     """Why nothing is done, by case."""
-    directory = tmp_path_factory.mktemp("cases")
-    said = {name: dict(zip(("device_record", "ownership_key_version"), case)) for name, case in CASES.items()}
-    (directory / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": said, "vars": SAID}}))
-    where = ["-i", directory / "hosts.yml", "-e", f"@{COLLECTION}/roles/ownership/vars/main.yml"]
-    ask = ["-c", "local", "-m", "ansible.builtin.debug", "-a", "msg={{ __ownership_refusals | to_json | b64encode }}"]
-    done = subprocess.run([ANSIBLE, "all", *where, *ask], capture_output=True, text=True, check=False)
-    # Base64 is never wrapped, as a sentence is.
-    found = re.findall(r"^(\w+) \| SUCCESS =>\s+\W*msg\W+([A-Za-z0-9+/=]+)", done.stdout, re.MULTILINE)
-    assert len(found) == len(CASES), done.stdout + done.stderr
-    return {name: [one for one in json.loads(base64.b64decode(text)) if one.strip()] for name, text in found}
+    return refusals({name: dict(zip(("device_record", "ownership_key_version"), case)) for name, case in CASES.items()})
 
 
 @pytest.mark.parametrize("case", CASES)
