@@ -34,9 +34,9 @@ sys.path.insert(0, str(LAB_PROGRAMS))
 # Tests read Ansible's own output, with the summary at its end; what people see has tests of its own.
 os.environ["ANSIBLE_STDOUT_CALLBACK"] = "ansible.builtin.default"
 os.environ["ANSIBLE_FILTER_PLUGINS"] = str(COLLECTION / "tests" / "filter_plugins")
-# What it is for is said there.
+# What the first is for is said there; the other has the collection, for programs that a test starts.
 os.environ["PYTHONPATH"] = os.pathsep.join(
-    [str(COLLECTION / "tests" / "bytecode"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    [str(COLLECTION / "tests" / "bytecode"), str(COLLECTION.parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
 EK_POLICY = bytes.fromhex("837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa")
 

@@ -240,7 +240,7 @@ def take_in(connection, module):
     if not intake.total:
         raise DpsError(f"The list {params['src']} is empty.", hint="Was it cut short on its way?")
     if intake.problems:
-        return refusal(intake.problems, total=intake.total, word=source.word, name=params["src"])
+        return refusal(intake.problems, total=intake.total, word=source.word, name=params["src"], option="src")
     if verifier:
         warn_of_notes(module, verifier.notes)
     if intake.remarks:

@@ -243,6 +243,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         r"The signed list of files|is not signed by anybody below",
     ),
     "list-empty": (r"The list .* is empty|has no record\.$",),
+    "list-wrong": (r"are wrong, so nothing was written",),
     "list-changed": (r"The manifest changed while it was read",),
     "signing": (r"makes no signature|is no SSH key|ssh-keygen (is not there|was not done)",),
     "file-unwritable": (
@@ -331,7 +332,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         r"records have no host|The command \S+ could not be begun",
     ),
     "collection-damaged": (r"install the collection again",),
-    "module-crash": (r"MODULE FAILURE|Traceback|Unexpected failure|gave no reason",),
+    "module-crash": (r"MODULE FAILURE|The module crashed|Traceback|Unexpected failure|gave no reason",),
 }
 
 _KNOWN = {entry: re.compile("|".join(f"(?:{one})" for one in words)) for entry, words in ENTRIES.items()}

@@ -161,9 +161,7 @@ def told_in(path, tree, named):
             yield from (
                 (node.lineno, text_of(value, named) or "")
                 for key, value in said
-                if isinstance(key, ast.Constant)
-                and key.value == "msg"
-                and path.startswith(("action", "plugin_utils", "modules"))
+                if isinstance(key, ast.Constant) and key.value == "msg"
             )
     if path in REASONS:
         yield from ((line, told) for line, told in texts(tree, named) if BEGINNINGS.match(told))

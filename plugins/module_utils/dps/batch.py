@@ -39,7 +39,9 @@ def enroll(
         progress.begin("read", None)
         index = Index(source, template=params["endorsement_key_template"], on_record=progress.step)
         if index.problems and (manifest is not None or params["state"] == "exact"):
-            return refusal(index.problems, total=index.total, word=index.source.word, name=manifest or "enrollments")
+            option = "enrollments" if manifest is None else "manifest"
+            word, name = index.source.word, manifest or option
+            return refusal(index.problems, total=index.total, word=word, name=name, option=option)
         batch = _Batch(service, index, params, progress)
         return batch.run(check_mode=check_mode, show_diff=show_diff, directory=directory)
     finally:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from ..lists.reader import MOST_PROBLEMS, Reader
+from ..module.failure_kind import SETUP, failure
 from ..outside.visible import visible
 from .endorsement_key import EndorsementKeyError, decode_endorsement_key
 from .enrollment import Wanted, wanted_of
@@ -67,8 +68,11 @@ def _shown(text: str) -> str:
 _PROBLEMS_IN_MESSAGE = 10
 
 
-def refusal(problems: Sequence[Problem], *, total: int, word: str, name: str) -> dict[str, Any]:
-    """The failure of a module for a list called *name* of *total* records, each called a *word*, some of them bad."""
+def refusal(problems: Sequence[Problem], *, total: int, word: str, name: str, option: str) -> dict[str, Any]:
+    """The failure of a module for a list called *name* of *total* records, each called a *word*, some of them bad.
+
+    *option* is the module's that has the list.
+    """
     places = len({problem.place for problem in problems})
     told = [problem.told(word) for problem in problems[:_PROBLEMS_IN_MESSAGE]]
     if len(problems) > len(told):
@@ -77,6 +81,7 @@ def refusal(problems: Sequence[Problem], *, total: int, word: str, name: str) ->
         "failed": True,
         "msg": f"{places} of {total} {word}s of {name} are wrong, so nothing was written: {'; '.join(told)}.",
         "problems": [problem.as_result() for problem in problems],
+        **failure(SETUP, option),
     }
 
 
