@@ -228,6 +228,22 @@ def warn_of_remarks(module, verdicts):
         module.warn(f"{len(remarked)} of {len(verdicts)} devices have remarks. {host}: {first}. See verdicts.")
 
 
+def warn_of_moves(module, verdicts):
+    """One warning for a whole batch that is about to go to another DPS: a wrong ID scope sends it so too."""
+    wanted = {str(record["host"]): record.get("enrolling") for record in module.params["records"]}
+    moving = {}
+    for host, verdict in verdicts.items():
+        here, there = verdict.known.get("dps_id_scope"), wanted.get(host)
+        if here and there and here != there and not verdict.reasons:
+            moving.setdefault((here, there), []).append(host)
+    for (here, there), hosts in moving.items():
+        shown = ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if len(hosts) > 3 else "")
+        module.warn(
+            f"{len(hosts)} of {len(verdicts)} devices are in the DPS of the ID scope {here} by the ledger, and go to"
+            f" {there}: {shown}. Where they are to stay, end this run and set tpmfleet_dps_id_scope: {here}."
+        )
+
+
 def take(connection, policy, module):
     """The result of the module."""
     params = module.params
@@ -248,6 +264,8 @@ def take(connection, policy, module):
     )
     verdicts = step.take(params["records"])
     warn_of_remarks(module, verdicts)
+    if params["step"] != "reprovision":
+        warn_of_moves(module, verdicts)
     warn_of_notes(module, policy.notes)
     changed = {host: verdict for host, verdict in verdicts.items() if verdict.changed}
     result = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from base64 import b64decode
 from hashlib import sha256
 from pathlib import Path
@@ -58,6 +59,28 @@ def look_up(run_module, ledger):
 
 
 # device_records
+
+
+def test_who_goes_to_another_dps_is_told_before_it_does_and_once_for_a_batch(take, unit):
+    """A wrong ID scope sends units there as a right one does."""
+    here, there, end = "0ne0000000A", "0ne0000000B", {"outcome": {"enrollment": "done"}}
+    four = [unit(number) for number in range(1, 5)]
+
+    def told(records, **options):
+        return re.findall(r"\d of \d devices are in the DPS.*?0ne0000000\w\.", json.dumps(take(*records, **options)))
+
+    assert told({**one, "enrolling": here} for one in four) == []
+    take(*({**one, "dps_id_scope": here, **end} for one in four))
+    assert told(({**one, "enrolling": here} for one in four), step="warehouse") == []
+    moved = [{**one, "enrolling": there} for one in four]
+    for check in (True, False):
+        (words,) = told([*moved, unit(5, enrolling=there)], step="warehouse", check=check)
+        assert words.startswith(
+            f"4 of 5 devices are in the DPS of the ID scope {here} by the ledger, and go to {there}: "
+        )
+        assert "slot1, slot2, slot3 and 1 more. " in words and words.endswith(f"set tpmfleet_dps_id_scope: {here}.")
+    assert told(moved, step="reprovision") == []
+    assert told(({**one, "dps_id_scope": there, **end} for one in four), step="warehouse") == []
 
 
 def test_check_mode_predicts_what_a_run_returns_and_makes_no_file(take, unit, tmp_path):
