@@ -99,6 +99,7 @@ class ActionModule(NotingAction, ProvingAction):
         variables = {**task_vars, "device_record": verdict["record"]}
         if self._ordered is not None:
             variables.update(self._ordered.variables)
+            variables["device_record"] = self._ordered.known_of(verdict["record"])
         self._values = HostVariables(variables, self._loader)
         refused = [reason for name in options.get("refusals") or () for reason in self._values.value(name) if reason]
         if refused:

@@ -117,23 +117,25 @@ from ..module_utils.trust.findings import TrustError
 
 
 def noted(module):
-    """Whether there was news for the journal, which has it from now on, whatever becomes of the report."""
+    """(Whether there was news for the journal, which has it from now on, whatever becomes of the report; what of it is
+    damaged)."""
     if module.check_mode:
-        return False
+        return False, []
     with opened(module.params["ledger"], Access.WRITE) as connection:
         units, station = module.params["units"], module.params["station"]
-        return note(connection, Devices(connection), units, station=station, at=now())[0]
+        return note(connection, Devices(connection), units, station=station, at=now())
 
 
-def export(connection, module, changed):
-    """The result of the module; *changed* is whether the journal was."""
+def export(connection, module, journal):
+    """The result of the module; *journal* is what :func:`noted` returned."""
     params = module.params
     numbers = [checked_number(one) for one in params["numbers"]]
     if not os.path.isdir(params["dest"]):
         raise TrustError(f"The directory {visible(params['dest'])} is not there: make it.")
     devices = Devices(connection)
-    planned, damaged = note(connection, devices, params["units"], station=params["station"], at=now())
-    changed = changed or planned
+    changed, damaged = journal
+    if module.check_mode:
+        changed, damaged = note(connection, devices, params["units"], station=params["station"], at=now())
     reports, written = [], []
     for number in numbers:
         customer = params["customers"].get(number)
@@ -170,7 +172,7 @@ def main():
     )
     run(
         module,
-        lambda connection, changed: export(connection, module, changed),
+        lambda connection, journal: export(connection, module, journal),
         prepare=lambda: noted(module),
     )
 

@@ -81,6 +81,12 @@ class HarmlessHosts:
         finally:
             self._head_of_values = None
 
+    def _compose(self, *args, **kwargs):
+        """As Ansible does it. A number, such as a key version, is no name to it, and its digits are."""
+        found = super()._compose(*args, **kwargs)
+        of_value = self._head_of_values is not None and isinstance(found, int) and not isinstance(found, bool)
+        return str(found) if of_value else found
+
     def _head_of(self, keyed):
         """What the names of the groups of an entry begin with, whatever the value is."""
         prefix = keyed.get("prefix", "")

@@ -60,6 +60,15 @@ class OrderedUnit:
         }
 
     @staticmethod
+    def known_of(record: Mapping[str, Any]) -> dict[str, Any]:
+        """*record* of the journal without the key version of what this line did before.
+
+        The owner may have rotated it since, which no journal hears of: his order says what the unit has now.
+        """
+        ownership = {name: value for name, value in (record.get("ownership") or {}).items() if name != "key_version"}
+        return {**record, "ownership": ownership}
+
+    @staticmethod
     def without_authorizations(options: Mapping[str, Any]) -> dict[str, Any]:
         """*options* of a claim of ownership, whose authorizations the order has sealed."""
         return {name: value for name, value in options.items() if name not in AUTHORIZATIONS}

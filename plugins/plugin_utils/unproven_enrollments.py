@@ -49,7 +49,7 @@ def _disable(
     options = {name: value for name, value in service.items() if value}
     found = answer_of("dps_enrollment_info", {**options, "registration_ids": sorted(asked)})
     if found["failed"]:
-        first = "whether its enrollment {} is enabled could not be seen: {} Disable it first."
+        first = "disable its enrollment {} first, of which could not be seen whether it is enabled: {}"
         return {one: {"is": "not seen", "first": first.format(one, found["failed"])} for one in asked}
     told: dict[str, Any] = {}
     wanted = {}
@@ -75,7 +75,7 @@ def _disable(
         refused = {one["registration_id"].lower(): one["reason"] for one in done.get("failed_records") or ()}
         for name in wanted:
             why = done["failed"] or refused.get(name)
-            first = f"its enrollment {name} is enabled and could not be disabled: {why} Disable it first."
+            first = f"disable its enrollment {name} first, which is enabled and could not be disabled: {why}"
             more = f"Its enrollment {name} was disabled."
             told[name] = {"is": LEFT, "first": first} if why else {"is": DISABLED, "more": more}
     return told

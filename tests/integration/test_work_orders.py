@@ -26,6 +26,7 @@ HERE = Path(__file__).parent
 ATTACKERS_PYTHON = "usr/local/bin/attackers-python"
 NUMBER = "WO-2026-0042"
 SECOND = "WO-2026-0043"
+THIRD = "WO-2026-0044"
 # On the first order, on the second, on none.
 UNITS = FIRST, FAILS, OTHER, STRANGER = [f"rack1-slot0{number}" for number in range(1, 5)]
 
@@ -488,7 +489,8 @@ def test_an_answer_to_another_order_is_refused_by_name(firms):
     told = take_in(firms, forged, tpmfleet_dps_connection_string="HostName=x.example;SharedAccessKeyName=a")
     assert told.returncode != 0, told.stdout
     # Where it cannot be done, it is the first thing that is said.
-    assert "Disable it first. 1 units of the report" in told.stdout and "could not be seen" in told.stdout, told.stdout
+    first = f"TF-000003 ({OTHER}): disable its enrollment"
+    assert first in told.stdout and "of which could not be seen whether it is enabled" in told.stdout, told.stdout
     done = take_in(firms, forged)
     assert done.returncode != 0 and "TF-000003" in done.stdout, done.stdout
     assert "the answer is not that of its TPM" in done.stdout and "was disabled." in done.stdout, done.stdout
@@ -525,6 +527,19 @@ def test_what_a_revoked_line_was_given_is_not_used_again(firms):
     assert rotated.code == 0, rotated.printed
     done = firms.line.play("software_install", *ours, "-e", "tpmfleet_key_version=2")
     assert done.code == 0 and enrollments(firms) == {FIRST, FAILS, OTHER}, done.printed
+
+
+def test_a_line_does_by_a_later_order_what_was_rotated_since(firms):
+    """Its journal has the key version of the order before: nobody tells a line of a rotation."""
+    done = firms.order(THIRD, (OTHER,), tpmfleet_key_version=2)
+    assert done.returncode == 0, done.stdout
+    firms.hand_over(firms.owner / f"{THIRD}.age", firms.installer)
+    done = firms.install("--limit", OTHER, numbers=(THIRD,))
+    assert done.returncode == 0, done.stdout
+    [reported] = firms.report(THIRD)["units"]
+    assert reported["state"] == "done" and reported["ownership"]["key_version"] == 2, reported
+    done = take_in(firms, firms.hand_over(firms.installer / f"{THIRD}.report", firms.owner))
+    assert done.returncode == 0 and "1 taken in" in done.stdout, done.stdout
 
 
 def test_the_first_units_provision_themselves(firms):

@@ -244,7 +244,9 @@ class Step:
         remarks = _shown([*judged.remarks, *unasked])
         if reasons:
             reasons = _shown(reasons)
-            what = {"state": STOPPED, "reasons": reasons, **_names_of(said, row), **_order_of(said)}
+            what: dict[str, Any] = {"state": STOPPED, "reasons": reasons, **_names_of(said, row), **_order_of(said)}
+            if said.get("not_proven"):
+                what["not_proven"] = True
             self._note(row, said["host"], what)
             outcome = said.get("outcome") or {}
             # Also where something else stops it: its proof tells whether the TPM of the unit beside it was cloned.

@@ -148,7 +148,10 @@ def test_devices_are_taken_by_what_is_known_of_them(fleet, show, filters, taken)
 def test_what_is_known_is_in_variables_groups_and_composed_ones(fleet, show):
     status, told, shown = show(
         filters={"failed_step": "software_install"},
-        keyed_groups=[{"key": "unit_failure.station", "prefix": "failed_at"}],
+        keyed_groups=[
+            {"key": "unit_failure.station", "prefix": "failed_at"},
+            {"key": "unit_ownership.key_version", "prefix": "key_version"},
+        ],
         compose={"version": "unit_ownership.key_version"},
         groups={"in_b": "unit_dps_id_scope == '0ne0000000B'"},
         variable_prefix="unit_",
@@ -160,6 +163,7 @@ def test_what_is_known_is_in_variables_groups_and_composed_ones(fleet, show):
     assert name == "unit-4" and int(known["version"]) == 2 and known["unit_last_step"] == "software_install"
     assert known["unit_failure"]["at"] == "2026-03-03T12:00:00Z" and known["unit_failure"]["reasons"]
     assert shown["failed_at_line9"]["hosts"] == shown["in_b"]["hosts"] == ["unit-4"]
+    assert shown["key_version_2"]["hosts"] == ["unit-4"]
     # Ansible itself has an ansible_local for each host where facts are no variables.
     assert set(known) - {"version", "ansible_local"} <= {
         f"unit_{field}" for field in (*plugin.ASKED_FOR, "last_step", "failure")

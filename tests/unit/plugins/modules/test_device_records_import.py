@@ -411,6 +411,7 @@ def test_the_playbook_says_which_devices_conflict(here, there, unit, make_ek):
         [*command, "-e", f"tpmfleet_records_import={src}"], capture_output=True, text=True, check=False
     )
     assert done.returncode != 0 and "TF-1" in done.stdout, done.stdout + done.stderr
+    assert "2 records: 1 new, 0 with news, 0 known, 1 left as they were" in " ".join(done.stdout.split())
     assert here.record(serial_number="TF-2")["host"] == "slot2"
     # As each event says who it was and in which run.
     assert {"operator", "run_id"} <= set(here.history(serial_number="TF-2")[-1])

@@ -146,8 +146,8 @@ def test_one_that_may_be_another_units_is_left_and_that_is_said_first(failing, r
 def test_where_the_station_may_not_that_is_said_first(failing, service):
     nobody = {**service, "connection_string": "HostName=x.example;SharedAccessKeyName=a"}
     [said], [entry] = failing(made(), service=nobody)
-    assert said["first"].startswith("whether its enrollment unit-0 is enabled could not be seen: ")
-    assert said["first"].endswith("Disable it first.")
+    words = "disable its enrollment unit-0 first, of which could not be seen whether it is enabled: "
+    assert said["first"].startswith(words)
 
 
 def test_where_the_service_refuses_that_is_said_first_and_noted(failing, run_module, service, dps):
@@ -156,8 +156,7 @@ def test_where_the_service_refuses_that_is_said_first_and_noted(failing, run_mod
             dps.fault(method=method, path="/enrollments", status=403, count=50)
 
     [said], [entry] = failing(made(), then=refuse)
-    assert said["first"].startswith("its enrollment unit-0 is enabled and could not be disabled: ")
-    assert said["first"].endswith("Disable it first.")
+    assert said["first"].startswith("disable its enrollment unit-0 first, which is enabled and could not be disabled: ")
     assert entry["record"]["failed"]["enrollment"] == "left enabled"
     dps.control("DELETE", "faults")
     assert status_of(run_module, service) == {"unit-0": "enabled"}
@@ -260,7 +259,7 @@ def test_an_enrollment_that_is_still_to_be_looked_after_is_said_first_whatever_e
     run_module("device_records", ledger=ledger, step="tpm_install", station="line-1", records=[unit])
     claim = unproven_enrollments.claim_of({**unit, **made()}, SCOPE)
     entry = {"record": {"host": "slot0", "failed": {"reason": "no key", "not_proven": True}}, "enrollment": claim}
-    assert noting_action._tell([entry], shared, nobody)[0]["first"].endswith("Disable it first.")
+    assert noting_action._tell([entry], shared, nobody)[0]["first"].startswith("disable its enrollment unit-0 first, ")
     for lesser in ({"reason": "No route to host", "unreachable": True}, {"reason": "Missing sudo password"}):
         assert fails(**lesser).startswith("it did not prove its endorsement key on ")
         assert "its enrollment was not seen then: look after that first" in fails(**lesser)

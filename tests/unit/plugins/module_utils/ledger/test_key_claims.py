@@ -76,6 +76,18 @@ def test_who_proves_it_passes_and_the_other_is_stopped_alone(take, unit, proven,
     assert [place["endorsement_key"] for place in known["places"]] == [unit()["endorsement_key"]]
 
 
+def test_who_was_asked_and_did_not_prove_it_counts_as_that_from_then_on(take, unit, sqlite):
+    """Also where another one beside it did not either, so that it is stopped before its work begins."""
+    take(unit())
+    take(unit(), unit(IMPOSTOR))
+    take(unit(not_proven="no"), unit(IMPOSTOR, not_proven="no"))
+    with opened(sqlite, Access.READ) as connection:
+        devices = Devices(connection)
+        history = devices.history(devices.row_of({"serial_number": f"TF-{VICTIM}"}))
+    told = [(event["state"], event.get("not_proven")) for event in history[1:]]
+    assert told == [("stopped", None), ("stopped", True)]
+
+
 def test_where_none_proves_it_all_are_stopped(take, unit):
     verdicts = take(unit(not_proven="no"), unit(IMPOSTOR, not_proven="no"))
     assert all(one.reasons and not one.contested for one in verdicts.values())
