@@ -201,7 +201,8 @@ class CallbackModule(CallbackBase):
             self._stopped[host_of(result)] = stop
         if task.run_once or task.any_errors_fatal:
             self._held_up |= batch.hosts | batch.later
-            batch.reached -= batch.including
+            # Ansible still does what is always to be done, which is no end of a batch that failed.
+            batch.reached -= batch.hosts if task.run_once else batch.including
 
     def v2_runner_on_unreachable(self, result):
         """The statistics count it also where it is to be ignored."""
@@ -435,7 +436,8 @@ def _tasks_of(block) -> list:
 
 
 def _last_of(block, chosen: set[str] | None) -> set[str]:
-    for part in ([block.always], [block.block, block.rescue]):
+    # What is always done comes after a failure too, and is an end only where there is nothing else.
+    for part in ([block.block, block.rescue], [block.always]):
         found: set[str] = set()
         for tasks in part:
             for one in reversed(tasks):

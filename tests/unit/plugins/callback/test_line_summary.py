@@ -119,6 +119,18 @@ def test_a_batch_that_failed_as_one_is_held_up(summary):
     ]
 
 
+def test_what_is_always_done_is_no_end_of_a_batch_that_failed(summary):
+    """As step 3 reports to the owners of work orders, also where there is none: that task is skipped for all."""
+    always = "  always:\n    - name: Report\n      ansible.builtin.debug:\n      run_once: true\n      when: {0}\n"
+    fail = "- block:\n    - name: Enroll\n      ansible.builtin.fail:\n        msg: dead\n      run_once: true\n"
+    last = "    - ansible.builtin.debug:\n"
+    good = "- block:\n    - ansible.builtin.debug:\n"
+    for when in ("true", "false"):
+        printed = summary(fail + last + always.format(when))
+        assert printed.startswith("LINE SUMMARY: 0 passed, 0 to pull, 3 held up")
+        assert summary(good + always.format(when)) == "LINE SUMMARY: 3 passed, 0 to pull"
+
+
 def test_a_batch_that_failed_holds_up_no_other_batch(summary):
     tasks = "- name: Enroll\n  ansible.builtin.fail:\n    msg: refused\n  run_once: true\n"
     tasks += "  when: \"'unit-004' in ansible_play_batch\"\n"
