@@ -114,7 +114,10 @@ def signed_by(params):
     """Whose signature the file has, None where none is asked for."""
     if not params["signature"]:
         if params["allowed_signers"]:
-            raise TrustError(f"{params['src']} has no signature, and allowed_signers asks for one.")
+            raise TrustError(
+                f"{params['src']} has no signature, and allowed_signers asks for one. Name its file as signature; "
+                "ssh-keygen makes it beside the other, with .sig behind the name."
+            )
         return None
     return check_signature(
         params["src"],

@@ -206,7 +206,10 @@ def signed_by(params):
     """Who signed the list, None where nobody has to."""
     if not params["signature"]:
         if params["allowed_signers"]:
-            raise TrustError(f"The list {params['src']} has no signature, and allowed_signers asks for one.")
+            raise TrustError(
+                f"The list {params['src']} has no signature, and allowed_signers asks for one. Name its file as "
+                "signature; ssh-keygen makes it beside the list, with .sig behind the name."
+            )
         return None
     src = Path(params["src"])
     return check_signature(

@@ -105,8 +105,9 @@ def wrong_ledgers(batch: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str
     for value in named:
         if not value.strip():
             told.append((LEDGER, f"{LEDGER} is empty, which is no path."))
-        elif "://" not in value and os.path.isdir(from_here(os.path.expanduser(value), LEDGER)):
-            told.append((LEDGER, f"The ledger {quoted_path(value, value)} is a directory. {LEDGER} names one file."))
+        elif "://" not in value and os.path.isdir(path := from_here(os.path.expanduser(value), LEDGER)):
+            # What is there is the name of something, and no secret.
+            told.append((LEDGER, f"The ledger {visible(path, most=300)} is a directory. {LEDGER} names one file."))
     return told
 
 

@@ -52,6 +52,11 @@ def test_links_between_pages_lead_somewhere(site):
     assert wrong == []
 
 
+def test_a_table_is_shown_as_one(site):
+    """An empty line in the middle of a table makes a paragraph of bars of the rest."""
+    assert [page.name for page in site.glob("*.html") if "<p>|" in page.read_text(encoding="utf-8")] == []
+
+
 def edit(path: Path, after: str, added: str) -> None:
     text = path.read_text()
     assert text.count(after) == 1, (path, after)

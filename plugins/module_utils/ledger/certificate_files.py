@@ -54,7 +54,7 @@ class CertificateFiles:
         if not self._base.exists():
             raise DpsError(
                 f"The EK list {path} is not there.",
-                hint="It has to be where the task runs; delegate the task to the controller.",
+                hint="Paths are those of the machine where the task runs, which is the controller.",
             )
 
     def where(self, place: int) -> str:

@@ -46,11 +46,8 @@ class FileSource:
         try:
             self._reader = _reader(path, form, delimiter, columns or {}, one_of)
         except FileError as error:
-            hint = (
-                ""
-                if "column" in str(error)
-                else "It has to be where the task runs; delegate the task to the controller."
-            )
+            absent = "is not there" in str(error)
+            hint = "Paths are those of the machine where the task runs, which is the controller." if absent else ""
             raise DpsError(f"The {kind} {path} {error}.", hint=hint) from None
         self.word = self._reader.word
 

@@ -423,6 +423,8 @@ def test_a_ca_file_is_found_as_a_module_finds_it(tmp_path, monkeypatch):
     for value, words in (
         ("$CERTIFICATES/ca.pem", []),
         ("${CERTIFICATES}/no.pem", ["there is no file ${CERTIFICATES}/no.pem on the controller."]),
+        # What base64 makes may be a key that was said of the wrong variable.
+        ("a9/Zm8vYmFy", ["there is no file a value that is not shown"]),
         (str(tmp_path), [f"{tmp_path} is a directory. Name one file that has all of its certificates"]),
     ):
         said = {"tpmfleet_dps_ca_file": value}
@@ -441,7 +443,7 @@ def test_what_is_left_out_is_not_looked_at():
     assert action._values(own, {"unit1": own}, said) == {name: {} for name in own}
 
 
-def test_a_ledger_that_cannot_be_one_is_told_before_a_device_is_touched(play, tmp_path):
+def test_a_ledger_that_cannot_be_one_is_told_before_a_device_is_touched(play, tmp_path, monkeypatch):
     printed, summary = play("software_install", "-e", "tpmfleet_ledger=", tpmfleet_ek_list_polciy="required")
     (mend,) = summary["mend"]
     assert mend["variable"] == "tpmfleet_ledger" and mend["reason"].startswith("tpmfleet_ledger is empty"), printed
@@ -457,6 +459,10 @@ def test_a_ledger_that_cannot_be_one_is_told_before_a_device_is_touched(play, tm
     assert of(str(tmp_path), str(tmp_path)) == [
         f"The ledger {tmp_path} is a directory. tpmfleet_ledger names one file."
     ]
+    # As it is found, which a relative one does not say itself.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ledgers").mkdir()
+    assert of("ledgers") == [f"The ledger {tmp_path / 'ledgers'} is a directory. tpmfleet_ledger names one file."]
     (words,) = of("/a", "/a", "/b")
     assert words.endswith("not the same for all devices, which are judged together: look at u2.")
     assert of("/a", "/a", "{{ x }}") == of("postgresql://line@db/line") == wrong_ledgers({"u1": {}}) == []

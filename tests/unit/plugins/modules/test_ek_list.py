@@ -260,6 +260,7 @@ def test_a_signature_that_is_asked_for_has_to_be_there(take_in, lines, make_ek, 
     options = sign(path)
     unsigned = take_in(path, allowed_signers=options["allowed_signers"])
     assert "has no signature, and allowed_signers asks for one" in unsigned["msg"]
+    assert ".sig behind the name" in unsigned["msg"]
     gone = take_in(path, **{**options, "signature": str(tmp_path / "gone.sig")})
     assert "The signature" in gone["msg"] and "is not there" in gone["msg"]
     assert "missing" in take_in(path, signature=options["signature"])["msg"]
