@@ -51,6 +51,7 @@ def assemble(place: Path) -> None:
     for name, page in PAGES.items():
         (place / f"{page}.md").write_text(linked((COLLECTION / name).read_text(), ".", repository))
     shutil.copy(COLLECTION / "CHANGELOG.rst", place / "changelog.rst")
+    shutil.copytree(COLLECTION / "docs" / "docsite" / "_static", place / "_static")
     for name in ("conf.py", "index.md"):
         shutil.copy(COLLECTION / "docs" / "docsite" / name, place)
     generate = ["antsibull-docs", "collection", "--use-current", "--squash-hierarchy", "--fail-on-error"]

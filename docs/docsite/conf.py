@@ -17,6 +17,8 @@ html_theme_options = {
         "Issues": "https://github.com/tpmfleet/azure_dps/issues",
     },
 }
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 html_show_sphinx = False
 highlight_language = "yaml+jinja"
 pygments_style = "ansible"

@@ -52,6 +52,12 @@ def test_links_between_pages_lead_somewhere(site):
     assert wrong == []
 
 
+def test_tables_scroll_within_the_page(site):
+    """On a phone's width."""
+    assert "overflow-x: auto" in (site / "_static" / "tables.css").read_text()
+    assert [page.name for page in site.glob("*.html") if "_static/tables.css" not in page.read_text()] == []
+
+
 def test_a_table_is_shown_as_one(site):
     """An empty line in the middle of a table makes a paragraph of bars of the rest."""
     assert [page.name for page in site.glob("*.html") if "<p>|" in page.read_text(encoding="utf-8")] == []
