@@ -61,7 +61,7 @@ def test_the_line_twice(line):
 
 @pytest.mark.parametrize("unit", VERSIONS)
 def test_the_client_runs_on_each(line, unit):
-    assert "assigned" in says(line, unit, "tpmfleet-dps-client", "status")
+    assert says(line, unit, "tpmfleet-dps-client", "status").startswith("Assigned to ")
     assert says(line, unit, "tpmfleet-dps-client", "selftest")
 
 

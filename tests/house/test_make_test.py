@@ -96,9 +96,13 @@ def test_one_that_is_ended_leaves_no_emulator_and_no_tpm(checkout, tmp_path, end
         assert make.poll() is None, make.communicate()[0]
         running = b" ".join(left(temporary))
         assert b"dps_emulator" in running and b"swtpm" in running
-        end(make)
-        make.communicate(timeout=60)
-        assert make.returncode != 0
+        # Python drops an interrupt where it can raise none, as while an object is finalized: people press again.
+        for _time in range(3):
+            end(make)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                make.communicate(timeout=30)
+                break
+        assert make.returncode not in (None, 0)
         wait_for(lambda: not left(temporary), 40)
     finally:
         with contextlib.suppress(ProcessLookupError):

@@ -131,7 +131,7 @@ def expand(path: str, into: str) -> None:
 
 
 # A list of pieces, which Python makes however long it says that it is.
-_SPARSE, _SPARSE_TOLD = b"GNU.sparse.", "it has sparse files"
+_SPARSE, _SPARSE_ENTRY, _SPARSE_TOLD = b"GNU.sparse.", tarfile.GNUTYPE_SPARSE, "it has sparse files"
 _TOO_MUCH = f"it holds more than {MAXIMAL_STORE_FILES} files or {_MAXIMAL_EXPANDED >> 20} MB"
 
 
@@ -157,14 +157,14 @@ def _decompressed(content: bytes) -> bytes:
 class _Member(tarfile.TarInfo):
     """An entry of a tarball, none of which Python reads a list or a text without an end for."""
 
-    @classmethod
-    def frombuf(cls, buf: Any, encoding: str, errors: str) -> _Member:
-        made = super().frombuf(buf, encoding, errors)
-        if made.type in _TAR_HEADERS and made.size > _MAXIMAL_HEADER:
-            raise ValueError(f"it has a name or header of {made.size} bytes")
-        if made.type == tarfile.GNUTYPE_SPARSE:
+    def _proc_member(self, tarfile: Any) -> Any:
+        # Where tarfile lets a subclass look at a header, before anything is read of what it announces. Newer releases
+        # of Python do not call frombuf for that, which is documented.
+        if self.type in _TAR_HEADERS and self.size > _MAXIMAL_HEADER:
+            raise ValueError(f"it has a name or header of {self.size} bytes")
+        if self.type == _SPARSE_ENTRY:
             raise ValueError(_SPARSE_TOLD)
-        return made
+        return super()._proc_member(tarfile)  # type: ignore[misc]
 
     def _block(self, count: int) -> int:
         # CVE-2025-8194: with a size below zero Python reads the same entries again and again.

@@ -208,7 +208,8 @@ def test_a_demo_that_is_told_to_end_takes_its_lab_down(tmp_path, stand_in):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     deadline = time.monotonic() + 30
-    while not played.exists() and time.monotonic() < deadline:
+    # The file is there before its first line is.
+    while not (played.exists() and played.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 128 + signal.SIGTERM

@@ -68,6 +68,10 @@ def test_a_machine_that_was_switched_on_is_known_to_be(tmp_path, monkeypatch, do
     monkeypatch.setattr(Machine, "_command", lambda self, tpm: ["sh", "-c", f"{does} # {self._disk}"])
     for _time in range(5):
         one._switch_on()
+        # A program ends when it gets to that.
+        until = time.monotonic() + 10
+        while not on and one.powered and time.monotonic() < until:
+            time.sleep(0.01)
         assert one.powered is on
         one.power_off()
 

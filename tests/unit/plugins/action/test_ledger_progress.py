@@ -67,7 +67,8 @@ def test_the_inventory_says_it_too(ledger, tmp_path):
     assert seen and all(re.fullmatch(line, one) for one in seen), seen
     assert told(0)[1] == []
     refused, _seen = told(-1)
-    assert "progress_interval has to be 0 or more" in refused.stderr
+    # Up to ansible-core 2.18 its lines end where a terminal's do.
+    assert "progress_interval has to be 0 or more" in " ".join(refused.stderr.split())
 
 
 @pytest.mark.parametrize(
