@@ -6,33 +6,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.run_identity import operator, run_id
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_action import StationAction
-
-# Each task of a step at the ledger would load these anew. Here it is done once, before their processes are forked.
-for name in ("sqlalchemy", "ansible_collections.tpmfleet.azure_dps.plugins.modules.device_records"):
-    with contextlib.suppress(ImportError):
-        importlib.import_module(name)
-
-WRITES_EVENTS = (
-    "device_records",
-    "device_records_import",
-    "work_order",
-    "work_report_import",
-)
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.disabling_action import DisablingAction
 
 
-class ActionModule(StationAction):
-    """The module, with its paths begun where the command was given; what writes events also says who and which run."""
+class ActionModule(DisablingAction):
+    """The module; a unit that did not prove itself is told among its reasons what became of its enrollment."""
+
+    # Who may not disable it says so elsewhere, or another step does it.
+    SAYS_WITHOUT_SERVICE = False
 
     def work(self, tmp, task_vars) -> dict:
         """The result of the module."""
-        if self._task.action.rpartition(".")[2] in WRITES_EVENTS:
-            said = {"operator": operator, "run_id": run_id}
-            for name, found in said.items():
-                if self._task.args.get(name) in (None, ""):
-                    self._task.args[name] = found(task_vars or {}, self._templar.template)
-        return super().work(tmp, task_vars)
+        result = super().work(tmp, task_vars)
+        for one in result.get("unproven") or () if self.module == "device_records" else ():
+            reasons = result["verdicts"][one["unit"]]["reasons"]
+            first, more = (str(one.get(name) or "").removesuffix(".") for name in ("first", "more"))
+            reasons[:0] = [first] if first else []
+            reasons += [f"{more[0].lower()}{more[1:]}"] if more else []
+        return result

@@ -95,7 +95,8 @@ class ActionModule(NotingAction, ProvingAction):
             return {"changed": False, "skipped": True, "msg": "It was not read, so that there is nothing to be done."}
         self.judged = verdict
         if not verdict["accepted"]:
-            return self.failure("; ".join(verdict["reasons"]))
+            refuted = {"not_proven": True} if verdict.get("not_proven") else {}
+            return {**self.failure("; ".join(verdict["reasons"])), **refuted}
         variables = {**task_vars, "device_record": verdict["record"]}
         if self._ordered is not None:
             variables.update(self._ordered.variables)

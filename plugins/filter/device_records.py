@@ -129,7 +129,8 @@ ENROLLMENT_OUTCOMES = {"created": DONE, "updated": DONE, "unchanged": VERIFIED}
 def _answer_to_proof(result: dict) -> dict:
     """What became of the proof that a host was asked for."""
     why = " ".join(str(result.get("msg") or "it gave no answer").split())
-    return proof_of(result) or {"not_proven": visible(why, most=MOST_OF_A_REASON)}
+    refuted = {"refuted": True} if result.get("not_proven") else {}
+    return proof_of(result) or {"not_proven": visible(why, most=MOST_OF_A_REASON), **refuted}
 
 
 def _enrollment_outcomes(hosts, hostvars, name: str | None) -> dict[str, str]:

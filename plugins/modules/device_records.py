@@ -32,6 +32,7 @@ extends_documentation_fragment:
   - tpmfleet.azure_dps.ledger
   - tpmfleet.azure_dps.events
   - tpmfleet.azure_dps.ek_certificates
+  - tpmfleet.azure_dps.service
 options:
   step:
     description: The manufacturing step that found it.
@@ -50,7 +51,8 @@ options:
       - C(enrolling) is the ID scope of the DPS in which the device is about to be enrolled. It is noted among the
         record's C(places), until C(disenrolled) lists that place as gone.
       - C(proven) is the SHA-256 of the endorsement key that the device has just proven to hold; C(not_proven) says why
-        it did not when it was asked. The record then has the time as C(endorsement_key_proven).
+        it did not when it was asked, C(refuted) beside that whether its TPM has not the key, and did not just fail to
+        answer. The record then has the time as C(endorsement_key_proven).
       - C(failed) says that the device failed in the step, with C(reason), with C(unreachable) that it was not reached,
         or with C(stopped) that it is not believed. C(not_proven) in it says that its TPM did not prove the key when it
         was asked, C(proven) that it did before something else failed. That is noted, and nothing else of the record is;
@@ -155,12 +157,23 @@ stopped:
   type: list
   elements: str
   sample: []
+unproven:
+  description:
+    - The stopped hosts that were asked to prove a key which is theirs by the ledger, by no more than their word, and
+      whose TPMs have it not, while nobody else has proven it.
+    - Where O(service) is given, C(is) says what became of the unit's enrollment, V(disabled), V(left enabled) or
+      V(not seen), where it has one that was not disabled already. So do the C(reasons) of its verdict.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{"unit": "rack1-slot02", "reason": "its endorsement key was also found on TF-000001 …", "is": "disabled"}]
 verdicts:
   description:
     - What became of each device, by host name.
     - C(state) is V(done) where the step did something or learnt something new, V(verified) where all was as recorded,
       V(stopped) where the device may not go on.
     - C(known) is whether the ledger knew the device before.
+    - C(not_proven) is whether it was stopped since its TPM, asked for a proof, has not the endorsement key.
     - C(remarks) are about certificates that are accepted all the same, such as one that is no strict DER.
     - C(record) has as C(certified_tpm) what the certificate says of the TPM.
   returned: success
@@ -170,6 +183,7 @@ verdicts:
       known: true
       accepted: true
       contested: false
+      not_proven: false
       reasons: []
       remarks: []
       state: done
@@ -202,6 +216,7 @@ from ..module_utils.ledger.ek_list import take_in_planned
 from ..module_utils.ledger.judgement import LIST_POLICIES, Step
 from ..module_utils.module.failure_kind import SETUP, failure
 from ..module_utils.module.ledger import event_options, ledger_option, now, run
+from ..module_utils.module.service import service_option
 from ..module_utils.module.trust import certificate_options, make_verifier, warn_of_notes
 from ..module_utils.record.model import STEPS
 from ..module_utils.trust.policy import POLICIES, CertificatePolicy
@@ -244,6 +259,27 @@ def warn_of_moves(module, verdicts):
         )
 
 
+def unproven(params, verdicts):
+    """The units whose enrollments stand on a word that was just refuted, as the task's action takes them."""
+    found = []
+    for said in params["records"]:
+        verdict = verdicts[said["host"]]
+        known = verdict.known
+        # By a slot alone anybody is known who stands in it.
+        named = any(known.get(name) and known[name] == said.get(name) for name in ("serial_number", "device_id"))
+        if verdict.not_proven and named and known.get("endorsement_key") == verdict.record["endorsement_key"]:
+            found.append(
+                {
+                    "unit": said["host"],
+                    "reason": "; ".join(verdict.reasons),
+                    "record": {**known, "host": said["host"]},
+                    "id_scope": str(said.get("enrolling") or ""),
+                    "event": {"step": params["step"], "station": params["station"], "is_new": False},
+                }
+            )
+    return found
+
+
 def take(connection, policy, module):
     """The result of the module."""
     params = module.params
@@ -277,6 +313,7 @@ def take(connection, policy, module):
         "contested": [host for host, verdict in verdicts.items() if verdict.contested],
         "without_list": step.missed_list(),
         "stopped": [host for host, verdict in verdicts.items() if verdict.reasons],
+        "unproven": unproven(params, verdicts),
         "verdicts": {host: one.as_result() for host, one in verdicts.items()},
     }
     if step.missed_list():
@@ -296,6 +333,7 @@ def main():
             **ledger_option(),
             **event_options(),
             **certificate_options(),
+            **service_option(),
             "step": {"type": "str", "required": True, "choices": list(STEPS)},
             "station": {"type": "str", "default": ""},
             "records": {"type": "list", "elements": "dict", "required": True},

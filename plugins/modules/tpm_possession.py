@@ -100,6 +100,13 @@ in_lockout:
   returned: success
   type: bool
   sample: false
+not_proven:
+  description: >-
+    V(true) where the TPM has not the key, or another answer came than that of a TPM that has it. Any other failure says
+    nothing of the keys.
+  returned: failure
+  type: bool
+  sample: true
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -27,6 +27,7 @@ extends_documentation_fragment:
   - tpmfleet.azure_dps.ledger
   - tpmfleet.azure_dps.events
   - tpmfleet.azure_dps.ek_certificates
+  - tpmfleet.azure_dps.service
 options:
   src:
     description: The report, on the machine where the task runs.
@@ -53,25 +54,6 @@ options:
     description: Settings of every enrollment, under the names of the options of M(tpmfleet.azure_dps.dps_enrollment).
     type: dict
     default: {}
-  service:
-    description:
-      - The service, where the enrollment of a unit that did not prove itself is disabled. Without it that is left to
-        you, and said.
-    type: dict
-    default: {}
-    suboptions:
-      connection_string:
-        description: As of M(tpmfleet.azure_dps.dps_enrollments).
-        type: str
-      host:
-        description: As of M(tpmfleet.azure_dps.dps_enrollments).
-        type: str
-      ca_file:
-        description: As of M(tpmfleet.azure_dps.dps_enrollments).
-        type: path
-      retry_budget:
-        description: As of M(tpmfleet.azure_dps.dps_enrollments).
-        type: int
   enabled:
     description: Whether an enrollment that is disabled is enabled for a unit that was taken.
     type: bool
@@ -233,6 +215,7 @@ from ..module_utils.ledger.devices import Devices
 from ..module_utils.ledger.judgement import LIST_POLICIES, Step
 from ..module_utils.ledger.ordered import units_on
 from ..module_utils.module.ledger import event_options, ledger_option, now, run, written_by
+from ..module_utils.module.service import service_option
 from ..module_utils.module.trust import certificate_options, make_verifier
 from ..module_utils.outside.visible import visible
 from ..module_utils.record.model import called
@@ -240,14 +223,6 @@ from ..module_utils.record.orders import DONE, MOST_REASON, order_in
 from ..module_utils.trust.findings import TrustError
 from ..module_utils.trust.hierarchy_auth import MasterKeyError, master_key_check
 from ..module_utils.trust.policy import POLICIES, CertificatePolicy
-
-# Of which the task's action makes use, once the ledger is free for others again.
-SERVICE = {
-    "connection_string": {"type": "str", "no_log": True},
-    "host": {"type": "str"},
-    "ca_file": {"type": "path"},
-    "retry_budget": {"type": "int"},
-}
 
 
 def take(connection, policy, module):
@@ -323,7 +298,8 @@ def take(connection, policy, module):
                 "reason": reason_of(intake, row),
                 # For the action, which looks after its enrollment and has all of it noted.
                 "record": known[row],
-                "event": still[row],
+                "id_scope": params["id_scope"],
+                "event": {"step": STEP, **still[row]},
             }
             for row in intake.unproven
         ],
@@ -350,13 +326,13 @@ def main():
             **ledger_option(),
             **event_options(),
             **certificate_options(),
+            **service_option(),
             "src": {"type": "path", "required": True},
             "allowed_signers": {"type": "path"},
             "signer": {"type": "str"},
             "master_key": {"type": "str", "required": True, "no_log": True},
             "id_scope": {"type": "str", "required": True},
             "enrollment": {"type": "dict", "default": {}},
-            "service": {"type": "dict", "default": {}, "options": SERVICE},
             "enabled": {"type": "bool", "default": True},
             "software_tpms_allowed": {"type": "bool", "default": False},
             "ek_list_policy": {"type": "str", "choices": list(LIST_POLICIES), "default": "ignored"},

@@ -37,8 +37,6 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.unproven_enroll
     disabled,
 )
 
-# What a TPM that cannot open the challenge makes the device say. Who lies about that has failed all the same.
-NOT_HELD = "does not hold the endorsement key that it reports"
 _NAMES = {name: f"tpmfleet_{name}" for name in ("serial_number", "device_id")}
 
 
@@ -55,12 +53,6 @@ class NotingAction(DeviceAction):
     judged: Mapping[str, Any] | None = None
     # Where nobody here may disable an enrollment: what is said first of a unit that does not prove its key.
     disabled_elsewhere = ""
-    _proved_nothing = False
-
-    def refusal(self, error):
-        """The task's result where the device proved nothing."""
-        self._proved_nothing = True
-        return super().refusal(error)
 
     def proof_given(self) -> dict[str, Any]:
         """What a failure has of the proof that the unit gave before it: ``proven``, and ``order`` with the answer."""
@@ -86,11 +78,14 @@ class NotingAction(DeviceAction):
             self._task.args = given
         # What is wrong with the inventory or the station says so, and is no failure of the unit.
         of_the_unit = result.get("failed") and not isinstance(result.get("failure"), Mapping)
-        # What the ledger has stopped it has noted.
-        stopped = self.judged is not None and not self.judged["accepted"]
-        if of_the_unit and not stopped:
+        if of_the_unit and (not self._is_stopped or result.get("not_proven")):
             self._of_the_unit(result, given.get("noting"), task_vars)
         return result
+
+    @property
+    def _is_stopped(self) -> bool:
+        """Whether the ledger has stopped the unit, and noted that."""
+        return self.judged is not None and not self.judged["accepted"]
 
     def _is_of_the_unit(self, error, task_vars) -> bool:
         """Whether it is not for the inventory to have the unit reached, by what the closing summary makes of it."""
@@ -100,11 +95,9 @@ class NotingAction(DeviceAction):
     def _of_the_unit(self, result, named, task_vars) -> None:
         """Puts into the failed *result* why the unit failed, whether it proved nothing, and who is to act on that."""
         result["reason"], _explains = self._reason(result)
-        if self._proved_nothing or NOT_HELD in result["reason"]:
-            result["not_proven"] = True
-        else:
+        if not result.get("not_proven"):
             result.update(self.proof_given())
-        if named:
+        if named and not self._is_stopped:
             self._noted(result, named, task_vars)
         if result.get("not_proven") and self.disabled_elsewhere:
             head = f"{self._host}: "

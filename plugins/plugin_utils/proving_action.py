@@ -15,6 +15,9 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.possessio
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction, without_secrets
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.unlocking import ASKED_AGAIN, NOT_SENT, Unlocking
 
+# What a TPM that cannot open the challenge makes the device say. Who lies about that has failed all the same.
+_NOT_HELD = "does not hold the endorsement key that it reports"
+
 
 class ProvingAction(DeviceAction):
     """What a device says is taken for what it is worth: nothing of it but a right answer makes the task succeed."""
@@ -64,6 +67,8 @@ class ProvingAction(DeviceAction):
             if answer is not None:
                 proof.check_answer(answer)
                 self.answered = True
+            elif _NOT_HELD in str(said.get("msg")):
+                return {**said, "not_proven": True}
             return said
         if answer is None and self.may_be_planned and self._task.check_mode:
             return {**said, "proven": False}
@@ -73,4 +78,4 @@ class ProvingAction(DeviceAction):
 
     def refusal(self, error: PossessionError) -> dict[str, Any]:
         """The task's result where the device proved nothing."""
-        return self.failure(f"{error} {self.what_to_do}")
+        return {**self.failure(f"{error} {self.what_to_do}"), "not_proven": True}

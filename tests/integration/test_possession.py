@@ -579,6 +579,38 @@ def test_an_enrollment_by_word_alone_is_disabled_until_its_key_is_proven(line, r
     assert run.playbook(hosts, STEP) == 0 and f"{FRESH}: ownership verified" in run.output, run.output
 
 
+def test_an_enrollment_in_a_key_that_several_name_and_nobody_proves_is_disabled(line, run, dps, service, settings):
+    """Two name a key that neither has. The one that step 2 enrolled is stopped before its own work begins."""
+    line.attack(SECOND, **claiming(line.keys[SECOND], line.keys[FRESH]))
+    hosts = {SECOND: {**line.hosts(SECOND)[SECOND], **settings}}
+    assert run.playbook(hosts, "tpmfleet.azure_dps.tpm_install") == 0, run.output
+    name = registration_id(line.keys[FRESH][0])
+    line.attack(FIRST, **claiming(line.keys[FIRST], line.keys[FRESH]))
+    hosts = {one: {**variables, **settings} for one, variables in line.hosts(FIRST, SECOND).items()}
+    assert run.playbook(hosts, STEP, "--check") != 0
+    assert service.enrollment(name)["provisioningStatus"] == "enabled"
+    for method in ("PUT", "POST"):
+        dps.fault(method=method, path="/enrollments", status=403, count=50)
+    assert run.playbook(hosts, STEP) != 0
+    dps.control("DELETE", "faults")
+    assert f"{SECOND}: disable its enrollment {name} first, which is enabled and could not be" in run.output, run.output
+    assert service.enrollment(name)["provisioningStatus"] == "enabled"
+    assert run.playbook(hosts, STEP) != 0
+    assert re.search(
+        rf"{SECOND}: its endorsement key was also found on .*; its enrollment {name} was disabled", run.output
+    )
+    assert run.output.count("was disabled") and f"{FIRST}: disable its" not in run.output
+    assert service.enrollment(name)["provisioningStatus"] == "disabled"
+    serial = hosts[SECOND]["tpmfleet_serial_number"]
+    story = ["-e", f"tpmfleet_ledger={settings['tpmfleet_ledger']}", "-e", f"tpmfleet_serial_number={serial}"]
+    assert run.playbook({}, "tpmfleet.azure_dps.story", *story) == 0, run.output
+    assert "Its enrollment: disabled." in run.output
+    # The unit whose key it is comes, and proves it.
+    hosts = {FRESH: {**line.hosts(FRESH)[FRESH], **settings}}
+    assert run.playbook(hosts, STEP) == 0, run.output
+    assert service.enrollment(name)["provisioningStatus"] == "enabled"
+
+
 def test_one_who_names_the_key_of_a_unit_beside_him_stops_nobody_but_himself(line, run, dps, service, settings):
     """He gets no authorization, and neither does one with a key of his own and the name of the other's."""
     record = "/root/sent"

@@ -70,7 +70,8 @@ class Verdict:
     """*reasons* is empty for a device that may go on. *record* is what is known of it now, *known* what was before.
 
     *remarks* are worth knowing and stop nothing. *contested* is whether another device claims the endorsement key too,
-    and a proof, for which this one was not yet asked, would settle whose it is.
+    and a proof, for which this one was not yet asked, would settle whose it is. *not_proven* is whether this one was
+    asked and has it not, and nobody else has proven it.
     """
 
     known: dict[str, Any]
@@ -80,6 +81,7 @@ class Verdict:
     outcome: Mapping[str, Any]
     remarks: Sequence[str] = ()
     contested: bool = False
+    not_proven: bool = False
 
     def as_result(self) -> dict[str, Any]:
         """As a module returns it."""
@@ -90,6 +92,7 @@ class Verdict:
             "known": bool(self.known),
             "accepted": not self.reasons,
             "contested": self.contested,
+            "not_proven": self.not_proven,
             "reasons": self.reasons,
             "remarks": list(self.remarks),
             "state": state,
@@ -249,9 +252,9 @@ class Step:
                 what["not_proven"] = True
             self._note(row, said["host"], what)
             outcome = said.get("outcome") or {}
+            verdict = Verdict(known, record, reasons, changed=False, outcome=outcome, remarks=remarks)
             # Also where something else stops it: its proof tells whether the TPM of the unit beside it was cloned.
-            contested = claim.contested
-            return Verdict(known, record, reasons, changed=False, outcome=outcome, remarks=remarks, contested=contested)
+            return replace(verdict, contested=claim.contested, not_proven=claim.refuted)
         for other in claim.withdrawn:
             record = with_places(record, self._withdraw(other, said))
         if replaced and placed.get("places") and known.get("registration_id") and not record.get("device_id"):

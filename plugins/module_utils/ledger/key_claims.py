@@ -26,11 +26,13 @@ class Claim:
     """What is to be said of one device's claim to its endorsement key.
 
     *reasons* stop it. *contested* is whether a proof, for which the device was not yet asked, would settle it.
+    *refuted* is whether it was asked, and its TPM has not the key, which nobody else has proven to have either.
     *withdrawn* are the rows of devices whose unproven claim to the same key ends with this one, if it is accepted.
     """
 
     reasons: list[str] = field(default_factory=list)
     contested: bool = False
+    refuted: bool = False
     withdrawn: list[int] = field(default_factory=list)
 
 
@@ -71,7 +73,8 @@ class KeyClaims:
         holder = ", which has proven that its TPM holds it" if proven else ""
         why = said.get("not_proven")
         own = f"did not prove it: {why}" if why else "has not proven it"
-        return Claim([f"its endorsement key was also found on {names}{holder}; this one {own}"], contested=not why)
+        reasons = [f"its endorsement key was also found on {names}{holder}; this one {own}"]
+        return Claim(reasons, contested=not why, refuted=bool(said.get("refuted")) and not proven)
 
 
 def _already(other: Mapping[str, Any]) -> str:

@@ -53,6 +53,7 @@ _OF_THE_CALL = (
     "endorsement_key_certificate_missing",
     "proven",
     "not_proven",
+    "refuted",
     "ordered",
 )
 

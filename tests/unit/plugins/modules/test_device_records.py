@@ -241,3 +241,25 @@ def test_a_ledger_that_never_took_in_a_list_is_told_from_a_unit_that_is_on_none(
     told = take(unit(1), unit(2), ek_list_policy="required")
     assert not told["without_list"] and "failure" not in told
     assert [one["accepted"] for one in told["verdicts"].values()] == [True, False]
+
+
+def test_an_enrollment_is_looked_after_whose_unit_has_not_its_key_and_is_known_by_more_than_its_slot(take, unit):
+    """Anybody stands in a slot: what he cannot prove says nothing of the unit that stood in it before."""
+    refuted = {"not_proven": "the TPM could not open the challenge", "refuted": True, "enrolling": "0neOURS"}
+    nameless = {"serial_number": None}
+    take(unit(1), unit(3, **nameless))
+
+    def judged(*records):
+        return take(*records, step="software_install", station="line-2")
+
+    def beside(number):
+        return unit(number, host="other", serial_number="TF-other", registration_id="other", not_proven="no answer")
+
+    [told] = judged(unit(1, **refuted), beside(1))["unproven"]
+    assert told["unit"] == "slot1" and told["id_scope"] == "0neOURS"
+    assert (told["record"]["serial_number"], told["record"]["host"]) == ("TF-1", "slot1")
+    assert told["event"] == {"step": "software_install", "station": "line-2", "is_new": False}
+    assert judged(unit(3, **nameless, **refuted), beside(3))["unproven"] == []
+    # Another key than the one that it was enrolled with, and one of which nobody was asked.
+    assert judged(unit(2, host="slot1", serial_number="TF-1", **refuted), beside(2))["unproven"] == []
+    assert judged(unit(1), beside(1))["unproven"] == []

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from ansible_collections.tpmfleet.azure_dps.plugins.action.work_report_import import failure_of
 from ansible_collections.tpmfleet.azure_dps.plugins.filter.enrolled_records import enrolled_records
 from ansible_collections.tpmfleet.azure_dps.plugins.filter.work_outcomes import work_outcomes
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.order_challenge import OrderedProof
@@ -38,6 +37,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import know
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm.templates import name_of
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.hierarchy_auth import derive_order_secret
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.policy import CertificatePolicy
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.disabling_action import failure_of
 
 COLLECTION = Path(__file__).resolve().parents[4]
 MASTER_KEY = "a master key of the owner, 0123456789abcdef"

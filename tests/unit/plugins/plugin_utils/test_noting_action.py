@@ -20,6 +20,7 @@ from ansible import constants, template
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.possession import PossessionError
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils import noting_action, unproven_enrollments
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.device_action import DeviceAction
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.host_variables import HostVariables
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.proving_action import ProvingAction
 
@@ -188,6 +189,22 @@ def test_what_keeps_a_failure_from_being_noted_does_not_take_its_place(monkeypat
     [warning] = said["warnings"]
     assert warning == "slot1: its failure could not be noted in the ledger: unterminated subpattern"
     assert said["msg"] == "it is off"
+
+
+@pytest.mark.parametrize("refuted", [True, False])
+def test_whose_proof_the_ledger_has_noted_is_not_noted_again_and_his_owner_is_told_first(monkeypatch, refuted):
+    """The task of a line with a work order, for a unit that was asked when another one named its key too."""
+    noted = []
+    monkeypatch.setattr(noting_action.NotingAction, "_noted", lambda *arguments: noted.append(arguments))
+    said = {"failed": True, "msg": "slot1: it has not the key", **({"not_proven": True} if refuted else {})}
+    monkeypatch.setattr(DeviceAction, "run", lambda *_arguments: dict(said))
+    action = object.__new__(noting_action.NotingAction)
+    action._task, action._host = SimpleNamespace(args={"noting": "noting"}, check_mode=False), "slot1"
+    action.judged, action.disabled_elsewhere = {"accepted": False}, "tell the owner first."
+    result = action.run(None, {})
+    assert noted == []
+    assert result["msg"] == ("slot1: tell the owner first. it has not the key" if refuted else said["msg"])
+    assert result.get("reason") == ("it has not the key" if refuted else None)
 
 
 def tasks_in(tasks):

@@ -93,6 +93,18 @@ def test_where_none_proves_it_all_are_stopped(take, unit):
     assert all(one.reasons and not one.contested for one in verdicts.values())
 
 
+def test_who_has_it_not_is_told_from_who_did_not_answer_and_from_one_whose_key_another_has_proven(take, unit, proven):
+    """Only of the first can it be said that nothing stands behind an enrollment with that key but his word."""
+    refuted = {"not_proven": "the TPM could not open the challenge", "refuted": True}
+    verdicts = take(unit(**refuted), unit(IMPOSTOR, not_proven="No route to host"))
+    assert {host: one.not_proven for host, one in verdicts.items()} == {VICTIM: True, IMPOSTOR: False}
+    assert "refuted" not in verdicts[VICTIM].record
+    verdicts = take(unit(**proven()), unit(IMPOSTOR, **refuted))
+    assert {host: one.not_proven for host, one in verdicts.items()} == {VICTIM: False, IMPOSTOR: False}
+    # Nobody else claims it any more: what is asked then is the step's own proof.
+    assert not take(unit(number=2, host="slot3", **refuted))["slot3"].not_proven
+
+
 def test_where_two_prove_it_one_is_a_clone_and_both_are_stopped(take, unit, proven):
     verdicts = take(unit(**proven()), unit(IMPOSTOR, **proven()))
     tail = "; pull both, nobody can say which one is genuine"
