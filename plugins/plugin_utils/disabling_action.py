@@ -58,7 +58,7 @@ class DisablingAction(EventsAction):
         return result
 
     def _look_after(self, units, service, by, result) -> None:
-        """Disables the enrollments of *units*, says in each what became of it, and notes that; *result* has the faults."""
+        """Disables the enrollments of *units*, says in each what became of it, and notes that; *result* has faults."""
         told = disabled([claim_of(one["record"], one["id_scope"]) for one in units], service)
         for place, outcome in told.items():
             units[place].update(outcome)
