@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import SETUP, failure
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
@@ -29,6 +30,11 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import 
     wrong_values,
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.compiled_once import templar
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.identities import (
+    addresses_of_several,
+    names_of_several,
+    names_that_are_no_text,
+)
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.made import why_unmade
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.quoting import without_quotation
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rights import is_without_root, of_play, takes_root
@@ -37,14 +43,15 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.service_setting
     CONNECTION_STRINGS,
     calls_the_service,
     missing_files,
-    names_that_are_no_text,
-    one_name_for_all,
     wrong_connection_strings,
     wrong_enrollment_settings,
     wrong_ledgers,
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.start_checks import out_of_step, wrong_at_start
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.templated import is_to_be_made
+
+# What says that a device is decommissioned without being connected to.
+_LOST = ("tpmfleet_decommission_lost", "decommission_lost")
 
 
 class ActionModule(ActionBase):
@@ -64,7 +71,10 @@ class ActionModule(ActionBase):
             role = Path(self._task._role._role_path)
             roles = {one.name for one in composed(role)}
             batch = self._batch(task_vars or {})
-            wrong += [*wrong_ledgers(batch), *names_that_are_no_text(batch), *one_name_for_all(batch)]
+            wrong += [*wrong_ledgers(batch), *names_that_are_no_text(batch), *names_of_several(batch)]
+            # An audit writes nothing on a device, and looks at whatever is where it was last.
+            if takes_root(role.name, roles) and role.name != "warehouse_audit":
+                wrong += self._one_machine(batch, task_vars or {})
             if calls_the_service(roles):
                 wrong += self._of_hosts(wrong_connection_strings, CONNECTION_STRINGS, batch, task_vars or {})
                 wrong += self._of_hosts(missing_files, CA_FILES, batch, task_vars or {})
@@ -192,6 +202,22 @@ class ActionModule(ActionBase):
                             of_hosts.setdefault((name, fault), []).append(host)
         told = {(name, f"{role.name}: {fault}{for_whom(hosts, batch)}.") for (name, fault), hosts in of_hosts.items()}
         return wrong + sorted(told)
+
+    def _one_machine(self, batch: dict[str, dict[str, Any]], task_vars: dict[str, Any]) -> list[tuple[str, str]]:
+        """One sentence for all hosts of *batch* that are one machine, without those that are lost and not come to."""
+        said = self._values(_LOST, batch, task_vars).values()
+        lost = {host for of_hosts in said for host, value in of_hosts.items() if boolean(value, strict=False)}
+        reached = {host: own for host, own in batch.items() if host not in lost}
+        connection = self._task.connection
+        if not addresses_of_several(reached, connection):
+            return []
+        # What the play says of the way to a host counts too, and costs much to ask for each of a rack. What roles make
+        # of it by their defaults is left out.
+        names = ("ansible_", "tpmfleet_")
+        for host, own in reached.items():
+            said = {name: value for name, value in self._seen_by(host).items() if name.startswith(names)}
+            reached[host] = {**own, **said}
+        return addresses_of_several(reached, connection)
 
     def _without_root(self, step: str, roles: set[str], batch: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
         """One sentence for all hosts that *step* would come to without the root that it takes."""

@@ -214,7 +214,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         r"azure-identity, which Entra ID needs",
         r"secret and x509_certificate_path need",
     ),
-    "name-for-all": (r"devices, and each has one of its own",),
+    "called-alike": (r"and each device has one of its own", r"leads to one machine for several devices"),
     "enrollment-wrong": (
         r"tpmfleet_enrollment(_\w+)?(: | is no )",
         r"Not a registration ID",

@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the inventory says of the service, of enrollments and of who is who: a slip is told before a device is touched,
-and not when a rack is done and the service is called.
+"""What the inventory says of the service and of enrollments: a slip is told before a device is touched, and not when a
+rack is done and the service is called.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.enrollment_
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.errors import DpsError
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import for_whom, several
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.quoting import quoted, quoted_path
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.quoting import quoted_path
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_path import from_here
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.templated import is_to_be_made
 
 CA_FILES = ("tpmfleet_dps_ca_file", "tpmfleet_previous_dps_ca_file")
 LEDGER = "tpmfleet_ledger"
-_IDENTITIES = ("tpmfleet_serial_number", "tpmfleet_device_id", "tpmfleet_registration_id")
 CONNECTION_STRINGS = ("tpmfleet_dps_connection_string", "tpmfleet_previous_dps_connection_string")
 
 
@@ -63,30 +62,6 @@ def missing_files(values: Mapping[str, Any], raw: Mapping[str, Any]) -> list[tup
         else:
             words = f"there is no file {shown} on the controller."
         told.append((name, f"{name}: {words}"))
-    return told
-
-
-def one_name_for_all(batch: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """(a variable, that it calls all devices of *batch* alike), which a group says and no unit.
-
-    Two of many that are called alike are for the ledger, which stops these two.
-    """
-    told = []
-    for name in _IDENTITIES:
-        values = {str(variables.get(name) or "") for variables in batch.values()}
-        if len(batch) > 1 and len(values) == 1 and (value := values.pop()) and not is_to_be_made(value):
-            words = f"{name} is {quoted(value, value)} for all {len(batch)} devices, and each has one of its own."
-            told.append((name, f"{words} Set it for each host, not for a group."))
-    return told
-
-
-def names_that_are_no_text(batch: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """(a variable, which hosts of *batch* have a number for it): YAML has lost its zeros by then."""
-    told = []
-    for name in _IDENTITIES:
-        hosts = [host for host, own in batch.items() if own.get(name) and isinstance(own[name], (int, float))]
-        if hosts:
-            told.append((name, f"{name} is a number, which is no text. Write it in quotes{for_whom(hosts, batch)}."))
     return told
 
 

@@ -76,8 +76,8 @@ SAID = (
     *("action/step_start.py", "module_utils/ledger/database.py", "plugin_utils/choices.py"),
     *("module_utils/handover/ordered_units.py", "module_utils/handover/report_intake.py"),
     *("plugin_utils/ordered_unit.py", "module_utils/ledger/ordered.py", "plugin_utils/device_action.py"),
-    *("plugin_utils/failure.py", "plugin_utils/runtime_action.py", "plugin_utils/service_settings.py"),
-    "plugin_utils/start_checks.py",
+    *("plugin_utils/failure.py", "plugin_utils/identities.py", "plugin_utils/runtime_action.py"),
+    *("plugin_utils/service_settings.py", "plugin_utils/start_checks.py"),
 )
 # Messages that are known by what is filled in, of which the page quotes one each.
 FILLED_IN = {

@@ -23,12 +23,15 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import 
     variables_of,
     wrong_values,
 )
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.identities import (
+    addresses_of_several,
+    names_of_several,
+    names_that_are_no_text,
+)
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.quoting import without_quotation
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.rights import is_without_root, takes_root
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.service_settings import (
     missing_files,
-    names_that_are_no_text,
-    one_name_for_all,
     wrong_enrollment_settings,
     wrong_ledgers,
 )
@@ -44,8 +47,9 @@ STEP = ROLES / "software_install"
 def play(tmp_path):
     """Runs a step over three units that do not exist; (what was printed, the summary)."""
 
-    def run(playbook, *arguments, environment=None, **of_unit2):
-        units = {f"unit{number}": {"ansible_host": "192.0.2.1"} for number in (1, 2, 3)}
+    def run(playbook, *arguments, environment=None, of_unit1=None, **of_unit2):
+        units = {f"unit{number}": {"ansible_host": f"192.0.2.{number}"} for number in (1, 2, 3)}
+        units["unit1"].update(of_unit1 or {})
         units["unit2"].update(of_unit2)
         (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"devices": {"hosts": units}}))
         done = subprocess.run(
@@ -88,7 +92,7 @@ def test_a_value_that_is_no_choice_is_said_once_for_the_play(play):
             "it has a DeviceId",
         ),
         ({"tpmfleet_dps_ca_file": "/nope.pem"}, "tpmfleet_dps_ca_file", "there is no file /nope.pem on the controller"),
-        ({"tpmfleet_serial_number": "TF"}, "tpmfleet_serial_number", "is 'TF' for all 3 devices"),
+        ({"tpmfleet_serial_number": "TF"}, "tpmfleet_serial_number", "is 'TF' for unit1, unit2, unit3, and each"),
         ({"tpmfleet_device_id": "pump"}, "tpmfleet_device_id", "Set it for each host, not for a group"),
         ({"tpmfleet_enrollment": {"iot_hub": "x"}}, "tpmfleet_enrollment", "iot_hub is not a field of an enrollment"),
         ({"tpmfleet_enrollment_50": [1]}, "tpmfleet_enrollment", "tpmfleet_enrollment_50 is no mapping"),
@@ -260,7 +264,7 @@ def test_what_is_a_template_or_encrypted_is_known_when_it_is_used():
     for value in ("x", 1, 1.5, True, None, [], {"a": ["{"]}):
         assert not is_to_be_made(value), value
     said = {"tpmfleet_serial_number": "{% if x %}TF{% endif %}{{ y }}"}
-    assert one_name_for_all({"unit1": said, "unit2": said}) == []
+    assert names_of_several({"unit1": said, "unit2": said}) == []
 
 
 def test_a_template_of_statements_is_no_value(play):
@@ -475,6 +479,119 @@ def test_a_number_for_a_name_is_the_inventorys_and_pulls_nobody():
     }
     ((name, words),) = names_that_are_no_text(said)
     assert name == "tpmfleet_serial_number" and "Write it in quotes (for unit2)." in words and "7" not in words
+
+
+@pytest.mark.parametrize(
+    ("of_unit2", "variable", "words"),
+    [
+        (
+            {"tpmfleet_serial_number": "TF-1"},
+            "tpmfleet_serial_number",
+            "is 'TF-1' for unit1, unit2, and each device has",
+        ),
+        (
+            {"ansible_host": "192.0.2.1"},
+            "ansible_host",
+            "for several devices, 192.0.2.1 for unit1, unit2. Give each its",
+        ),
+    ],
+)
+def test_two_units_that_are_called_alike_or_are_one_machine_are_named_before_one_is_touched(
+    play, of_unit2, variable, words
+):
+    printed, summary = play("software_install", of_unit1={"tpmfleet_serial_number": "TF-1"}, **of_unit2)
+    (mend,) = summary["mend"]
+    assert mend["variable"] == variable and words in mend["reason"], printed
+    assert mend["reason"].endswith("Nothing was changed. (errors.md#called-alike)")
+    assert summary["pull"] == [] and summary["held_up"] == ["unit1", "unit2", "unit3"]
+    assert printed.count("fatal: ") == 1 and "Read the device" not in printed
+
+
+def test_every_name_that_two_have_is_told_with_them_and_some_of_many():
+    def told(name, *values):
+        return names_of_several({f"u{number}": {name: value} for number, value in enumerate(values)})
+
+    serial, registration, device = (f"tpmfleet_{one}" for one in ("serial_number", "registration_id", "device_id"))
+    assert told(serial, "a", "b", "A", "{{ x }}", "{{ x }}", "", "") == told(device, "pump", "Pump") == []
+    # The service takes both for one.
+    ((name, words),) = told(registration, "pump", "Pump", "other")
+    assert name == registration and words.startswith(f"{registration} is 'pump' for u0, u1, and each device has one")
+    ((_name, words),) = told(serial, *"abcabc")
+    assert "is 'a' for u0, u3; 'b' for u1, u4; 'c' for u2, u5, and each" in words
+    ((_name, words),) = told(serial, *"abcdeabcde")
+    assert "'c' for u2, u7; and 2 more such values, and each" in words
+    ((_name, words),) = told(serial, "k" * 64, "k" * 64)
+    assert "is a value that is not shown (it may be secret) for u0, u1" in words
+    ((_name, words),) = told(serial, *["TF"] * 8)
+    assert "is 'TF' for u0, u1, u2, u3, u4 and 3 more, and" in words
+
+
+AT_ONE = {"ansible_host": "192.0.2.1", "ansible_port": 22}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        (AT_ONE, AT_ONE, True),
+        (AT_ONE, {**AT_ONE, "ansible_port": "22", "ansible_connection": "ansible.builtin.ssh"}, True),
+        ({"ansible_host": "unit2"}, {}, True),
+        ({}, {}, False),
+        # A simulated rack: one machine, and a port or a TPM for each unit.
+        (AT_ONE, {**AT_ONE, "ansible_port": 23}, False),
+        ({**AT_ONE, "tpmfleet_tcti": "swtpm:port=1"}, {**AT_ONE, "tpmfleet_tcti": "swtpm:port=2"}, False),
+        ({**AT_ONE, "ownership_tcti": "swtpm:port=1"}, AT_ONE, False),
+        # Racks with the same addresses behind gateways of their own.
+        (AT_ONE, {**AT_ONE, "ansible_ssh_common_args": "-J gateway2"}, False),
+        (AT_ONE, {**AT_ONE, "ansible_user": "unit2"}, False),
+        ({**AT_ONE, "ansible_ssh_host": "192.0.2.9"}, AT_ONE, False),
+        # What cannot be told here.
+        ({**AT_ONE, "ansible_host": "{{ x }}"}, {**AT_ONE, "ansible_host": "{{ x }}"}, False),
+        ({**AT_ONE, "ansible_port": "{{ x }}"}, {**AT_ONE, "ansible_port": "{{ x }}"}, False),
+        ({**AT_ONE, "ansible_connection": "local"}, {**AT_ONE, "ansible_connection": "local"}, False),
+    ],
+)
+def test_two_units_are_one_machine_where_the_same_way_leads_to_both(one, other, alike):
+    batch = {"unit1": one, "unit2": other, "unit3": {"ansible_host": "192.0.2.3"}}
+    for connection in (None, "ssh", "smart"):
+        told = addresses_of_several(batch, connection)
+        assert [name for name, _words in told] == (["ansible_host"] if alike else []), told
+    assert addresses_of_several({"unit1": AT_ONE, "unit2": AT_ONE}, "local") == []
+
+
+def test_an_address_writes_nothing_on_the_terminal():
+    ((_name, words),) = addresses_of_several(dict.fromkeys(("u1", "u2"), {"ansible_host": "a\x1b[2Jb"}), None)
+    assert "several devices, a\\x1b[2Jb for u1, u2. Give" in words
+
+
+@pytest.mark.parametrize(
+    ("playbook", "arguments", "of_unit2"),
+    [
+        ("warehouse_audit", (), {}),
+        ("decommission", ("-e", "tpmfleet_decommission_lost=true"), {}),
+        ("decommission", (), {"tpmfleet_decommission_lost": True}),
+        ("own.yml", (), {}),
+    ],
+)
+def test_who_is_not_come_to_or_otherwise_than_the_inventory_says_may_share_an_address(
+    play, tmp_path, playbook, arguments, of_unit2
+):
+    """An audit changes no device; a unit that is lost has left its address to another; a play may know the way."""
+    own = yaml.safe_load((COLLECTION / "playbooks" / "software_install.yml").read_text())
+    for one in own:
+        one["vars"] = {**one.get("vars", {}), "ansible_port": "{{ 1 + (inventory_hostname[-1] | int) }}"}
+    (tmp_path / "own.yml").write_text(yaml.safe_dump(own))
+    # Something else is wrong, so that no unit is waited for.
+    wrong = ("-e", "tpmfleet_tpm_timeout=-5", *arguments)
+    _printed, summary = play(playbook, *wrong, ansible_host="192.0.2.1", **of_unit2)
+    (mend,) = summary["mend"]
+    assert "tpmfleet_tpm_timeout is" in mend["reason"] and "ansible_host" not in mend["reason"], mend
+
+
+@pytest.mark.parametrize("step", ["tpm_install", "reprovision", "replace_tpm", "decommission"])
+def test_each_step_that_works_on_devices_tells_of_one_machine(play, step):
+    _printed, summary = play(step, ansible_host="192.0.2.1")
+    (mend,) = summary["mend"]
+    assert "192.0.2.1 for unit1, unit2" in mend["reason"]
 
 
 def test_only_what_is_almost_a_variable_is_taken_for_misspelt():
