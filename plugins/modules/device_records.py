@@ -147,7 +147,8 @@ contested:
 without_list:
   description:
     - Whether devices were stopped for want of an EK list where the ledger has never taken in any, as
-      O(ek_list_policy=required) does. That says nothing of the devices. C(msg) then says what to mend.
+      O(ek_list_policy=required) does, or where three devices or more were held against the lists and none is on one.
+      That says nothing of the devices. C(msg) then says what to mend.
   returned: success
   type: bool
   sample: false
@@ -214,17 +215,12 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.ledger.ek_list import take_in_planned
 from ..module_utils.ledger.judgement import LIST_POLICIES, Step
-from ..module_utils.module.failure_kind import SETUP, failure
+from ..module_utils.module.ek_lists import without_list
 from ..module_utils.module.ledger import event_options, ledger_option, now, run
 from ..module_utils.module.service import service_option
 from ..module_utils.module.trust import certificate_options, make_verifier, warn_of_notes
 from ..module_utils.record.model import STEPS
 from ..module_utils.trust.policy import POLICIES, CertificatePolicy
-
-NO_LIST = (
-    "No list of a TPM maker was ever taken in to the ledger {}, and tpmfleet_ek_list_policy requires one. Take it in "
-    "with ek_intake (step 1). If that was done, tpmfleet_ledger names another ledger than then."
-)
 
 
 def certificate_policy(module):
@@ -311,14 +307,11 @@ def take(connection, policy, module):
         "station": params["station"],
         "ledger_head": step.head(),
         "contested": [host for host, verdict in verdicts.items() if verdict.contested],
-        "without_list": step.missed_list(),
+        **without_list(step, params["ledger"]),
         "stopped": [host for host, verdict in verdicts.items() if verdict.reasons],
         "unproven": unproven(params, verdicts),
         "verdicts": {host: one.as_result() for host, one in verdicts.items()},
     }
-    if step.missed_list():
-        said = {"msg": NO_LIST.format(params["ledger"]), **failure(SETUP, variable="tpmfleet_ek_list")}
-        result.update(said)
     if module._diff:
         result["diff"] = {
             "before": {host: verdict.known for host, verdict in changed.items()},

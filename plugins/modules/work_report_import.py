@@ -179,6 +179,14 @@ refused:
   sample:
     - unit: TF-000009 (slot09)
       reason: "the answer is not that of its TPM to this work order: …"
+without_list:
+  description:
+    - Whether units are among RV(refused) for want of an EK list where the ledger has never taken in any, or where three
+      units or more were held against the lists and none is on one. That says nothing of the units. C(msg) then says
+      what to mend.
+  returned: success
+  type: bool
+  sample: false
 unproven:
   description:
     - Those of RV(refused) and RV(failed_units) that were not taken in before, and whose TPMs did not prove themselves.
@@ -214,6 +222,7 @@ from ..module_utils.ledger.database import LedgerError, is_new
 from ..module_utils.ledger.devices import Devices
 from ..module_utils.ledger.judgement import LIST_POLICIES, Step
 from ..module_utils.ledger.ordered import units_on
+from ..module_utils.module.ek_lists import without_list
 from ..module_utils.module.ledger import event_options, ledger_option, now, run, written_by
 from ..module_utils.module.service import service_option
 from ..module_utils.module.trust import certificate_options, make_verifier
@@ -252,7 +261,9 @@ def take(connection, policy, module):
         software_tpms_allowed=params["software_tpms_allowed"],
     )
     said = {row: taken.said_of(known[row], unit) for row, unit in intake.taken.items()}
-    verdicts = judged(connection, policy, params, list(said.values()), at=at, station=opened.signed_by)
+    step = step_of(connection, policy, params, at=at, station=opened.signed_by)
+    policy.verify_ahead(list(said.values()))
+    verdicts = step.take(list(said.values())) if said else {}
     states = {row: order_in(one, number)["state"] for row, one in known.items()}
     enrollments, records = [], []
     for row, one in said.items():
@@ -267,6 +278,7 @@ def take(connection, policy, module):
     return {
         "changed": changed,
         "number": number,
+        **without_list(step, params["ledger"]),
         "signed_by": opened.signed_by,
         "enrollments": enrollments,
         "records": records,
@@ -306,12 +318,11 @@ def take(connection, policy, module):
     }
 
 
-def judged(connection, policy, params, said, *, at, station):
-    """The verdicts of step 3 on what is *said* of units, by their hosts."""
-    policy.verify_ahead(said)
+def step_of(connection, policy, params, *, at, station):
+    """Step 3, which judges the units of the report as it would at the owner's own line."""
     by = {name: params[name] for name in ("operator", "run_id")}
     about = {"step": STEP, "station": station, "at": at, "list_policy": params["ek_list_policy"]}
-    return Step(connection, **about, certificates=policy, **by).take(said) if said else {}
+    return Step(connection, **about, certificates=policy, **by)
 
 
 def certificate_policy(module):

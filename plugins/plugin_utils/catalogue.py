@@ -46,7 +46,11 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         r"tpmfleet_recommission for this host",
         r"is half decommissioned, since",
     ),
-    "ek-not-listed": (r"is on no list of a TPM maker", r"No list of a TPM maker was ever taken in to the ledger"),
+    "ek-not-listed": (
+        r"is on no list of a TPM maker",
+        r"No list of a TPM maker was ever taken in to the ledger",
+        r"devices held against the lists none is on one",
+    ),
     "ek-missing": (r"it says no endorsement key, and one that is trusted is required",),
     "ek-certificate-missing": (r"\bhas no endorsement key certificate",),
     "ek-certificate-other-key": (r"certificate is about (another key|this TPM's key|the key of the template)",),

@@ -53,6 +53,8 @@ DECOMMISSION = "decommission"
 LEFT = "left"
 _MOST_OF_A_SENTENCE = 2000
 _MOST_OF_A_NAME = 255
+# So many devices of a batch, of which none is on a list, are more likely those of another list than strangers.
+_MANY = 3
 TAKE_UP_AGAIN = "if that is meant to be used again, set tpmfleet_recommission for this host"
 # What nobody says to a ledger: it is computed here, or noted of a proof that was given here.
 _NOBODYS_WORD = ("endorsement_key_sha256", "endorsement_key_name", "storage_root_key_name", "endorsement_key_proven")
@@ -123,6 +125,7 @@ class Step:
         self._at = at
         self._list_policy = list_policy
         self._missed_list = False
+        self._held, self._on_a_list = 0, 0
         self._certificates = certificates
         self._by = {name: value for name, value in (("operator", operator), ("run_id", run_id)) if value}
 
@@ -154,6 +157,10 @@ class Step:
     def missed_list(self) -> bool:
         """Whether a device was stopped for want of a list where none was ever taken in, which says nothing of it."""
         return self._missed_list
+
+    def unlisted(self) -> int:
+        """How many devices were held against the lists, where those are many and all are on none; else 0."""
+        return self._held if self._held >= _MANY and not self._on_a_list else 0
 
     def head(self) -> dict[str, Any]:
         """The end of the chain of all events, as a module returns it."""
@@ -442,12 +449,17 @@ class Step:
 
     def _not_listed(self, said: Mapping[str, Any], entry: Mapping[str, Any] | None) -> list[str]:
         digest = said.get("endorsement_key_sha256")
-        if entry is not None or not digest or self._list_policy == "ignored":
+        if not digest or self._list_policy == "ignored":
             return []
-        if not self._listed.any():
-            if self._list_policy == "preferred":
-                return []
+        if self._listed.any():
+            self._held += 1
+            self._on_a_list += entry is not None
+        elif self._list_policy == "preferred":
+            return []
+        else:
             self._missed_list = True
+        if entry is not None:
+            return []
         return [f"its endorsement key {digest[:16]}… is on no list of a TPM maker that was taken in (step 1)"]
 
     @staticmethod

@@ -263,3 +263,26 @@ def test_an_enrollment_is_looked_after_whose_unit_has_not_its_key_and_is_known_b
     # Another key than the one that it was enrolled with, and one of which nobody was asked.
     assert judged(unit(2, host="slot1", serial_number="TF-1", **refuted), beside(2))["unproven"] == []
     assert judged(unit(1), beside(1))["unproven"] == []
+
+
+def test_a_batch_of_which_none_is_on_a_list_is_told_of_the_list_and_not_of_its_units(
+    run_module, take, unit, tmp_path, ledger
+):
+    path = tmp_path / "list.csv"
+    path.write_text(f"EK_PUB\n{unit(1)['endorsement_key']}\n")
+    run_module("ek_list", ledger=ledger, src=str(path), columns={"endorsement_key": "EK_PUB"}, maker="M", batch="1")
+    for policy in ("required", "preferred"):
+        told = take(unit(2), unit(3), {**unit(4), "tpm_type": "software"}, ek_list_policy=policy)
+        assert told["without_list"] and told["failure"] == {
+            "kind": "setup",
+            "option": None,
+            "variable": "tpmfleet_ek_list",
+        }
+        assert told["msg"].startswith("Of the 3 devices held against the lists none is on one: ")
+        assert told["stopped"] == ["slot2", "slot3", "slot4"]
+        # What else is wrong with one stays its own.
+        assert ["software TPM" in str(one["reasons"]) for one in told["verdicts"].values()] == [False, False, True]
+    for units in ([2, 3], [1, 2, 3, 4]):
+        told = take(*map(unit, units), ek_list_policy="required")
+        assert not told["without_list"] and "failure" not in told and "msg" not in told
+    assert not take(unit(2), unit(3), unit(4))["without_list"]

@@ -914,6 +914,22 @@ def test_a_twin_of_another_device_is_stopped_as_at_step_3(firms, make_ek):
     assert len(stopped(firms)) == 1
 
 
+def test_a_report_of_which_no_unit_is_on_a_list_tells_of_the_list(firms, run_module, make_ek):
+    firms.export(*firms.work(0, 1, 2))
+    told = firms.take_in(ek_list_policy="required")
+    assert told["without_list"] and told["msg"].startswith("No list of a TPM maker was ever taken in"), told
+    taken_in = {"maker": "M", "columns": {"endorsement_key": "EK_PUB"}}
+    for number, refused in ((7, 3), (1, 2)):
+        path = firms.directory / f"list{number}.csv"
+        path.write_text(f"EK_PUB\n{make_ek(number)}\n")
+        run_module("ek_list", ledger=str(firms.ledger), src=str(path), batch=str(number), **taken_in)
+        told = firms.take_in(ek_list_policy="required")
+        # Where one of them is on a list, the others are those that are not.
+        assert told["without_list"] == (refused == 3) == ("failure" in told), told
+        assert told.get("msg", "").startswith("Of the 3 devices held against the lists none" if refused == 3 else "")
+        assert len(told["refused"]) == refused and len(told["records"]) == 3 - refused
+
+
 def test_a_damaged_record_stops_its_own_unit_and_no_report(firms):
     firms.export(*firms.work(0, 1))
     with sqlite3.connect(firms.ledger) as connection:
@@ -1413,6 +1429,14 @@ def play(firms, dps, callback="ansible.builtin.default", **said):
         env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_STDOUT_CALLBACK": callback},
     )
     return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+def test_a_wrong_list_is_said_before_the_units_that_it_does_not_have(firms, dps):
+    firms.export(*firms.work(0, 1, 2))
+    code, printed = play(firms, dps, callback="tpmfleet.azure_dps.line", tpmfleet_ek_list_policy="required")
+    assert code != 0 and "MEND the batch: No list of a TPM maker was ever taken in to the ledger" in printed, printed
+    assert "PULL" not in printed and "(errors.md#ek-not-listed)" in printed
+    assert firms.states() == ["ordered"] * 3
 
 
 def test_the_enrollment_of_a_unit_that_did_not_prove_itself_is_disabled(firms, dps, run_module):

@@ -12,6 +12,8 @@ import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.database import LISTED_KEYS, Access, opened
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.devices import Devices
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.ek_list import ListedKeys
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.judgement import Step
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.trust.policy import CertificatePolicy
 
 
 @pytest.fixture
@@ -289,6 +291,26 @@ def test_a_key_that_is_on_no_list(take, unit, listed, policy, others_listed, sto
     found = reasons(take(unit(1), policy=policy))
     assert bool(found) == stopped
     assert not stopped or "is on no list of a TPM maker that was taken in (step 1)" in found[0]
+
+
+def test_many_of_which_none_is_on_a_list_are_told_from_strangers_among_others(sqlite, unit, listed):
+    listed(unit(1))
+
+    def unlisted(*units, policy="required", step="tpm_install"):
+        about = {"step": step, "station": "line-1", "at": "2026-11-24T12:00:00Z", "list_policy": policy}
+        with opened(sqlite, Access.WRITE) as connection:
+            judging = Step(connection, **about, certificates=CertificatePolicy("ignored"))
+            judging.take(units)
+            assert not judging.missed_list()
+            return judging.unlisted()
+
+    strangers = [unit(number) for number in (2, 3, 4)]
+    assert unlisted(*strangers) == unlisted(*strangers, policy="preferred") == 3
+    assert unlisted(*strangers[:2]) == unlisted(*strangers, unit(1)) == unlisted(*strangers, policy="ignored") == 0
+    assert unlisted(*strangers, step="decommission") == 0
+    # Who was not read was held against nothing, either way.
+    failed = {"host": "slot9", "failed": {"reason": "no power", "unreachable": True}}
+    assert unlisted(*strangers, failed) == 3 and unlisted(*strangers[:2], failed) == 0
 
 
 @pytest.mark.parametrize("policy", ["preferred", "required"])
