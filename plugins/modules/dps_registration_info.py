@@ -28,6 +28,13 @@ options:
     elements: str
     required: true
     aliases: [registration_id]
+  names:
+    description:
+      - What the devices are called where it is told whom the task waits for, by registration ID, such as their names in
+        the inventory. A device without one is called by its registration ID. What is returned has no names.
+    type: dict
+    default: {}
+    version_added: 1.0.0
   wait_for:
     description:
       - V(assigned) waits until every device is assigned to a hub, or disabled.
@@ -59,6 +66,9 @@ EXAMPLES = r"""
     registration_ids: [pump-0001, pump-0002]
     wait_for: assigned
     wait_timeout: 120
+    names:
+      pump-0001: rack1-slot01
+      pump-0002: rack1-slot02
   delegate_to: localhost
   register: states
 
@@ -152,7 +162,8 @@ def read(service, params):
     """The result of the module."""
     wanted = checked_ids(params["registration_ids"])
     seconds = params["wait_timeout"] if params["wait_for"] else 0
-    states, waiting = watch(service, wanted, seconds, Progress(params["progress_file"], DpsError))
+    progress = Progress(params["progress_file"], DpsError)
+    states, waiting = watch(service, wanted, seconds, progress, params["names"])
     return {
         "registrations": [registration_result(states[one], one) for one in wanted],
         "timed_out": bool(params["wait_for"] and waiting),
@@ -170,6 +181,7 @@ def main():
                 "required": True,
                 "aliases": ["registration_id"],
             },
+            "names": {"type": "dict", "default": {}},
             "wait_for": {"type": "str", "choices": ["assigned"]},
             "wait_timeout": {"type": "int", "default": 300},
             "progress_interval": {"type": "float", "default": 10},

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from ..outside.progress import Progress
@@ -22,9 +23,13 @@ _CONCURRENCY = 8
 
 
 def watch(
-    service: Service, registration_ids: list[str], seconds: float, progress: Progress
+    service: Service,
+    registration_ids: list[str],
+    seconds: float,
+    progress: Progress,
+    names: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Asks until all are settled or *seconds* have passed; at least once.
+    """Asks until all are settled or *seconds* have passed; at least once. *progress* tells of devices by *names*.
 
     Returns (registration ID to the state as the service has it or None, the IDs that are not settled). Rounds come at
     growing intervals, and so that they take half of the documented quota at most.
@@ -33,13 +38,15 @@ def watch(
     states: dict[str, Any] = {}
     waiting = list(registration_ids)
     pause = FIRST_PAUSE
+    # The service takes letters of an ID for the same in both cases.
+    called = {registration_id.lower(): str(name) for registration_id, name in (names or {}).items()}
     progress.begin("wait", len(registration_ids))
     while True:
         begun = time.monotonic()
         states.update(in_threads(lambda one: (one, service.registration(one)), iter(waiting), _CONCURRENCY))
         waiting = [one for one in waiting if (states[one] or {}).get("status") not in SETTLED]
         heard = [(states[one] or {}).get("status") for one in registration_ids]
-        silent = [one for one in waiting if not states[one]]
+        silent = [called.get(one.lower(), one) for one in waiting if not states[one]]
         progress.waiting(heard.count("assigned"), heard.count("failed"), silent)
         costs = len(waiting) * 60 / (DOCUMENTED_OPERATIONS / 2)
         rest = max(pause, begun + costs - time.monotonic())

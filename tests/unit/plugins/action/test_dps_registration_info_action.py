@@ -18,6 +18,8 @@ ANSIBLE_PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 
 def test_devices_that_nobody_switched_on_are_told_while_it_waits(dps, tmp_path):
     options = {"registration_ids": ["pump-1", "pump-2"], "wait_for": "assigned", "wait_timeout": 3}
+    # As whom the operator knows it, where that was said.
+    options["names"] = {"Pump-1": "rack1-slot01"}
     task = {"tpmfleet.azure_dps.dps_registration_info": {**options, "progress_interval": 1}, "delegate_to": "localhost"}
     connection = {"group/tpmfleet.azure_dps.dps": dps.connection()}
     play = {"hosts": "unit", "gather_facts": False, "module_defaults": connection, "tasks": [task]}
@@ -30,5 +32,5 @@ def test_devices_that_nobody_switched_on_are_told_while_it_waits(dps, tmp_path):
     told = [line for line in done.stderr.splitlines() if line.startswith("dps_registration_info: ")]
     assert len(told) >= 2, done.stderr
     assert told[0].endswith(
-        "2 never called the service (pump-1, pump-2): are they switched on and on the network?"
+        "2 never called the service (rack1-slot01, pump-2): are they switched on and on the network?"
     ) and told[0].startswith("dps_registration_info: 0 of 2 assigned after ")

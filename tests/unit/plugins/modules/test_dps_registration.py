@@ -9,6 +9,7 @@ Where a registration has to be true it is made by a TPM, in this test's own word
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -91,6 +92,18 @@ def test_without_waiting_each_is_asked_once(clock):
 def test_none_is_no_call(clock):
     service = Registrations()
     assert watching.watch(service, [], 300, Progress(None)) == ({}, [])
+
+
+def test_who_is_waited_for_is_called_as_the_inventory_has_it(clock, tmp_path):
+    progress = tmp_path / "progress.json"
+    service = Registrations()
+    service.states = {"a": [ASSIGNED], "b": [{"status": "assigning"}]}
+    _states, waiting = watching.watch(
+        service, ["a", "b", "Pump-C", "d"], 9, Progress(str(progress)), {"a": "slot1", "b": "slot2", "pump-c": "slot3"}
+    )
+    # What is returned is by ID.
+    assert waiting == ["b", "Pump-C", "d"]
+    assert json.loads(progress.read_text())["silent"] == ["slot3", "d"]
 
 
 def test_what_is_not_there_is_a_value(dps, run_module):
