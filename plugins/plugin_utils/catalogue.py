@@ -203,6 +203,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         r"the certificate of .* was not accepted",
         r"ca_file .* (does not exist|has no certificate|is a directory)|ca_file: (there is no file|\S+ is a directory)",
     ),
+    "dps-unknown": (r"nobody knows a host of the name ",),
     "dps-unreachable": (r"no answer from ",),
     "dps-senseless": (r"the answer of .* makes no sense", r"The answer of Entra ID makes no sense"),
     "dps-connection-string": (

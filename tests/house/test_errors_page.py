@@ -82,7 +82,7 @@ SAID = (
 # Messages that are known by what is filled in, of which the page quotes one each.
 FILLED_IN = {
     "Could not …: … answered …: …": "the service's answer, by its status",
-    "…, after … tries within retry_budget … s": "the last try's",
+    "…, after … tries within retry_budget … s.": "the last try's",
     "… is not there, which …": "a program that opens what makers send",
     "… was not done within … s.": "the same program",
     "its outcome is no object": "a part of: what is said of it is no record",

@@ -45,11 +45,12 @@ _FOREIGN_PARTS = ("DeviceId", "ModuleId", "GatewayHostName")
 class Access:
     """A host and how to show that we may use it. Safe for use by several threads.
 
-    *option* is the module's option that it came from, where that is one alone.
+    *option* is the module's option that it came from, where that is one alone, *host_option* the one that has the host.
     """
 
     host: str
     option: str | None = None
+    host_option: str = "host"
 
     def authorization(self, *, within: float = math.inf) -> str:
         """The value of the Authorization header for a call made now. DpsError where there is none to be had.
@@ -62,7 +63,7 @@ class Access:
 class SharedAccessKey(Access):
     """The key of a shared access policy; signs tokens of an hour and renews them in time."""
 
-    option = "connection_string"
+    option = host_option = "connection_string"
 
     def __init__(self, host: str, policy: str, key: bytes) -> None:
         self.host = host
@@ -82,12 +83,16 @@ class SharedAccessKey(Access):
 
 
 class SharedAccessToken(Access):
-    """A token that someone else signed, such as the one that a TPM maker is given."""
+    """A token that someone else signed, such as the one that a TPM maker is given.
+
+    *host* is that of the option *host_option*; without one it is the token's own.
+    """
 
     option = "sas_token"
 
-    def __init__(self, token: str, host: str | None = None) -> None:
+    def __init__(self, token: str, host: str | None = None, *, host_option: str = "host") -> None:
         fields = token_fields(token)
+        self.host_option = host_option if host else self.option
         self.host = host or _checked_host(
             unquote(fields["sr"]).split("/", 1)[0], "sr (the host) of sas_token", "sas_token"
         )
@@ -204,7 +209,7 @@ def parse_connection_string(text: str) -> Access:
         raise _wrong("HostName is missing")
     host = _checked_host(parts["HostName"], "HostName of the connection string", "connection_string")
     if parts.get("SharedAccessSignature"):
-        return SharedAccessToken(parts["SharedAccessSignature"], host)
+        return SharedAccessToken(parts["SharedAccessSignature"], host, host_option="connection_string")
     for name in ("SharedAccessKeyName", "SharedAccessKey"):
         if not parts.get(name):
             raise _wrong(f"{name} is missing")

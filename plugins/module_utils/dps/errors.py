@@ -6,12 +6,16 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from typing import Any
 
 from ..module.failure_kind import AGAIN, SETUP, failure
 from ..outside.visible import visible
 
 LONGEST_MESSAGE = 2000
+# What a name server says of a name that it knows not, or knows without an address. Not each system has the second.
+_UNKNOWN_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 # Service documentation "Troubleshoot Device Provisioning Service"; errorCode is the status and three digits.
 _HINTS = {
     400: "Correct what the service names, or report it with the tracking ID.",
@@ -60,7 +64,8 @@ class DpsError(Exception):
         self.uncertain = uncertain
         self.option = option
         self.passing = (status is not None and (status == 429 or status >= 500)) if passing is None else passing
-        super().__init__(" ".join(part for part in (self._told(), self.hint) if part))
+        told = self._told()
+        super().__init__(f"{told if told.endswith(('.', '?')) else f'{told}.'} {self.hint}" if self.hint else told)
 
     @property
     def of_record(self) -> bool:
@@ -70,7 +75,7 @@ class DpsError(Exception):
     def _told(self) -> str:
         ids = [f"error {self.error_code}"] if self.error_code else []
         ids += [f"tracking ID {self.tracking_id}"] if self.tracking_id else []
-        return f"{self.message} ({', '.join(ids)})." if ids else self.message
+        return f"{self.message.rstrip('.')} ({', '.join(ids)})." if ids else self.message
 
     def as_result(self) -> dict[str, Any]:
         """The failure as a module returns it."""
@@ -99,16 +104,32 @@ def is_certificate_fault(error: Exception) -> bool:
 
 
 def is_name_fault(error: Exception) -> bool:
-    """Whether a connection failed because nobody knows the host's name, which waiting does not mend."""
-    return "NameResolutionError" in repr(error) or "Failed to resolve" in str(error)
+    """Whether a connection failed because nobody knows the host's name, which waiting does not mend.
+
+    Not so where it is a proxy's name, or where the name server could not be asked.
+    """
+    layers = list(_layers(error))
+    return any(isinstance(one, socket.gaierror) and one.errno in _UNKNOWN_NAME for one in layers) and not any(
+        type(one).__name__ == "ProxyError" for one in layers
+    )
 
 
 def innermost(error: BaseException) -> str:
     """The reason without the layers of libraries around it."""
-    while True:
-        inner = getattr(error, "reason", None) or next(
-            (one for one in getattr(error, "args", ()) if isinstance(one, BaseException)), None
-        )
-        if not isinstance(inner, BaseException) or inner is error:
-            return str(error) or type(error).__name__
-        error = inner
+    *_around, last = _layers(error)
+    return str(last) or type(last).__name__
+
+
+def _layers(error: BaseException) -> Iterator[BaseException]:
+    """*error* and what is within it, from the outside in; each library has its own way to put one into another."""
+    seen: set[int] = set()
+    inner: BaseException | None = error
+    while inner is not None:
+        seen.add(id(inner))
+        yield inner
+        within = [getattr(inner, "inner_exception", None), getattr(inner, "reason", None), inner.__cause__]
+        within += inner.args
+        # Where a call is made while an earlier one's failure is handled, the context goes on to that.
+        if not inner.__suppress_context__ and not isinstance(inner.__context__, DpsError):
+            within.append(inner.__context__)
+        inner = next((one for one in within if isinstance(one, BaseException) and id(one) not in seen), None)

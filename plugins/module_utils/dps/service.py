@@ -58,6 +58,8 @@ _MOST_FRUITLESS_PAGES = 20
 _RETRIED = (408, 429, 500, 502, 503, 504)
 _LONGEST_BACKOFF = 30.0
 _LONGEST_WAIT = 1e9
+# A name server that is started anew knows nothing for some seconds. After that a name that nobody knows is a slip.
+_NAME_WITHIN = 20.0
 _LONGEST_REASON = 400
 _QUOTA_LEFT = re.compile(r"(^|-)ratelimit-remaining(-|$)", re.IGNORECASE)
 _MOST_QUOTAS = 4
@@ -101,6 +103,8 @@ class Service:
         self.pacer = pacer or Pacer()
         # The header Date of the last answer, for who wants to know whether the clocks agree.
         self.date: str | None = None
+        # Until the service has answered once, its name may be a slip; later it is the name server that has lost it.
+        self._is_unknown = True
         # What its headers told of what is left of a quota, by name. None is documented for this service.
         self.quota_left: dict[str, str] = {}
         self._pipeline: Any = Pipeline(
@@ -264,6 +268,8 @@ class Service:
         url = f"{self._base}{path}?api-version={API_VERSION}"
         uncertain = False
         left: float = self._retry_budget
+        # When a name that nobody knows is tried no more.
+        named_until: float | None = None
         attempt = 0
         failure: DpsError | None = None
         while True:
@@ -272,12 +278,13 @@ class Service:
                 raise _given_up(failure or self._closed(what), attempt, self._retry_budget)
             left = patience
             attempt += 1
-            status, retry_after = None, None
+            status, retry_after, is_unknown = None, None, False
             begun = time.monotonic()
             try:
                 try:
                     response = self._send(method, url, content, headers or {}, left)
                     status = response.status_code
+                    self._is_unknown = False
                     self.date = response.headers.get("Date")
                     self.quota_left = _quota_left(response.headers)
                 finally:
@@ -298,12 +305,18 @@ class Service:
                 failure = self._unreachable(what, error, uncertain)
                 if is_certificate_fault(error):
                     raise failure from None
+                is_unknown = self._is_unknown and is_name_fault(error)
             except AzureError as error:
                 uncertain = True
                 failure = self._unreachable(what, error, uncertain)
             left -= time.monotonic() - begun
             backoff = random.uniform(0, min(_LONGEST_BACKOFF, 0.5 * 2 ** min(attempt, 10)))
             wait = backoff if retry_after is None else retry_after
+            if is_unknown:
+                named_until = named_until or begun + _NAME_WITHIN
+                wait = min(wait, named_until - time.monotonic())
+                if wait <= 0 or wait >= left:
+                    raise failure
             if status == 429:
                 self.pacer.refused(wait, held)
             elif status is not None and status >= 500:
@@ -346,11 +359,21 @@ class Service:
                 hint="If a private authority issued it, name its bundle in ca_file.",
                 option="ca_file",
             )
+        if self._is_unknown and is_name_fault(error):
+            name, option = self.host.partition(":")[0], self._access.host_option
+            return DpsError(
+                f"Could not {what}: nobody knows a host of the name '{name}': {innermost(error).rstrip('.')}.",
+                hint=f"Look at {option}, which has the name. If it is right, the network or the name server of this "
+                "machine is down.",
+                uncertain=uncertain,
+                option=option,
+                passing=False,
+            )
         return DpsError(
             f"Could not {what}: no answer from {self.host} within {self._timeout:g} s ({innermost(error)}).",
             hint="Check the host name, the network and the proxy; what was done so far stands, so run again.",
             uncertain=uncertain,
-            passing=not is_name_fault(error),
+            passing=True,
         )
 
 
@@ -386,7 +409,7 @@ def _refusal(what: str, access: Access, response: Any, uncertain: bool) -> DpsEr
 
 def _given_up(failure: DpsError, attempts: int, budget: float) -> DpsError:
     return DpsError(
-        f"{failure.message}, after {attempts} tries within retry_budget {budget:g} s",
+        f"{failure.message.rstrip('.')}, after {attempts} tries within retry_budget {budget:g} s.",
         status=failure.status,
         error_code=failure.error_code,
         tracking_id=failure.tracking_id,

@@ -7,13 +7,17 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 import types
 
 import pytest
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps import credentials
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.errors import DpsError
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps import service as client
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.errors import DpsError, innermost, is_name_fault
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.service import Service, _retry_after
+from requests.exceptions import ProxyError
+from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 
 @pytest.fixture
@@ -186,6 +190,140 @@ def test_a_service_that_is_not_there_is_told(open_with):
     service._retry_budget = 1
     error = refused(service.enrollment, "unit-1")
     assert error.status is None and "no answer from localhost:1" in str(error) and "refused" in str(error)
+
+
+NOBODYS = "flete.example"
+
+
+@pytest.fixture
+def name_server(monkeypatch):
+    """What the name server says of NOBODYS, one of socket's EAI, and how often it was asked."""
+    says = types.SimpleNamespace(code=socket.EAI_NONAME, asked=0)
+    others = socket.getaddrinfo
+
+    def ask(host, *arguments, **keywords):
+        if host != NOBODYS:
+            return others(host, *arguments, **keywords)
+        says.asked += 1
+        raise socket.gaierror(says.code, "said so")
+
+    monkeypatch.setattr(socket, "getaddrinfo", ask)
+    return says
+
+
+@pytest.fixture
+def slept(monkeypatch):
+    """The waits between tries, by which the client's clock goes on though nobody waits."""
+    waits = []
+    begun = time.monotonic()
+    clock = types.SimpleNamespace(monotonic=lambda: begun + sum(waits), sleep=waits.append)
+    monkeypatch.setattr(client, "time", clock)
+    return waits
+
+
+@pytest.mark.parametrize(
+    ("access", "option"),
+    [
+        (credentials.SharedAccessKey(f"{NOBODYS}:443", "p", b"k"), "connection_string"),
+        (credentials.SharedAccessToken(credentials.sign(NOBODYS, "p", b"k", 9999999999)), "sas_token"),
+        (credentials.SharedAccessToken(credentials.sign("dps.example", "p", b"k", 9999999999), NOBODYS), "host"),
+        (
+            credentials.parse_connection_string(
+                f"HostName={NOBODYS};SharedAccessSignature={credentials.sign('dps.example', 'p', b'k', 9999999999)}"
+            ),
+            "connection_string",
+        ),
+    ],
+)
+def test_a_host_that_nobody_knows_is_told_soon_with_the_option_that_has_its_name(
+    open_with, name_server, slept, access, option
+):
+    service = open_with(access)
+    service._retry_budget = 300
+    error = refused(service.enrollment, "unit-1")
+    assert sum(slept) == pytest.approx(20) and name_server.asked == len(slept) + 1
+    assert (error.option, error.passing, error.uncertain) == (option, False, False)
+    assert str(error) == (
+        "Could not read enrollment unit-1: nobody knows a host of the name 'flete.example':"
+        f" [Errno {socket.EAI_NONAME}] said so. Look at {option}, which has the name. If it is right, the network or"
+        " the name server of this machine is down."
+    )
+
+
+def test_a_budget_that_ends_sooner_ends_the_search_for_a_name_too(open_with, name_server, slept):
+    service = open_with(credentials.SharedAccessKey(NOBODYS, "p", b"k"))
+    error = refused(service.enrollment, "unit-1")
+    assert sum(slept) < 5 and error.option == "connection_string" and "nobody knows" in str(error)
+
+
+def test_a_name_server_that_is_started_anew_is_waited_for(dps, open_with, name_server, slept, monkeypatch):
+    service = open_with(credentials.SharedAccessKey(NOBODYS, "p", b"k"))
+    service._retry_budget = 300
+    page = types.SimpleNamespace(status_code=200, headers={}, reason="", content=b"")
+    sent = service._send
+    monkeypatch.setattr(service, "_send", lambda *given: page if len(slept) == 3 else sent(*given))
+    assert service.delete_enrollment("unit-1")
+    assert name_server.asked == 3 and sum(slept) < 20
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_name_server_that_does_not_answer_or_has_lost_a_name_is_tried_within_the_budget(
+    open_with, name_server, slept, known
+):
+    service = open_with(credentials.SharedAccessKey(NOBODYS, "p", b"k"))
+    service._retry_budget = 300
+    service._is_unknown = not known
+    name_server.code = socket.EAI_NONAME if known else socket.EAI_AGAIN
+    error = refused(service.enrollment, "unit-1")
+    assert sum(slept) > 200
+    assert error.passing and error.option is None
+    assert re.search(
+        r"no answer from flete\.example within 5 s \(\[Errno -?\d+\] said so\), after \d+ tries within"
+        r" retry_budget 300 s\. Check the host name",
+        str(error),
+    )
+
+
+def test_a_proxys_name_is_not_the_services(open_with, name_server, slept, monkeypatch):
+    service = open_with(credentials.SharedAccessKey("dps.example", "p", b"k"))
+    with monkeypatch.context() as patched:
+        patched.setenv("HTTPS_PROXY", f"http://{NOBODYS}:3128")
+        error = refused(service.enrollment, "unit-1")
+    assert name_server.asked and "no answer from dps.example" in str(error) and "said so" in str(error)
+    assert error.option is None
+
+
+def test_a_name_that_nobody_knows_is_found_in_what_each_library_makes_of_it():
+    def of_an_older_urllib3():
+        try:
+            raise socket.gaierror(socket.EAI_NONAME, "said so")
+        except OSError as error:
+            raise NewConnectionError(None, f"Failed to establish a new connection: {error}")  # noqa: B904
+
+    with pytest.raises(NewConnectionError) as caught:
+        of_an_older_urllib3()
+    around = OSError(MaxRetryError(None, "/", caught.value))
+    assert is_name_fault(around) and innermost(around).endswith("] said so")
+    assert not is_name_fault(ProxyError(around))
+    assert is_name_fault(socket.gaierror(getattr(socket, "EAI_NODATA", socket.EAI_NONAME), "said so"))
+    assert not is_name_fault(socket.gaierror(socket.EAI_AGAIN, "said so"))
+
+
+def test_what_was_handled_when_a_call_was_made_is_no_reason_of_its_failure():
+    try:
+        raise DpsError("An earlier call failed.")
+    except DpsError:
+        try:
+            raise ConnectionRefusedError("refused")
+        except OSError as error:
+            assert innermost(error) == "refused"
+
+
+def test_a_sentence_before_a_hint_has_its_end_once():
+    assert str(DpsError("It failed", hint="Mend it.")) == "It failed. Mend it."
+    assert str(DpsError("It failed.", hint="Mend it.")) == "It failed. Mend it."
+    assert str(DpsError("It failed.", error_code=400004, hint="Mend it.")) == "It failed (error 400004). Mend it."
+    assert str(DpsError("It failed", hint="")) == "It failed"
 
 
 def test_a_certificate_of_a_strange_authority_is_refused_at_once(dps):
