@@ -16,14 +16,13 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import SETUP, failure
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible, visible_few
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import explain
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import (
     composed,
     for_whom,
     is_off,
     misspelt,
-    several,
     specification,
     switches_of,
     variables_of,
@@ -136,7 +135,7 @@ class ActionModule(ActionBase):
                 except Exception as error:
                     why.setdefault((name, str(error)), []).append(host)
         return [
-            (name, f"{name} cannot be made of its template for {several(hosts)}: {visible(error, most=300)}.")
+            (name, f"{name} cannot be made of its template for {visible_few(hosts)}: {visible(error, most=300)}.")
             for (name, error), hosts in why.items()
         ]
 
@@ -227,7 +226,7 @@ class ActionModule(ActionBase):
         if not without:
             return []
         words = "This step works as root on the device, and nothing makes it root there: set become: true in the play, "
-        return [("ansible_become", f"{words}or ansible_become for {several(without)}.")]
+        return [("ansible_become", f"{words}or ansible_become for {visible_few(without)}.")]
 
     def _values(
         self, names: Iterable[str], batch: dict[str, dict[str, Any]], task_vars: dict[str, Any]

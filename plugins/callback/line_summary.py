@@ -72,7 +72,7 @@ from ansible import context
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.module.failure_kind import AGAIN, UNIT
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside import durable
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible, visible_few
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.failure import Failure, failure_of, is_of_station
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.run_events import data_of, host_of, hosts_of, task_of
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_path import from_here
@@ -337,7 +337,7 @@ def _lines(summary: dict) -> list[tuple[str, str]]:
     for one in summary["again"]:
         lines += [f"AGAIN: {_place(one)}{_of_units(one['units'])}", f"     {one['reason']}"]
     if counts["not_run"] and not wrong:
-        lines.append(f"NOT RUN {_named(summary['not_run'])}: is it --tags, --skip-tags or --start-at-task?")
+        lines.append(f"NOT RUN {_first_of(summary['not_run'])}: is it --tags, --skip-tags or --start-at-task?")
     entries = dict.fromkeys(one["error"] for kind in ("pull", "mend", "again") for one in summary[kind] if one["error"])
     if entries:
         lines.append(f"EXPLAINED by {EXPLAIN}{','.join(list(entries)[:NAMED])}")
@@ -370,12 +370,12 @@ def _place(one: dict) -> str:
 
 
 def _of_units(units: list[str]) -> str:
-    return f", for {_named(units)}" if units else ""
+    return f", for {_first_of(units)}" if units else ""
 
 
-def _named(units: list[str]) -> str:
-    more = f" and {len(units) - NAMED} more" if len(units) > NAMED else ""
-    return ", ".join(units[:NAMED]) + more
+def _first_of(units: list[str]) -> str:
+    # Whole, as a name may be copied from here.
+    return visible_few(units, NAMED, most=None)
 
 
 def is_left_for_later(action: str, data: dict) -> bool:

@@ -153,7 +153,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.fleet impor
     unit_of,
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.service import AZURE_CORE_IMPORT_ERROR
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible_few
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import explained
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.following import told_of
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.harmless_hosts import HarmlessHosts
@@ -294,7 +294,7 @@ class InventoryModule(HarmlessHosts, BaseInventoryPlugin, Constructable, Cacheab
     def _add_hosts(self, units, registrations):
         names, shared = host_names(units, self.get_option("hostname"))
         if shared:
-            told = visible(", ".join(shared[:5])) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
+            told = visible_few(shared)
             self.warn(f"several enrollments have the device ID {told}; they are called by their registration IDs.")
         other = "registration_id" if self.get_option("hostname") == "device_id" else "device_id"
         self.add_units(

@@ -146,7 +146,7 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.reading 
     how_many,
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.ledger.selection import Selection
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible_few
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.fields import ASKED_FOR
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.model import last_step
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.catalogue import explained
@@ -223,10 +223,9 @@ class InventoryModule(HarmlessHosts, BaseInventoryPlugin, Constructable, Cacheab
         if damaged:
             self.warn(f"{len(damaged)} records are damaged and are no hosts. The first: {damaged[0]}")
         if failed.of_strangers:
-            shown = visible(", ".join(sorted(failed.of_strangers)[:5]), most=300)
             self.warn(
                 f"{len(failed.of_strangers)} hosts were stopped before the ledger knew a device there, so that they"
-                f" have no record and are no hosts here. The first are: {shown}"
+                f" have no record and are no hosts here: {visible_few(sorted(failed.of_strangers))}"
             )
         return units
 
@@ -240,9 +239,9 @@ class InventoryModule(HarmlessHosts, BaseInventoryPlugin, Constructable, Cacheab
         if nameless:
             self.warn(f"{nameless} devices have no {' or '.join(self.get_option('hostname'))} and are no hosts.")
         if shared:
-            told = visible(", ".join(shared[:5]), most=300) + (f" and {len(shared) - 5} more" if shared[5:] else "")
             self.warn(
-                f"several devices would be called {told}, and none of them is a host. Name others first in hostname."
+                f"several devices would be called {visible_few(shared)}, and none of them is a host."
+                " Name others first in hostname."
             )
         prefix = self.get_option("variable_prefix")
         self.add_units(

@@ -219,6 +219,7 @@ from ..module_utils.module.ek_lists import without_list
 from ..module_utils.module.ledger import event_options, ledger_option, now, run
 from ..module_utils.module.service import service_option
 from ..module_utils.module.trust import certificate_options, make_verifier, warn_of_notes
+from ..module_utils.outside.visible import visible_few
 from ..module_utils.record.model import STEPS
 from ..module_utils.trust.policy import POLICIES, CertificatePolicy
 
@@ -248,10 +249,10 @@ def warn_of_moves(module, verdicts):
         if here and there and here != there and not verdict.reasons:
             moving.setdefault((here, there), []).append(host)
     for (here, there), hosts in moving.items():
-        shown = ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if len(hosts) > 3 else "")
         module.warn(
             f"{len(hosts)} of {len(verdicts)} devices are in the DPS of the ID scope {here} by the ledger, and go to"
-            f" {there}: {shown}. Where they are to stay, end this run and set tpmfleet_dps_id_scope: {here}."
+            f" {there}: {visible_few(hosts, few=3)}. Where they are to stay, end this run and set"
+            f" tpmfleet_dps_id_scope: {here}."
         )
 
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible_few
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.quoting import quoted
 
 _COMPOSED = re.compile(r"^\s+name: tpmfleet\.azure_dps\.(\w+)$", re.MULTILINE)
@@ -44,8 +44,6 @@ _FORMS = {
     "tpmfleet_dps_id_scope": (re.compile(r"0[a-z]{2}[0-9A-Za-z]{2,}"), "an ID scope, such as 0ne00000000"),
     "tpmfleet_previous_dps_id_scope": (re.compile(r"(0[a-z]{2}[0-9A-Za-z]{2,})?"), "an ID scope, such as 0ne00000000"),
 }
-# So many hosts are named in a sentence.
-_NAMED = 5
 
 
 def variables_of(role: Path) -> dict[str, list[dict[str, Any]]]:
@@ -193,11 +191,4 @@ def _is_number(value: Any, kind: str, lowest: int) -> bool:
 
 def for_whom(hosts: Collection[str], batch: Collection[str]) -> str:
     """The *hosts* that something is said of, where those are not all of several."""
-    return "" if set(hosts) == set(batch) and len(batch) > 1 else f" (for {several(hosts)})"
-
-
-def several(hosts: Iterable[str]) -> str:
-    """The first of *hosts* by name, and how many more there are."""
-    names = [visible(host, most=80) for host in hosts]
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    return "" if set(hosts) == set(batch) and len(batch) > 1 else f" (for {visible_few(hosts)})"

@@ -10,7 +10,7 @@ from ansible.errors import AnsibleError
 from ansible.inventory.group import to_safe_group_name
 from ansible.utils.unsafe_proxy import wrap_var
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.inventory_names import group_fault, name_fault
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible, visible_few
 
 
 class _NoGroup(AnsibleError):
@@ -107,22 +107,22 @@ class HarmlessHosts:
     def _say_which_groups_were_refused(self, called):
         if not self._refused_groups:
             return
-        shown = "; ".join(
-            f"{visible(name, most=140)}: {visible(fault, most=200)}"
-            for name, fault in list(self._refused_groups.items())[:5]
-        )
-        more = f"; and {len(self._refused_groups) - 5} more" if len(self._refused_groups) > 5 else ""
+        shown = _first_of(self._refused_groups)
         self.warn(
-            f"{len(self._refused_groups)} values of {called} make no group ({shown}{more}). Their hosts are there"
+            f"{len(self._refused_groups)} values of {called} make no group ({shown}). Their hosts are there"
             " without it. Give the entry of keyed_groups a prefix, so that no value is a whole name."
         )
 
     def _say_what_was_refused(self, refused, called, advice):
         if not refused:
             return
-        shown = "; ".join(f"{visible(name, most=140)}: {fault}" for name, fault in list(refused.items())[:5])
-        more = f"; and {len(refused) - 5} more" if len(refused) > 5 else ""
+        shown = _first_of(refused)
         self.warn(
-            f"{len(refused)} {called} are no hosts, since they would be called by what is no host's name ({shown}"
-            f"{more}). {advice}"
+            f"{len(refused)} {called} are no hosts, since they would be called by what is no host's name ({shown})."
+            f" {advice}"
         )
+
+
+def _first_of(refused):
+    told = [f"{visible(name, most=140)}: {visible(fault, most=200)}" for name, fault in refused.items()]
+    return visible_few(told, most=None, separator="; ")

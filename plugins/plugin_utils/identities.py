@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import for_whom, several
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible, visible_few
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import for_whom
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.quoting import quoted
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.templated import is_to_be_made
 
@@ -84,4 +84,4 @@ def addresses_of_several(batch: Mapping[str, Mapping[str, Any]], connection: str
 def _told(shared: list[tuple[str, list[str]]]) -> str:
     """The first of *shared*, each a value and its hosts, and how many more there are."""
     more = f"; and {len(shared) - _NAMED} more such values" if len(shared) > _NAMED else ""
-    return "; ".join(f"{value} for {several(hosts)}" for value, hosts in shared[:_NAMED]) + more
+    return "; ".join(f"{value} for {visible_few(hosts)}" for value, hosts in shared[:_NAMED]) + more

@@ -16,8 +16,8 @@ from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.credentials
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.enrollment import wanted_of
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.enrollment_settings import WHOLE, settings_of
 from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.dps.errors import DpsError
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible
-from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import for_whom, several
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible, visible_few
+from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import for_whom
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.quoting import quoted_path
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.station_path import from_here
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.templated import is_to_be_made
@@ -74,7 +74,7 @@ def wrong_ledgers(batch: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str
             named.setdefault(value, []).append(host)
     if len(named) > 1:
         fewest = min(named.values(), key=len)
-        words = f"{LEDGER} is not the same for all devices, which are judged together: look at {several(fewest)}."
+        words = f"{LEDGER} is not the same for all devices, which are judged together: look at {visible_few(fewest)}."
         return [(LEDGER, words)]
     told = []
     for value in named:

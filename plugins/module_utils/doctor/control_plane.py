@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..outside.visible import visible
+from ..outside.visible import visible, visible_few
 from .finding import ATTENTION, FAULT, OK, UNKNOWN, Finding, finding
 
 _CHECK = "id_scope"
@@ -36,7 +36,7 @@ def id_scope(scope: str | None, host: str, read: Mapping[str, Any]) -> Finding:
         )
     named = [one for one in instances if not host or _name(one["service_host"]) == _name(host)]
     if not named:
-        there = ", ".join(visible(one["service_host"], most=120) for one in instances[:3])
+        there = visible_few([one["service_host"] for one in instances], few=3, most=120)
         return finding(
             _CHECK,
             ATTENTION,
@@ -44,14 +44,14 @@ def id_scope(scope: str | None, host: str, read: Mapping[str, Any]) -> Finding:
             "Mend tpmfleet_azure, or the tpmfleet_dps_connection_string or tpmfleet_dps_host.",
             detail=f"the credential is for {visible(host, most=120)}, in Azure is {there or 'none of that name'}",
         )
-    theirs = [visible(one["id_scope"], most=40) for one in named]
+    theirs = [one["id_scope"] for one in named]
     if scope not in theirs:
         return finding(
             _CHECK,
             FAULT,
             "the ID scope is not the service's, so that no device would find its enrollment",
             "Set tpmfleet_dps_id_scope to what the service's page Overview shows.",
-            detail=f"set is {shown}, the service has {', '.join(theirs[:3])}",
+            detail=f"set is {shown}, the service has {visible_few(theirs, few=3, most=40)}",
         )
     return finding(_CHECK, OK, "the ID scope is the service's", detail=shown)
 

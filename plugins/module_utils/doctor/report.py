@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..outside.visible import visible
+from ..outside.visible import visible, visible_few
 from .finding import ATTENTION, FAULT, OK, UNKNOWN, VERDICTS, Finding, finding
 
-# So many hosts are named in a line.
-_NAMED = 5
 _LONGEST_DETAIL = 200
 STATION = "the station"
 
@@ -89,9 +87,7 @@ def _folded(found: Mapping[str, list[Finding]]) -> list[dict[str, Any]]:
 
 def _line(cause: Mapping[str, Any]) -> str:
     hosts = cause["hosts"]
-    named = ", ".join(visible(one, most=60) for one in hosts[:_NAMED])
-    more = f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else ""
     detail = f" ({'such as: ' if len(hosts) > 1 else ''}{cause['detail']})" if cause["detail"] else ""
     word = {FAULT: "FAULT", ATTENTION: "ATTENTION", UNKNOWN: "UNKNOWN"}[cause["verdict"]]
     mend = f" {cause['mend']}" if cause["mend"] else ""
-    return f"{word} {named}{more}: {cause['check']}: {cause['cause']}{detail}.{mend}"
+    return f"{word} {visible_few(hosts)}: {cause['check']}: {cause['cause']}{detail}.{mend}"

@@ -20,7 +20,7 @@ from typing import Any, Callable
 from ..outside import durable
 from ..outside.files import FileError, lines_of, open_file
 from ..outside.strict_json import JsonError, parse
-from ..outside.visible import visible
+from ..outside.visible import visible, visible_few
 from .apply import Plan, Step
 from .errors import DpsError
 
@@ -90,8 +90,7 @@ def _digest(line: str) -> bytes:
 
 
 def _told(steps: list[str]) -> str:
-    more = f" and {len(steps) - TOLD} more are" if len(steps) > TOLD else " is" if len(steps) == 1 else " are"
-    return f"{', '.join(visible(step, most=_MOST_SHOWN) for step in steps[:TOLD])}{more}"
+    return f"{visible_few(steps, few=TOLD, most=_MOST_SHOWN)} {'is' if len(steps) == 1 else 'are'}"
 
 
 def _approved(path: str, host: str) -> Iterator[dict[str, Any]]:

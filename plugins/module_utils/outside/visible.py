@@ -12,6 +12,8 @@ script and emoji too, stays as it is. Unicode Technical Report 36, 3.1 to 3.6; C
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from itertools import islice
 
 # What str.isprintable calls printable though nobody sees it: Default_Ignorable_Code_Point and blank letters.
 _UNSEEN = (
@@ -40,6 +42,12 @@ def visible(text: object, *, most: int | None = None) -> str:
 def visible_lines(text: object, *, most: int | None = None) -> list[str]:
     """As :func:`visible`, for text that may have several lines."""
     return [visible(line, most=most) for line in str(text).replace("\r\n", "\n").split("\n")]
+
+
+def visible_few(names: Collection[object], few: int = 5, most: int | None = 80, separator: str = ", ") -> str:
+    """The first *few* of *names*, each as of :func:`visible`, and how many more there are."""
+    told = separator.join(visible(name, most=most) for name in islice(names, few))
+    return f"{told} and {len(names) - few} more" if len(names) > few else told
 
 
 def _called(found: re.Match[str]) -> str:

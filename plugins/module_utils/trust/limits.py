@@ -45,9 +45,3 @@ MAXIMAL_TOLD = 5
 def shortened(text: object) -> str:
     """*text* as it may stand in a message: without what could act on a terminal, and not longer than can be read."""
     return visible(text, most=MAXIMAL_NAME_TOLD)
-
-
-def listed(words: list[str] | tuple[str, ...]) -> str:
-    """*words* in a row, the first few of them where there are many."""
-    more = len(words) - MAXIMAL_TOLD
-    return ", ".join(words[:MAXIMAL_TOLD]) + (f" and {more} more" if more > 0 else "")

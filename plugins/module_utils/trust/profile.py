@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from string import hexdigits
 from typing import Any
 
+from ..outside.visible import visible_few
 from ..tpm import der
 from .certificate import (
     BASIC_CONSTRAINTS,
@@ -29,7 +30,7 @@ from .certificate import (
 )
 from .findings import Finding
 from .keys import RsaKey, UnknownKey, weakness
-from .limits import listed, shortened
+from .limits import shortened
 from .makers import is_software, maker_name, vendor_id
 from .names import object_identifier, read_name, text_of
 
@@ -81,12 +82,12 @@ def check_extensions(certificate: Certificate, understood: set[str]) -> list[Fin
         found.append(
             Finding(
                 "critical_extension",
-                f"has the critical extension {listed(strange)}, whose meaning is not known here, so that it must be "
-                "refused",
+                f"has the critical extension {visible_few(strange, most=None)}, whose meaning is not known here, so "
+                "that it must be refused",
             )
         )
     if certificate.repeated:
-        kinds = listed(tuple(dict.fromkeys(certificate.repeated)))
+        kinds = visible_few(dict.fromkeys(certificate.repeated), most=None)
         found.append(
             Finding("repeated_extension", f"has the extension {kinds} twice, and the two may say different things")
         )
@@ -99,7 +100,7 @@ def check_profile(certificate: Certificate) -> tuple[list[Finding], CertifiedTpm
     if certificate.version != 3:
         found.append(Finding("version", f"is an X.509 certificate of version {certificate.version}, not of version 3"))
     if EK_CERTIFICATE not in certificate.extended_key_usage:
-        purposes = listed(certificate.extended_key_usage) or "none"
+        purposes = visible_few(certificate.extended_key_usage, most=None) or "none"
         found.append(
             Finding(
                 "extended_key_usage",

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..outside import durable
 from ..outside.files import FileError, read_file
+from ..outside.visible import visible_few
 from .certificate import Certificate
 from .findings import TrustError
 from .limits import MAXIMAL_FILE_BYTES, MAXIMAL_STORE_CHECKS
@@ -138,10 +139,9 @@ def _check_pins(source: Store, wanted: set[str], *, skip_others: bool) -> None:
             "changed: bring it along in another source, or take it off the fingerprints."
         )
     if others and not skip_others:
-        told = "; ".join(f"{one.subject} ({one.sha256})" for one in others[:5])
-        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        told = visible_few([f"{one.subject} ({one.sha256})" for one in others], most=None, separator="; ")
         raise TrustError(
-            f"The sources have roots that are not pinned: {told}{more}. Nothing was changed: compare their "
+            f"The sources have roots that are not pinned: {told}. Nothing was changed: compare their "
             "fingerprints by another way and add them to fingerprints, or set unpinned to skip."
         )
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..outside.files import FileError, read_file
+from ..outside.visible import visible_few
 from .certificate import Certificate, CertificateError, read_certificate
 from .encodings import certificates_of
 from .findings import TrustError
@@ -27,7 +28,6 @@ from .limits import (
     MAXIMAL_NAMESAKES,
     MAXIMAL_STORE_CERTIFICATES,
     MAXIMAL_STORE_FILES,
-    listed,
 )
 from .makers import guests_of, vendors_named
 
@@ -103,9 +103,11 @@ class Store:
         told = []
         if self.unusable:
             files = [f"{place} {why}" for place, why in self.unusable]
-            told.append(f"Of the trusted certificates {len(files)} files were not used: {listed(files)}.")
+            told.append(
+                f"Of the trusted certificates {len(files)} files were not used: {visible_few(files, most=None)}."
+            )
         if self.unnamed:
-            many = ", ".join(f"{place} ({count})" for place, count in list(self.unnamed.items())[:5])
+            many = visible_few([f"{place} ({count})" for place, count in self.unnamed.items()], most=None)
             told.append(
                 "No TPM maker is known by the name of these directories, so that the roots in them are trusted for any "
                 f"maker's TPM: {many}. Name each after its maker (vendor ID or name), or '{ANY_MAKER}' where that is "
@@ -141,7 +143,8 @@ def read_store(paths: Iterable[str], *, needs_root: bool = True) -> Store:
             _add(store, place, file, found)
             _check_namesakes(store, found, file)
     if places and needs_root and not store.roots:
-        why = f" Not used: {listed([f'{one} {reason}' for one, reason in store.unusable])}." if store.unusable else ""
+        unused = visible_few([f"{one} {reason}" for one, reason in store.unusable], most=None)
+        why = f" Not used: {unused}." if unused else ""
         raise TrustError(
             f"There is no root certificate in {', '.join(places)}. A root is one whose subject and issuer are the "
             f"same: add the TPM maker's root next to its intermediate certificates.{why}"

@@ -9,7 +9,11 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import visible, visible_lines
+from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.outside.visible import (
+    visible,
+    visible_few,
+    visible_lines,
+)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +50,25 @@ def test_what_is_too_long_is_cut_and_said_to_be():
     assert visible("x" * 5, most=5) == "xxxxx"
     assert visible("x" * 5_000_000, most=3) == "xxx… (5,000,000 characters)"
     assert visible_lines("a\x1b\r\nb\n", most=9) == ["a\\x1b", "b", ""]
+
+
+@pytest.mark.parametrize(
+    ("names", "how", "shown"),
+    [
+        ([], {}, ""),
+        (["a"], {}, "a"),
+        (list("abcde"), {}, "a, b, c, d, e"),
+        (list("abcdef"), {}, "a, b, c, d, e and 1 more"),
+        (list("abcd"), {"few": 1, "separator": "; "}, "a and 3 more"),
+        ([1, None, "c"], {"few": 2, "separator": "; "}, "1; None and 1 more"),
+        (["a\nb", "c\u202e", "d"], {"few": 2}, "a\\nb, c\\u202e and 1 more"),
+        (["x" * 81, "y"], {}, "x" * 80 + "… (81 characters), y"),
+        (["x" * 81], {"most": None}, "x" * 81),
+        (dict.fromkeys("abc"), {"few": 2}, "a, b and 1 more"),
+    ],
+)
+def test_of_many_names_a_few_are_shown_and_the_others_are_counted(names, how, shown):
+    assert visible_few(names, **how) == shown
 
 
 def test_whatever_it_is_the_line_is_printable_and_can_be_written():
