@@ -37,8 +37,8 @@ GOALS = {
         ("All CPU, playbook ÷ this collection, again", "≥", 7.0),
         ("Controller CPU of steps 2 and 3, seconds a device, first", "≤", 0.45),
         ("Controller CPU of steps 2 and 3, seconds a device, again", "≤", 0.45),
-        ("The same at 300 devices, first, computed", "≤", 0.3),
-        ("The same at 300 devices, again, computed", "≤", 0.3),
+        ("The same at 300 devices, first", "≤", 0.3),
+        ("The same at 300 devices, again", "≤", 0.3),
     ],
     "scale": [
         ("Exponent of controller CPU, step 2, first", "≤", 1.02),
@@ -97,10 +97,9 @@ def line_tables(measured: dict, larger: dict) -> str:
         slope, besides = a_device(run, measured, larger)
         values.append(round(slope + besides / LARGE, 2))
     told = [f"{larger[run]['ours']['controller']:.2f} s of the controller {run}" for run in ("first", "again")]
-    alone = (
-        f"This collection alone with {larger['devices']} devices: {' and '.join(told)}, a device; {whence(larger)} "
-        f"What it would cost with {LARGE} is computed from the two sizes."
-    )
+    alone = f"This collection alone with {larger['devices']} devices: {' and '.join(told)}, a device; {whence(larger)}"
+    if larger["devices"] != LARGE:
+        alone += f" What it would cost with {LARGE} is computed from the two sizes."
     head_line = f"{measured['devices']} devices a contender. {whence(measured)}"
     return "\n\n".join([head_line, table(head, rows), alone, goals("line", values)])
 

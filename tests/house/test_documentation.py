@@ -70,7 +70,7 @@ def edit(path: Path, after: str, added: str) -> None:
 
 
 def test_a_field_is_added_to_the_record_as_the_page_for_developers_says(tmp_path):
-    """`enclosure`, in a copy of the collection; the tests that the page names fail before its second step."""
+    """Under another name, in a copy of the collection; the tests that the page names fail before its second step."""
     guide = (COLLECTION / "docs" / "developing.md").read_text().split("## Add a field to the record\n")[1]
     copy = tmp_path / "ansible_collections" / "tpmfleet" / "azure_dps"
     shutil.copytree(
@@ -79,6 +79,8 @@ def test_a_field_is_added_to_the_record_as_the_page_for_developers_says(tmp_path
     (entry,) = re.findall(r'`("enclosure": Field\(\),)`', guide)
     (allowed,) = re.findall(r'`("enclosure": true)`', guide)
     (variable,) = re.findall(r'`("enclosure": "tpmfleet_enclosure")`', guide)
+    # Who followed the page has that field already.
+    entry, allowed, variable = (one.replace("enclosure", "shell") for one in (entry, allowed, variable))
     tests = re.findall(r"`(tests/unit/plugins/module_utils/record/\S+\.py)`", guide)
     assert tests
 
@@ -93,10 +95,10 @@ def test_a_field_is_added_to_the_record_as_the_page_for_developers_says(tmp_path
     edit(
         copy / "meta/device-record.schema.json",
         '    "record_version": { "const": 1 },\n',
-        f'    "enclosure": {{ {text} }},\n',
+        f'    "shell": {{ {text} }},\n',
     )
     edit(copy / "meta/enrollment-manifest.schema.json", '    "record_version": true,\n', f"    {allowed},\n")
-    edit(copy / tests[0], '        "host": "rack1-slot01",\n', '        "enclosure": "C-17",\n')
+    edit(copy / tests[0], '        "host": "rack1-slot01",\n', '        "shell": "C-17",\n')
     assert outcome() == 0
     edit(copy / "plugins/plugin_utils/device_record.py", "_FIELDS = {\n", f"    {variable},\n")
     program = (
@@ -105,9 +107,9 @@ def test_a_field_is_added_to_the_record_as_the_page_for_developers_says(tmp_path
         "from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.handover.records import line_of\n"
         "from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.model import merged\n"
         "from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.record.fields import ASKED_FOR\n"
-        "record = merged({}, record_of('slot1', {'tpmfleet_enclosure': 'C-17'}))\n"
-        "print(json.dumps([line_of(record).decode(), 'enclosure' in ASKED_FOR]))\n"
+        "record = merged({}, record_of('slot1', {'tpmfleet_shell': 'C-17'}))\n"
+        "print(json.dumps([line_of(record).decode(), 'shell' in ASKED_FOR]))\n"
     )
     done = run(sys.executable, "-c", program, env={**os.environ, "PYTHONPATH": str(tmp_path)})
     line, shown = json.loads(done.stdout)
-    assert json.loads(line)["enclosure"] == "C-17" and shown
+    assert json.loads(line)["shell"] == "C-17" and shown

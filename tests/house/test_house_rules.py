@@ -83,7 +83,9 @@ def sanity_home(tmp_path_factory):
     cache = home / ".ansible" / "test" / "cache"
     cache.mkdir(parents=True)
     runner = Path(pip.__file__).with_name("__pip-runner__.py")
-    (cache / "get_pip_24_2.py").write_text(BOOTSTRAP.format(runner=str(runner), made=str(home / "pip")))
+    # By the release of ansible-core: 2.17, and later ones.
+    for name in ("get_pip_23_1_2.py", "get_pip_24_2.py"):
+        (cache / name).write_text(BOOTSTRAP.format(runner=str(runner), made=str(home / "pip")))
     sections: dict[str, dict[str, str]] = {}
     for setting in run("pip", "config", "list").splitlines():
         name, _equals, value = setting.partition("=")
@@ -103,8 +105,9 @@ def sanity_home(tmp_path_factory):
 def test_sanity(repository, sanity_home):
     """ansible-test's own rules, with no ignore file."""
     assert not list((repository / "tests" / "sanity").glob("ignore*"))
+    version = ".".join(map(str, sys.version_info[:2]))
     printed = run(
-        "ansible-test", "sanity", "--venv", "--python", "3.11", "--color", "no", cwd=repository, HOME=str(sanity_home)
+        "ansible-test", "sanity", "--venv", "--python", version, "--color", "no", cwd=repository, HOME=str(sanity_home)
     )
     assert "validate-modules" in printed
 

@@ -94,7 +94,7 @@ def test_check_mode_predicts_what_a_run_returns_and_makes_no_file(take, unit, tm
         moments.append(result["verdicts"]["slot1"]["record"]["steps"]["tpm_install"].pop("at"))
         assert result["diff"]["after"]["slot1"]["steps"]["tpm_install"].pop("at") == moments[-1]
         heads.append(result["ledger_head"].pop("head"))
-        result.pop("invocation")
+        result.pop("invocation", None)
     assert all(moments) and (heads[0] == heads[1]) is (moments[0] == moments[1])
     assert predicted == done
     assert done["changed"]
@@ -155,7 +155,8 @@ def test_a_password_in_the_url_is_shown_nowhere(take, unit):
     result = take(unit(1), ledger=f"postgresql+psycopg://line:{PASSWORD}@127.0.0.1:1/ledger")
     assert result["failed"]
     assert "ledger on 127.0.0.1 cannot be used" in result["msg"]
-    assert "127.0.0.1:1/ledger" in json.dumps(result["invocation"])
+    # Which not every release of ansible-core returns.
+    assert "invocation" not in result or "127.0.0.1:1/ledger" in json.dumps(result["invocation"])
     assert PASSWORD not in json.dumps(result)
 
 
