@@ -36,7 +36,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     up.add_argument("--machines", action="store_true", help="new devices are real machines, by QEMU")
     up.add_argument(
-        "--suite", action="append", default=[], help="a release of Debian that new devices, in turn, are made of"
+        "--suite",
+        action="append",
+        default=[],
+        metavar="RELEASE[/ARCHITECTURE]",
+        help="what of Debian new devices, in turn, are made of, such as bullseye or bookworm/arm64",
     )
     up.add_argument("--images", type=Path, help="where images are kept, and made where they are not")
     up.add_argument("--mirror", action="append", default=[], help="what mmdebstrap takes an image's packages from")

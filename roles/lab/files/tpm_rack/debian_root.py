@@ -4,7 +4,8 @@
 
 """Root file systems of Debian's releases, made of their own packages by mmdebstrap(1) and kept.
 
-``python -m tpm_rack.debian_root SUITE --cache DIRECTORY`` prints where the one of a simulated device is.
+``python -m tpm_rack.debian_root SUITE --cache DIRECTORY`` prints where the one of a simulated device is. SUITE is a
+release, or a release and an architecture, such as ``bookworm/arm64``, whose programs the host runs by qemu-user.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from pathlib import Path
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/lintian/*")
 # A simulated device's: nothing that the TPM modules need, and systemd for what looks at unit files.
 PACKAGES = ("ca-certificates", "mount", "openssh-server", "procps", "python3", "python3-venv", "sudo", "systemd")
-# A release without a package of tpm2-pytss gets wheels, which bring no TPM libraries.
-LIBRARIES = {"bullseye": ("libtss2-fapi1", "libtss2-rc0", "libtss2-tcti-device0", "libtss2-tcti-swtpm0")}
+# Devices that tpm2-pytss comes to as wheels, which bring no TPM libraries: bullseye has no package of it, and armhf is
+# where wheels of another architecture are tried.
+ON_WHEELS = ("bullseye", "bookworm/armhf")
+LIBRARIES = ("libtss2-fapi1", "libtss2-rc0", "libtss2-tcti-device0", "libtss2-tcti-swtpm0")
 
 
 class RootError(Exception):
@@ -59,7 +62,8 @@ def from_cache(cache: Path, name: str, recipe: object, make: Callable[[Path], Pa
     with open(cache / f"{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not wanted.exists():
-            for old in cache.glob(f"{name}-*"):
+            # Not every path that begins so: device-bookworm-arm64 is none of device-bookworm's.
+            for old in cache.glob(f"{name}-{'[0-9a-f]' * 16}"):
                 shutil.rmtree(old)
             with tempfile.TemporaryDirectory(dir=cache, prefix="making-") as work:
                 make(Path(work)).rename(wanted)
@@ -67,14 +71,19 @@ def from_cache(cache: Path, name: str, recipe: object, make: Callable[[Path], Pa
 
 
 def made_root(cache: Path, suite: str, mirrors: Sequence[str] = ()) -> Path:
-    """The root file system of a simulated device of Debian's *suite*, from *cache*."""
-    packages = (*PACKAGES, *LIBRARIES.get(suite, ()))
+    """The root file system of a simulated device of Debian's *suite*, from *cache*.
+
+    A suite of another architecture than the host's has that behind a slash.
+    """
+    release, _slash, architecture = suite.partition("/")
+    packages = (*PACKAGES, *(LIBRARIES if suite in ON_WHEELS else ()))
+    options = [f"--architectures={architecture}"] if architecture else []
 
     def make(work: Path) -> Path:
-        make_root(work / "root", suite, packages, mirrors)
+        make_root(work / "root", release, packages, mirrors, *options)
         return work / "root"
 
-    return from_cache(cache, f"device-{suite}", (packages, LEFT_OUT, suite, list(mirrors)), make)
+    return from_cache(cache, f"device-{suite.replace('/', '-')}", (packages, LEFT_OUT, suite, list(mirrors)), make)
 
 
 if __name__ == "__main__":

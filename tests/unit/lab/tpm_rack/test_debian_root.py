@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import pytest
-from tpm_rack.debian_root import RootError, from_cache, run
+from tpm_rack import debian_root
+from tpm_rack.debian_root import LIBRARIES, RootError, from_cache, made_root, run
 
 
 def make_of(content, made):
@@ -39,3 +40,46 @@ def test_one_that_could_not_be_made_leaves_nothing_that_passes_for_it(tmp_path):
     with pytest.raises(RootError, match="no mirror answers"):
         from_cache(tmp_path, "machine", "recipe", fails)
     assert [path.name for path in tmp_path.iterdir()] == ["machine.lock"]
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The commands for mmdebstrap, which makes an empty directory of each."""
+    commands = []
+
+    def make(*command):
+        commands.append([str(part) for part in command])
+        next(part for part in command[1:] if not isinstance(part, str)).mkdir()
+
+    monkeypatch.setattr(debian_root, "run", make)
+    return commands
+
+
+def test_a_suite_of_another_architecture_is_made_as_such(tmp_path, asked):
+    made_root(tmp_path, "bookworm")
+    made_root(tmp_path, "bookworm/arm64", ["http://mirror.example/debian"])
+    own, other = asked
+    assert own[-2] == "bookworm" and not any("architectures" in part for part in own)
+    assert other[-3] == "bookworm" and "--architectures=arm64" in other
+    assert other[-1] == "http://mirror.example/debian"
+
+
+def test_a_newer_root_leaves_that_of_another_architecture(tmp_path, asked):
+    suites = ("bookworm", "bookworm/arm64", "bookworm/armhf")
+    made = {suite: made_root(tmp_path, suite) for suite in suites}
+    assert [made[suite].name.rpartition("-")[0] for suite in suites] == [
+        "device-bookworm",
+        "device-bookworm-arm64",
+        "device-bookworm-armhf",
+    ]
+    newer = {suite: made_root(tmp_path, suite, ["http://mirror.example/debian"]) for suite in suites}
+    assert not any(root.exists() for root in made.values()) and all(root.exists() for root in newer.values())
+
+
+@pytest.mark.parametrize(
+    ("suite", "has"), [("bullseye", True), ("bookworm", False), ("bookworm/arm64", False), ("bookworm/armhf", True)]
+)
+def test_a_device_that_gets_wheels_has_the_libraries(tmp_path, asked, suite, has):
+    made_root(tmp_path, suite)
+    (included,) = [part for part in asked[0] if part.startswith("--include=")]
+    assert (set(LIBRARIES) & set(included.partition("=")[2].split(",")) == set(LIBRARIES)) is has
