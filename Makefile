@@ -30,6 +30,7 @@ setup:  ## system packages and the virtual environment
 	@scripts/setup.sh $(PROFILES)
 
 lab-vm test test-vm test-devices: PROFILES = vm
+test-architectures: PROFILES = vm emulation
 
 place: setup
 	@scripts/place.sh $(COLLECTIONS)

@@ -4,6 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# Where Debian has programs for root, which not everybody's PATH names.
+PATH=$PATH:/usr/sbin:/sbin
 as_root=()
 [[ $(id -u) -eq 0 ]] || as_root=(sudo)
 
@@ -22,6 +24,14 @@ install() {
     echo "Installing system packages: $*"
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get install --quiet=2 --yes --no-install-recommends "$@" >/dev/null </dev/null
+}
+
+# Has the kernel run programs of arm64 and armhf by qemu-user. A service does so at boot: where no systemd runs, none did.
+emulate() {
+    local format
+    for format in $(update-binfmts --display | sed -nE 's/^(qemu-(aarch64|arm)) \(disabled\):$/\1/p'); do
+        "${as_root[@]}" update-binfmts --enable "$format" || return
+    done
 }
 
 make_environment() {
@@ -59,6 +69,7 @@ fi
 failed=()
 $environment_is_there || make_environment || failed+=("the virtual environment in .venv could not be made")
 [[ -z $installing ]] || wait "$installing" || failed+=("not all system packages could be installed: ${packages[*]}")
+[[ $profiles != *emulation* ]] || emulate || failed+=("the kernel was not told how to run arm64 and armhf")
 for what in "${failed[@]}"; do
     echo "scripts/setup.sh: $what; what failed is said above. Mend it, and run this again." >&2
 done

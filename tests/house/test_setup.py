@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 COLLECTION = Path(__file__).resolve().parents[2]
+MAKE_PROFILES = re.compile(r"^([a-z -]+): PROFILES = ([a-z ]+)$", re.MULTILINE)
 BUILD = ["gcc", "libtss2-dev", "pkg-config", "python3-dev", "python3-venv"]
 # Packages are files in $MACHINE/installed. What is to fail is a file in $MACHINE/broken.
 PROGRAMS = {
@@ -31,6 +33,20 @@ PROGRAMS = {
             until [ -e "$MACHINE/pip" ]; do sleep 0.02; done
         fi
         for word in "${packages[@]}"; do touch "$MACHINE/installed/$word"; done
+        """,
+    # The kernel's formats are files in $MACHINE/kernel, beside those that packages bring.
+    "update-binfmts": """
+        if [ "$1" = --display ]; then
+            [ -e "$MACHINE/installed/qemu-user-static" ] || exit 0
+            for format in qemu-aarch64 qemu-alpha qemu-arm; do
+                [ -e "$MACHINE/kernel/$format" ] && echo "$format (enabled):" || echo "$format (disabled):"
+                echo "     package = qemu-user-static"
+            done
+            exit 0
+        fi
+        echo "update-binfmts $*" >>"$MACHINE/log"
+        [ ! -e "$MACHINE/broken/kernel" ] || { echo "update-binfmts: no binfmt_misc" >&2; exit 2; }
+        touch "$MACHINE/kernel/$2"
         """,
     "python3": """
         echo "venv after $(cd "$MACHINE/installed" && echo *)" >>"$MACHINE/log"
@@ -56,7 +72,7 @@ class Machine:
         for name in ("scripts/setup.sh", "bindep.txt", "requirements.txt", "tests/requirements.txt"):
             (self.checkout / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(COLLECTION / name, self.checkout / name)
-        for name in ("bin", "installed", "broken"):
+        for name in ("bin", "installed", "broken", "kernel"):
             (directory / name).mkdir()
         for name, text in PROGRAMS.items():
             (directory / "bin" / name).write_text(f"#!/bin/bash\n{text}\n")
@@ -110,6 +126,32 @@ def test_another_profile_costs_its_packages_alone(machine):
     done = machine.setup("vm")
     assert done.returncode == 0 and machine.noted == ["apt-get update", "apt-get install"]
     assert machine.installed == of_profile("lab", "test", "vm")
+
+
+def test_other_architectures_are_for_the_kernel_too(machine):
+    asked = ["update-binfmts --enable qemu-aarch64", "update-binfmts --enable qemu-arm"]
+    assert machine.setup("vm").returncode == 0
+    assert not any("binfmts" in line for line in machine.noted)
+    done = machine.setup("vm", "emulation")
+    assert done.returncode == 0 and machine.noted == ["apt-get update", "apt-get install", *asked]
+    assert machine.installed == of_profile("lab", "test", "vm", "emulation")
+    assert machine.setup("vm", "emulation").returncode == 0 and machine.noted == []
+    # What a kernel was told is gone after its next start.
+    (machine.directory / "kernel" / "qemu-arm").unlink()
+    (machine.directory / "broken" / "kernel").touch()
+    done = machine.setup("vm", "emulation")
+    assert done.returncode != 0 and "no binfmt_misc" in done.stderr
+    assert "the kernel was not told how to run arm64 and armhf" in done.stderr
+    (machine.directory / "broken" / "kernel").unlink()
+    assert machine.setup("vm", "emulation").returncode == 0 and machine.noted == asked[1:]
+
+
+def test_profiles_that_make_asks_for_are_there_and_emulation_is_for_nothing_else():
+    profiles = {}
+    for targets, names in MAKE_PROFILES.findall((COLLECTION / "Makefile").read_text()):
+        profiles |= dict.fromkeys(targets.split(), names.split())
+    assert all(of_profile(name) for names in profiles.values() for name in names)
+    assert [target for target, names in profiles.items() if "emulation" in names] == ["test-architectures"]
 
 
 def test_other_requirements_make_the_environment_again(machine):
