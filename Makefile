@@ -21,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup place demo lab lab-vm lab-down clean docs \
 	test test-collection test-device-python test-device-python-as-a-whole test-machine test-machine-as-a-whole test-vm \
-	test-devices bench-enrollments bench-herd bench-line bench-scale bench-ledger
+	test-devices test-architectures bench-enrollments bench-herd bench-line bench-scale bench-ledger
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand --tabs=20
@@ -72,7 +72,12 @@ lab-vm: place  ## the same with real machines (QEMU), DEVICES of them, by defaul
 test-vm: place  ## the line over real machines
 	@cd $(COLLECTION) && LAB_IMAGES=$(IMAGES) $(BIN)/python -m pytest -p no:cacheprovider tests/machines $(PYTEST_ARGS)
 
+# LAB_SUITES and LAB_MIRRORS say which devices others are, and what they are made from: tests/devices/device_suites.py.
 test-devices: place  ## the line over simulated devices of Debian 11, 12 and 13
+	@cd $(COLLECTION) && LAB_IMAGES=$(IMAGES) $(BIN)/python -m pytest -p no:cacheprovider tests/devices $(PYTEST_ARGS)
+
+test-architectures: export LAB_SUITES ?= bookworm/arm64 bookworm/armhf
+test-architectures: place  ## the same over devices of other architectures, by qemu-user: arm64 and armhf
 	@cd $(COLLECTION) && LAB_IMAGES=$(IMAGES) $(BIN)/python -m pytest -p no:cacheprovider tests/devices $(PYTEST_ARGS)
 
 lab-down: place  ## end what make lab started

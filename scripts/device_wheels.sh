@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Makes the wheels that a station carries to devices without the package of tpm2-pytss, or without a package manager:
-#     scripts/device_wheels.sh SUITE ARCHITECTURE DIRECTORY
+#     scripts/device_wheels.sh SUITE ARCHITECTURE DIRECTORY [MIRROR...]
 # for the Python of Debian's SUITE (bullseye, bookworm, trixie) and its ARCHITECTURE (amd64, arm64, armhf), in a root file
-# system of that release. Another architecture than the machine's is run by qemu-user-static and binfmt-support. As root.
+# system of that release, whose packages come from each MIRROR, by default Debian's own. Another architecture than the
+# machine's needs the packages of the profile emulation of bindep.txt. As root.
 set -euo pipefail
 suite=$1 architecture=$2
 mkdir -p "$3"
 directory=$(cd "$3" && pwd)
+mirrors=("${@:4}")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -22,5 +24,5 @@ SH
 chmod +x "$build"
 mmdebstrap --quiet --variant=apt --architectures="$architecture" --dpkgopt=force-unsafe-io \
     --include=ca-certificates,gcc,libc6-dev,libffi-dev,libtss2-dev,pkg-config,python3-dev,python3-pip,python3-wheel \
-    --customize-hook="$build" --customize-hook="sync-out /tmp/wheels '$directory'" --format=null "$suite"
+    --customize-hook="$build" --customize-hook="sync-out /tmp/wheels '$directory'" --format=null "$suite" - "${mirrors[@]}"
 ls "$directory"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A line over devices of several releases of Debian, each with the user land of its own packages."""
+"""A line over devices of several releases of Debian, or architectures, each with the user land of its own packages."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from ansible_collections.tpmfleet.azure_dps.tests.devices.device_suites import DEVICES, MIRRORS, SUITES
+from tpm_rack.debian_root import ON_WHEELS
 
 COLLECTION = Path(__file__).resolve().parents[2]
-# Release to its device, in the order in which the rack gives them out.
-SUITES = {"bullseye": "rack1-slot01", "bookworm": "rack1-slot02", "trixie": "rack1-slot03"}
-# It has no package of tpm2-pytss.
-WHEELS = "bullseye"
 
 
 def _line_of_the_rack():
@@ -38,26 +36,39 @@ def images(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def wheels(images):
-    """tpm2-pytss for the Python of the release without a package of it."""
-    directory = images / f"wheels-{WHEELS}"
-    if not any(directory.glob("tpm2_pytss-*.whl")):
-        make = [str(COLLECTION / "scripts" / "device_wheels.sh"), WHEELS, "amd64", str(directory)]
-        done = subprocess.run(make, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        assert done.returncode == 0, done.stdout
-    return directory
+def host_architecture():
+    """That of devices whose suite names none, as Debian calls it."""
+    return subprocess.check_output(["dpkg", "--print-architecture"], text=True).strip()
+
+
+@pytest.fixture(scope="session")
+def wheels(images, host_architecture):
+    """Where tpm2-pytss is for the Python of each device that gets wheels."""
+    found = {}
+    for unit, suite in DEVICES.items():
+        if suite in ON_WHEELS:
+            release, _slash, architecture = suite.partition("/")
+            found[unit] = images / f"wheels-{suite.replace('/', '-')}"
+            if not any(found[unit].glob("tpm2_pytss-*.whl")):
+                make = [COLLECTION / "scripts" / "device_wheels.sh", release, architecture or host_architecture]
+                command = [*map(str, make), str(found[unit]), *MIRRORS]
+                done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+                assert done.returncode == 0, done.stdout
+    return found
 
 
 @pytest.fixture(scope="session")
 def line(images, wheels, tmp_path_factory):
-    """The line: a device a release, and the inventory of the one that gets wheels."""
+    """The line: a device a suite, and the inventory of those that get wheels."""
     line = _line_of_the_rack()(tmp_path_factory.mktemp("line") / "lab")
-    how = {"lab_devices": len(SUITES), "lab_suites": list(SUITES), "lab_images": str(images)}
+    how = {"lab_devices": len(SUITES), "lab_suites": SUITES, "lab_mirrors": MIRRORS, "lab_images": str(images)}
     try:
         line.lab_playbook("playbooks/lab_up.yml", "-e", json.dumps(how))
-        said = {"tpmfleet_tpm_runtime_source": "wheels", "tpmfleet_tpm_runtime_wheels_dir": str(wheels)}
-        more = {"devices": {"hosts": {SUITES[WHEELS]: said}}}
-        (line.directory / "more.json").write_text(json.dumps(more))
+        hosts = {
+            unit: {"tpmfleet_tpm_runtime_source": "wheels", "tpmfleet_tpm_runtime_wheels_dir": str(directory)}
+            for unit, directory in wheels.items()
+        }
+        (line.directory / "more.json").write_text(json.dumps({"devices": {"hosts": hosts}}))
         yield line
     finally:
         line.lab_playbook("playbooks/lab_down.yml")

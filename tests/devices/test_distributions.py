@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The five steps over devices of Debian 11, 12 and 13, by each one's own Python, TPM libraries and systemd's tools.
+"""The five steps over devices of several suites, by each one's own Python, TPM libraries and systemd's tools.
 
 The tests stand in the order of the line and share its rack.
 """
@@ -13,8 +13,8 @@ import json
 import re
 
 import pytest
+from ansible_collections.tpmfleet.azure_dps.tests.devices.device_suites import DEVICES, RELEASES
 
-VERSIONS = {"rack1-slot01": ("11", "3.9"), "rack1-slot02": ("12", "3.11"), "rack1-slot03": ("13", "3.13")}
 UNITS = "/etc/systemd/system/tpmfleet-dps-client"
 # Before 250 systemd-analyze wants to know the first process's control group, and moves what is in it to another one. On
 # a device of the rack that is the host's, with all that runs there: so it gets one of its own, with a first process.
@@ -31,6 +31,9 @@ exit $code
 """
 
 
+each = pytest.mark.parametrize("unit", DEVICES, ids=DEVICES.values())
+
+
 def says(line, unit, *command):
     """What a command prints on a device, where it has to go well."""
     done = line.rack.device(unit).execute(list(command))
@@ -38,9 +41,11 @@ def says(line, unit, *command):
     return done.stdout
 
 
-@pytest.mark.parametrize("unit", VERSIONS)
-def test_each_device_is_of_its_release(line, unit):
-    release, python = VERSIONS[unit]
+@each
+def test_each_device_is_of_its_suite(line, unit, host_architecture):
+    suite, _slash, architecture = DEVICES[unit].partition("/")
+    release, python = RELEASES[suite]
+    assert says(line, unit, "dpkg", "--print-architecture").strip() == (architecture or host_architecture)
     assert f'VERSION_ID="{release}"' in says(line, unit, "cat", "/etc/os-release")
     assert f"Python {python}." in says(line, unit, "/usr/bin/python3", "--version")
     assert line.rack.device(unit).execute(["/usr/bin/python3", "-c", "import tpm2_pytss"]).returncode != 0
@@ -48,7 +53,7 @@ def test_each_device_is_of_its_release(line, unit):
 
 def test_a_check_pulls_none_of_the_bare_devices(line):
     run = line.play("software_install", "--check", "-i", str(line.directory / "more.json"))
-    assert run.code == 0 and "LINE SUMMARY: 3 passed, 0 to pull" in run.printed, run.printed
+    assert run.code == 0 and f"LINE SUMMARY: {len(DEVICES)} passed, 0 to pull" in run.printed, run.printed
 
 
 def test_the_line_twice(line):
@@ -59,13 +64,13 @@ def test_the_line_twice(line):
     assert (again.code, again.changed) == (0, 0), again.printed
 
 
-@pytest.mark.parametrize("unit", VERSIONS)
+@each
 def test_the_client_runs_on_each(line, unit):
     assert says(line, unit, "tpmfleet-dps-client", "status").startswith("Assigned to ")
     assert says(line, unit, "tpmfleet-dps-client", "selftest")
 
 
-@pytest.mark.parametrize("unit", VERSIONS)
+@each
 def test_systemd_of_each_finds_nothing_wrong_with_the_units(line, unit):
     for name in ("service", "timer"):
         assert says(line, unit, "unshare", "--mount", "/bin/sh", "-c", VERIFY, f"{UNITS}.{name}") == ""
