@@ -83,7 +83,17 @@ def made_root(cache: Path, suite: str, mirrors: Sequence[str] = ()) -> Path:
         make_root(work / "root", release, packages, mirrors, *options)
         return work / "root"
 
-    return from_cache(cache, f"device-{suite.replace('/', '-')}", (packages, LEFT_OUT, suite, list(mirrors)), make)
+    root = from_cache(cache, f"device-{suite.replace('/', '-')}", (packages, LEFT_OUT, suite, list(mirrors)), make)
+    if architecture:
+        try:
+            run("chroot", root, "/bin/true")
+        except RootError as error:
+            # What it was told of qemu-user a kernel has forgotten after its next start.
+            told = str(error).strip()
+            raise RootError(
+                f"programs of {architecture} do not run here: {told}. Run scripts/setup.sh vm emulation"
+            ) from None
+    return root
 
 
 if __name__ == "__main__":

@@ -47,9 +47,10 @@ def asked(monkeypatch):
     """The commands for mmdebstrap, which makes an empty directory of each."""
     commands = []
 
-    def make(*command):
-        commands.append([str(part) for part in command])
-        next(part for part in command[1:] if not isinstance(part, str)).mkdir()
+    def make(program, *arguments):
+        if program == "mmdebstrap":
+            commands.append([str(part) for part in arguments])
+            next(part for part in arguments if not isinstance(part, str)).mkdir()
 
     monkeypatch.setattr(debian_root, "run", make)
     return commands
@@ -83,3 +84,13 @@ def test_a_device_that_gets_wheels_has_the_libraries(tmp_path, asked, suite, has
     made_root(tmp_path, suite)
     (included,) = [part for part in asked[0] if part.startswith("--include=")]
     assert (set(LIBRARIES) & set(included.partition("=")[2].split(",")) == set(LIBRARIES)) is has
+
+
+def test_one_whose_programs_this_machine_does_not_run_is_told_before_a_device_stands_on_it(
+    tmp_path, asked, monkeypatch
+):
+    made_root(tmp_path, "bookworm/arm64")
+    monkeypatch.setattr(debian_root, "run", run)
+    with pytest.raises(RootError, match=r"programs of arm64 do not run here: .*setup\.sh vm emulation") as told:
+        made_root(tmp_path, "bookworm/arm64")
+    assert "chroot" in str(told.value)
