@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.tpmfleet.azure_dps.tests.devices.device_suites import DEVICES, MIRRORS, SUITES
-from tpm_rack.debian_root import ON_WHEELS
+from tpm_rack.debian_root import on_wheels
 
 COLLECTION = Path(__file__).resolve().parents[2]
 
@@ -46,7 +46,7 @@ def wheels(images, host_architecture):
     """Where tpm2-pytss is for the Python of each device that gets wheels."""
     found = {}
     for unit, suite in DEVICES.items():
-        if suite in ON_WHEELS:
+        if on_wheels(suite):
             release, _slash, architecture = suite.partition("/")
             found[unit] = images / f"wheels-{suite.replace('/', '-')}"
             if not any(found[unit].glob("tpm2_pytss-*.whl")):

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from ansible_collections.tpmfleet.azure_dps.tests.devices.device_suites import RELEASES
-from tpm_rack.debian_root import ON_WHEELS
+from tpm_rack.debian_root import on_wheels
 
 COLLECTION = Path(__file__).resolve().parents[2]
 
@@ -38,7 +38,7 @@ def test_the_role_that_installs_the_libraries_names_each():
     for suite, target in run().items():
         name, _slash, architecture = suite.partition("/")
         release, python = RELEASES[name]
-        expected[f"Debian {release}, {architecture or 'amd64'}, Python {python}"] = (suite in ON_WHEELS, [target])
+        expected[f"Debian {release}, {architecture or 'amd64'}, Python {python}"] = (on_wheels(suite), [target])
     # Wheels are tried on the station's own release by tests of the role itself.
     expected["Debian 12, amd64, Python 3.11"] = (True, ["test-devices"])
     assert told == expected
@@ -55,6 +55,6 @@ def test_the_guide_to_the_lab_names_each():
     for suite, target in run().items():
         name, _slash, architecture = suite.partition("/")
         release, python = RELEASES[name]
-        wheels = [f"{name} {architecture or 'amd64'}"] if suite in ON_WHEELS else []
+        wheels = [f"{name} {architecture or 'amd64'}"] if on_wheels(suite) else []
         expected[suite] = (f"Debian {release}", architecture or "amd64", python, wheels, f"`make {target}`")
     assert told == expected

@@ -24,8 +24,8 @@ from pathlib import Path
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/lintian/*")
 # A simulated device's: nothing that the TPM modules need, and systemd for what looks at unit files.
 PACKAGES = ("ca-certificates", "mount", "openssh-server", "procps", "python3", "python3-venv", "sudo", "systemd")
-# Devices that tpm2-pytss comes to as wheels, which bring no TPM libraries: bullseye has no package of it, and armhf is
-# where wheels of another architecture are tried.
+# Devices that tpm2-pytss comes to as wheels, which bring no TPM libraries: bullseye has no package of it on any
+# architecture, and armhf is where wheels of another one are tried.
 ON_WHEELS = ("bullseye", "bookworm/armhf")
 LIBRARIES = ("libtss2-fapi1", "libtss2-rc0", "libtss2-tcti-device0", "libtss2-tcti-swtpm0")
 
@@ -70,13 +70,18 @@ def from_cache(cache: Path, name: str, recipe: object, make: Callable[[Path], Pa
     return wanted
 
 
+def on_wheels(suite: str) -> bool:
+    """Whether a device of *suite* gets tpm2-pytss as wheels."""
+    return suite in ON_WHEELS or suite.partition("/")[0] in ON_WHEELS
+
+
 def made_root(cache: Path, suite: str, mirrors: Sequence[str] = ()) -> Path:
     """The root file system of a simulated device of Debian's *suite*, from *cache*.
 
     A suite of another architecture than the host's has that behind a slash.
     """
     release, _slash, architecture = suite.partition("/")
-    packages = (*PACKAGES, *(LIBRARIES if suite in ON_WHEELS else ()))
+    packages = (*PACKAGES, *(LIBRARIES if on_wheels(suite) else ()))
     options = [f"--architectures={architecture}"] if architecture else []
 
     def make(work: Path) -> Path:

@@ -78,7 +78,14 @@ def test_a_newer_root_leaves_that_of_another_architecture(tmp_path, asked):
 
 
 @pytest.mark.parametrize(
-    ("suite", "has"), [("bullseye", True), ("bookworm", False), ("bookworm/arm64", False), ("bookworm/armhf", True)]
+    ("suite", "has"),
+    [
+        ("bullseye", True),
+        ("bullseye/arm64", True),
+        ("bookworm", False),
+        ("bookworm/arm64", False),
+        ("bookworm/armhf", True),
+    ],
 )
 def test_a_device_that_gets_wheels_has_the_libraries(tmp_path, asked, suite, has):
     made_root(tmp_path, suite)
