@@ -117,7 +117,7 @@ from ..module_utils.outside.visible import visible
 from ..module_utils.record.model import DONE, IDENTITIES, NOT_FOUND, VERIFIED
 from ..module_utils.record.orders import IN_EVENTS
 from ..module_utils.record.places import PLACE
-from ..plugin_utils.catalogue import explained
+from ..plugin_utils.catalogue import explained, parted
 from ..plugin_utils.made import Made
 
 MOST_OF_A_REASON = 400
@@ -126,9 +126,10 @@ MOST_OF_A_REASON = 400
 ENROLLMENT_OUTCOMES = {"created": DONE, "updated": DONE, "unchanged": VERIFIED}
 
 
-def _answer_to_proof(result: dict) -> dict:
-    """What became of the proof that a host was asked for."""
-    why = " ".join(str(result.get("msg") or "it gave no answer").split())
+def _answer_to_proof(host: str, result: dict) -> dict:
+    """What became of the proof that *host* was asked for."""
+    said, _explains = parted(str(result.get("msg") or "it gave no answer").removeprefix(f"{host}: "))
+    why = " ".join(said.split()).rstrip(".")
     refuted = {"refuted": True} if result.get("not_proven") else {}
     return proof_of(result) or {"not_proven": visible(why, most=MOST_OF_A_REASON), **refuted}
 
@@ -216,7 +217,7 @@ def device_records(
         if meant:
             record["ordered"] = {name: meant[one] for name, one in IN_EVENTS.items() if meant.get(one)}
         if host in asked:
-            record.update(_answer_to_proof(variables.get(proofs) or {}))
+            record.update(_answer_to_proof(host, variables.get(proofs) or {}))
         if record.get("registration_id") in refused:
             continue
         said = {**(record.get("outcome") or {}), **(remarks or {})}

@@ -152,6 +152,12 @@ without_list:
   returned: success
   type: bool
   sample: false
+unlisted:
+  description: >-
+    How many devices were held against the lists, where those are three or more and none is on one; else V(0).
+  returned: success
+  type: int
+  sample: 0
 stopped:
   description: The hosts that may not go on.
   returned: success
@@ -160,8 +166,8 @@ stopped:
   sample: []
 unproven:
   description:
-    - The stopped hosts that were asked to prove a key which is theirs by the ledger, by no more than their word, and
-      whose TPMs have it not, while nobody else has proven it.
+    - The stopped hosts that were asked to prove a key which is theirs by the ledger, and whose TPMs have it not, while
+      nobody else has proven it.
     - Where O(service) is given, C(is) says what became of the unit's enrollment, V(disabled), V(left enabled) or
       V(not seen), where it has one that was not disabled already. So do the C(reasons) of its verdict.
   returned: success

@@ -52,6 +52,13 @@ options:
       - It travels sealed to O(recorded_storage_root_key), else see O(endorsement_auth_before_proof).
       - It crosses the bus to the TPM only in a session salted to the endorsement key.
     type: str
+  replace_persistent_keys:
+    description:
+      - Whether another key at C(0x81010001) is passed over, as one is that a claim by the option of that name in
+        M(tpmfleet.azure_dps.tpm_ownership) is to remove. The key is then made for the proof.
+    type: bool
+    default: false
+    version_added: 1.0.0
   challenge:
     description: The challenge. Filled in by the collection's action plugin, not by you.
     type: dict
@@ -131,6 +138,7 @@ def answer(esys, module):
             storage_root_key=decode_public(storage_root_key, "storage_root_key") if storage_root_key else None,
             endorsement_auths=[params["endorsement_auth"].encode("utf-8")] if params["endorsement_auth"] else [],
             sealed_auths=sealed_endorsement_auth(params),
+            replacing=params["replace_persistent_keys"],
             check_mode=module.check_mode,
         )
     except ValueError as error:
@@ -148,6 +156,7 @@ def main():
             "storage_root_key": {"type": "str", "no_log": False},
             "recorded_storage_root_key_name": {"type": "str", "no_log": False},
             "endorsement_auth": {"type": "str", "no_log": True},
+            "replace_persistent_keys": {"type": "bool", "default": False},
             "challenge": {"type": "dict", "no_log": True},
             **unlocking_options(),
         },

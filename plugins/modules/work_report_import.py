@@ -187,6 +187,12 @@ without_list:
   returned: success
   type: bool
   sample: false
+unlisted:
+  description: >-
+    How many units were held against the lists, where those are three or more and none is on one; else V(0).
+  returned: success
+  type: int
+  sample: 0
 unproven:
   description:
     - Those of RV(refused) and RV(failed_units) that were not taken in before, and whose TPMs did not prove themselves.

@@ -42,8 +42,8 @@ class DisablingAction(EventsAction):
         if service is not None and not isinstance(service, Mapping):
             # Which the module refuses.
             return super().work(tmp, task_vars)
-        # The module has no use for a right at the service.
-        self._task.args = {name: value for name, value in given.items() if name != "service"}
+        # The module has no use for a right at the service, and looks whether its parts are called right.
+        self._task.args = {**given, "service": dict.fromkeys(service)} if service is not None else dict(given)
         try:
             result = super().work(tmp, task_vars)
         finally:
@@ -81,6 +81,8 @@ def failure_of(unit: Mapping[str, Any]) -> dict[str, Any]:
     record, event = unit["record"], unit["event"]
     named = {name: record[name] for name in ("serial_number", "device_id") if record.get(name)}
     said = {name: event[name] for name in ("order", "failed") if event.get(name)}
-    failed = {"reason": unit["reason"], "not_proven": True, "stopped": True, **said}
+    # What stopped it is noted once.
+    reason = unit["reason"] if event["is_new"] else "it did not prove its endorsement key, as was noted"
+    failed = {"reason": reason, "not_proven": True, "stopped": True, **said}
     failed.update({"enrollment": unit["is"]} if unit.get("is") else {})
     return {"host": str(record.get("host") or unit["unit"]), **named, "failed": failed}

@@ -27,8 +27,11 @@ def claim_of(record: Mapping[str, Any] | None, id_scope: str) -> dict[str, Any] 
     named = {name: record[name] for name in ("registration_id", "endorsement_key")}
     steps = (record.get("steps") or {}).values()
     made = [str(step.get("at")) for step in steps if (step.get("outcome") or {}).get("enrollment") == DONE]
-    here = record.get("dps_id_scope") == id_scope
-    return {**named, "proven": record.get("endorsement_key_proven") or is_proven(record), "made": made if here else []}
+    enrolled = str(record.get("dps_id_scope") or "")
+    here = enrolled == id_scope
+    elsewhere = {} if here or not enrolled else {"elsewhere": enrolled}
+    proven = record.get("endorsement_key_proven") or is_proven(record)
+    return {**named, **elsewhere, "proven": proven, "made": made if here else []}
 
 
 def disabled(claims: Sequence[Mapping[str, Any] | None], service: Mapping[str, Any]) -> dict[int, dict[str, str]]:
@@ -78,6 +81,12 @@ def _disable(
             first = f"disable its enrollment {name} first, which is enabled and could not be disabled: {why}"
             more = f"Its enrollment {name} was disabled."
             told[name] = {"is": LEFT, "first": first} if why else {"is": DISABLED, "more": more}
+    here = {one["registration_id"].lower() for one in found["enrollments"]}
+    for name, place in asked.items():
+        there = claims[place].get("elsewhere")
+        if there and name not in here:
+            words = f"look after its enrollment {name} in the DPS of the ID scope {there} first"
+            told[name] = {"is": "not seen", "first": f"{words}, where this run does not look."}
     return told
 
 

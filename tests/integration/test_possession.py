@@ -139,6 +139,22 @@ def primary_keys(tcti: str, *, persist: bool) -> tuple[str, str]:
     return keys[0], keys[1]
 
 
+def persist_endorsement_key(tcti: str, template: str) -> None:
+    """Leaves the key of *template*, and no other one, where clients look for it."""
+    from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import templates
+    from tpm2_pytss import ESAPI
+    from tpm2_pytss.constants import ESYS_TR
+    from tpm2_pytss.types import TPM2B_SENSITIVE_CREATE
+
+    subprocess.run(["tpm2_evictcontrol", "-T", tcti, "-c", hex(templates.EK_HANDLE)], capture_output=True, check=False)
+    with ESAPI(tcti) as esys:
+        handle, *_rest = esys.create_primary(
+            TPM2B_SENSITIVE_CREATE(), templates.ek_template(template), ESYS_TR.ENDORSEMENT
+        )
+        esys.evict_control(ESYS_TR.OWNER, handle, templates.EK_HANDLE)
+        esys.flush_context(handle)
+
+
 @pytest.fixture(autouse=True)
 def nobody_attacks(line):
     """After each test the devices are in honest hands."""
@@ -609,6 +625,27 @@ def test_an_enrollment_in_a_key_that_several_name_and_nobody_proves_is_disabled(
     hosts = {FRESH: {**line.hosts(FRESH)[FRESH], **settings}}
     assert run.playbook(hosts, STEP) == 0, run.output
     assert service.enrollment(name)["provisioningStatus"] == "enabled"
+
+
+def test_who_names_the_key_of_a_unit_whose_tpm_has_another_one_persisted_stops_nobody_but_himself(
+    line, run, dps, service, settings
+):
+    """Some client has left the key of its own template in the genuine unit, and the claim is to remove it."""
+    persist_endorsement_key(line.tcti(FRESH), "sdk")
+    settings = {**settings, "tpmfleet_replace_persistent_keys": True, "tpmfleet_endorsement_key_template": "tcg"}
+    hosts = {FRESH: {**line.hosts(FRESH)[FRESH], **settings}}
+    try:
+        assert run.playbook(hosts, "tpmfleet.azure_dps.tpm_install") == 0, run.output
+        line.attack(FIRST, **claiming(line.keys[FIRST], line.keys[FRESH]))
+        hosts = {one: {**variables, **settings} for one, variables in line.hosts(FIRST, FRESH).items()}
+        for arguments in (["--check"], []):
+            assert run.playbook(hosts, STEP, *arguments) != 0
+            assert re.search(rf"{FRESH} +: .*failed=0", run.output), run.output
+            assert f"({FRESH}), which has proven that its TPM holds it; this one did not prove it" in run.output
+    finally:
+        persist_endorsement_key(line.tcti(FRESH), "tcg")
+    enrollment = service.enrollment(registration_id(line.keys[FRESH][0]))
+    assert enrollment["provisioningStatus"] == "enabled"
 
 
 def test_one_who_names_the_key_of_a_unit_beside_him_stops_nobody_but_himself(line, run, dps, service, settings):

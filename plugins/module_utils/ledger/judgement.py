@@ -451,15 +451,15 @@ class Step:
         digest = said.get("endorsement_key_sha256")
         if not digest or self._list_policy == "ignored":
             return []
+        if entry is not None:
+            self._held, self._on_a_list = self._held + 1, self._on_a_list + 1
+            return []
         if self._listed.any():
             self._held += 1
-            self._on_a_list += entry is not None
         elif self._list_policy == "preferred":
             return []
         else:
             self._missed_list = True
-        if entry is not None:
-            return []
         return [f"its endorsement key {digest[:16]}… is on no list of a TPM maker that was taken in (step 1)"]
 
     @staticmethod

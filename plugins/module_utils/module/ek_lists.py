@@ -17,8 +17,9 @@ NO_LIST = (
 )
 OTHER_LIST = (
     "Of the {} devices held against the lists none is on one: they are hardly all strangers, and more likely came with "
-    "another list. Take in the one of their delivery, as tpmfleet_ek_list with ek_intake (step 1), and run again. If "
-    "that was done, tpmfleet_ledger names another ledger than then. If there is no other list, pull them."
+    "another list. Take in the one of their delivery, as tpmfleet_ek_list with ek_intake (step 1), and run again. Have "
+    "it from their maker: one that was in the box with them is the word of whoever filled the box. If it was taken in, "
+    "tpmfleet_ledger names another ledger than then. If there is no other list, pull them all."
 )
 
 
@@ -29,5 +30,6 @@ def without_list(step: Step, ledger: str) -> dict[str, Any]:
     elif step.unlisted():
         said = {"msg": OTHER_LIST.format(step.unlisted())}
     else:
-        return {"without_list": False}
-    return {"without_list": True, **said, **failure(SETUP, variable="tpmfleet_ek_list")}
+        return {"without_list": False, "unlisted": 0}
+    told = {"without_list": True, "unlisted": step.unlisted()}
+    return {**told, **said, **failure(SETUP, variable="tpmfleet_ek_list")}

@@ -50,6 +50,7 @@ def answer_challenge(
     storage_root_key: bytes | None = None,
     endorsement_auths: Sequence[bytes] = (),
     sealed_auths: Challenge | None = None,
+    replacing: bool = False,
     check_mode: bool = False,
 ) -> dict[str, Any]:
     """What the module returns: the answer to *challenge*, which was made for the two keys, each a TPM2B_PUBLIC.
@@ -58,7 +59,7 @@ def answer_challenge(
     key is the persistent one, else it is made for this from its template. Without a *storage_root_key* the challenge is
     bound to the known object. The storage root key has to be persistent; in *check_mode* it is made too, as the claim
     that was only planned would have done, and None is the answer where that would take the owner's authorization.
-    *endorsement_auths* and *sealed_auths* are as of :func:`open_sealed`.
+    *endorsement_auths*, *sealed_auths* and *replacing* are as of :func:`open_sealed`.
     :class:`TpmError` where this TPM is not the one that the challenge is for.
     """
     properties = read_properties(esys)
@@ -66,7 +67,7 @@ def answer_challenge(
     with _bound_to(esys, properties, storage_root_key, makes=check_mode) as bound:
         if bound is not None:
             auths = _authorizations(esys, properties, endorsement_auths, sealed_auths)
-            key = _endorsement_key(esys, properties, endorsement_key, auths)
+            key = _endorsement_key(esys, properties, endorsement_key, auths, replacing=replacing)
             opened = _open(esys, properties, challenge, key, bound, auths)
             answer = opened.answer.hex()
     return {"changed": False, "answer": answer, "in_lockout": properties.in_lockout}

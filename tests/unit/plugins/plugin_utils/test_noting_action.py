@@ -144,6 +144,13 @@ def test_one_that_may_be_another_units_is_left_and_that_is_said_first(failing, r
     assert status_of(run_module, service) == {"unit-0": "enabled"}
 
 
+def test_one_in_another_dps_is_not_forgotten(failing):
+    said, entries = failing({**made(), "dps_id_scope": "0neOTHER"}, made(), enrolled=False)
+    words = "look after its enrollment unit-0 in the DPS of the ID scope 0neOTHER first, where this run does not look."
+    assert said == [{"first": words}, {}]
+    assert entries[0]["record"]["failed"]["enrollment"] == "not seen"
+
+
 def test_where_the_station_may_not_that_is_said_first(failing, service):
     nobody = {**service, "connection_string": "HostName=x.example;SharedAccessKeyName=a"}
     [said], [entry] = failing(made(), service=nobody)
