@@ -14,6 +14,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import ipaddress
 import math
 import os
 import re
@@ -37,7 +38,10 @@ RENEW_SECONDS = 300
 # Later than any true expiry in seconds: one stock SDK writes milliseconds.
 _MILLISECONDS_FROM = 10**11
 
-_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+# Names as a name server takes them (RFC 1035, 2.3.4), since what is no label ends in an error of the libraries.
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(rf"({_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])(?::([0-9]{{1,5}}))?")
+_LONGEST_NAME, _PORTS = 253, range(1, 65536)
 _PARTS = ("HostName", "SharedAccessKeyName", "SharedAccessKey", "SharedAccessSignature")
 _FOREIGN_PARTS = ("DeviceId", "ModuleId", "GatewayHostName")
 
@@ -323,7 +327,7 @@ def _checked_host(host: str, where: str, option: str) -> str:
         raise DpsError(
             f"{where} is a URL.", hint="Give the host name alone, with :port where it is not 443.", option=option
         )
-    if not _HOST.fullmatch(host):
+    if not _is_host(host):
         raise DpsError(
             f"{where} is not a host name.", hint="It looks like NAME.azure-devices-provisioning.net.", option=option
         )
@@ -334,6 +338,19 @@ def _checked_host(host: str, where: str, option: str) -> str:
             option=option,
         )
     return host
+
+
+def _is_host(text: str) -> bool:
+    """Whether *text* is a name or address that can be called, with a port or without."""
+    found = _HOST.fullmatch(text)
+    if found is None or len(found[1]) > _LONGEST_NAME or int(found[2] or 443) not in _PORTS:
+        return False
+    if found[1].startswith("["):
+        try:
+            ipaddress.IPv6Address(found[1][1:-1])
+        except ValueError:
+            return False
+    return True
 
 
 def token_fields(token: str) -> dict[str, str]:

@@ -103,6 +103,11 @@ def is_certificate_fault(error: Exception) -> bool:
     return "CERTIFICATE_VERIFY_FAILED" in str(error) or "CertificateError" in str(error)
 
 
+def is_address_fault(error: Exception) -> bool:
+    """Whether an address is none, such as that of a proxy, so that nobody was called and no waiting mends it."""
+    return any(type(one).__name__ in ("LocationParseError", "LocationValueError") for one in _layers(error))
+
+
 def is_name_fault(error: Exception) -> bool:
     """Whether a connection failed because nobody knows the host's name, which waiting does not mend.
 

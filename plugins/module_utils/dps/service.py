@@ -29,7 +29,7 @@ from . import answers
 from .answers import Unfit
 from .credentials import Access
 from .enrollment import normal, same_document
-from .errors import DpsError, innermost, is_certificate_fault, is_name_fault
+from .errors import DpsError, innermost, is_address_fault, is_certificate_fault, is_name_fault
 from .pacing import Pacer
 
 try:
@@ -303,7 +303,7 @@ class Service:
             except ServiceRequestError as error:
                 # Nothing was sent, so nothing was done.
                 failure = self._unreachable(what, error, uncertain)
-                if is_certificate_fault(error):
+                if is_certificate_fault(error) or is_address_fault(error):
                     raise failure from None
                 is_unknown = self._is_unknown and is_name_fault(error)
             except AzureError as error:
@@ -373,7 +373,7 @@ class Service:
             f"Could not {what}: no answer from {self.host} within {self._timeout:g} s ({innermost(error)}).",
             hint="Check the host name, the network and the proxy; what was done so far stands, so run again.",
             uncertain=uncertain,
-            passing=True,
+            passing=not is_address_fault(error),
         )
 
 

@@ -22,14 +22,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 try:
-    from azure.core.exceptions import ServiceResponseError
+    from azure.core.exceptions import ServiceRequestError, ServiceResponseError
     from azure.core.pipeline.transport import RequestsTransport
     from requests import RequestException, Session
     from requests.adapters import HTTPAdapter
     from requests.utils import DEFAULT_CA_BUNDLE_PATH
     from urllib3.connection import HTTPSConnection
     from urllib3.connectionpool import HTTPSConnectionPool
-    from urllib3.exceptions import HTTPError
+    from urllib3.exceptions import HTTPError, LocationValueError
     from urllib3.util.ssl_ import create_urllib3_context
 except ImportError:
     # Said by who imports this: see AZURE_CORE_IMPORT_ERROR in service.py. Here it only has to be a module.
@@ -214,6 +214,9 @@ class BoundedTransport(RequestsTransport):
             if hasattr(answer, "read"):
                 answer.read()
             return answer
+        except LocationValueError as error:
+            # Of an address that is none, such as a proxy's. The layers between let it through as it is.
+            raise ServiceRequestError(error, error=error) from None
         finally:
             _allowance.until = _allowance.room = math.inf
 

@@ -27,7 +27,9 @@ def fields_of(token: str) -> dict[str, str]:
     return dict(part.split("=", 1) for part in token.split(" ", 1)[1].split("&"))
 
 
-@pytest.mark.parametrize("host", [HOST, f"{HOST}:8443", "localhost:1", "[::1]:8443"])
+@pytest.mark.parametrize(
+    "host", [HOST, f"{HOST}:8443", "localhost:1", "[::1]:8443", f"{HOST}:65535", f"{'a' * 63}.example", "192.0.2.1"]
+)
 def test_a_connection_string_signs_for_its_host(host):
     access = credentials.parse_connection_string(STRING.replace(HOST, host))
     fields = fields_of(access.authorization())
@@ -73,6 +75,34 @@ def test_a_wrong_connection_string_is_told_by_its_part_and_not_shown(text, told)
 
 def token(expiry: int, host: str = HOST) -> str:
     return credentials.sign(host, "maker", b"k" * 32, expiry)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "fleet..azure-devices-provisioning.net",
+        f"{HOST}.",
+        "fleet.-x.example",
+        f"{'a' * 64}.example",
+        ".".join(["a" * 50] * 5),
+        f"{HOST}:65536",
+        f"{HOST}:0",
+        "[::1::1]",
+        "[1.2.3.4]",
+    ],
+)
+def test_a_host_that_no_library_could_call_is_refused_wherever_it_is_said(host):
+    given = token(9_999_999_999, host)
+    for option, options, where in (
+        ("connection_string", {"connection_string": STRING.replace(HOST, host)}, "HostName of the connection string"),
+        ("host", {"host": host}, "host"),
+        ("host", {"host": host, "sas_token": token(9_999_999_999)}, "host"),
+        ("sas_token", {"sas_token": given}, "sr (the host) of sas_token"),
+    ):
+        with pytest.raises(DpsError) as caught:
+            credentials.access_from(options)
+        assert str(caught.value).startswith(f"{where} is not a host name. It looks like NAME."), caught.value
+        assert caught.value.option == option
 
 
 def test_a_handed_over_token_names_its_host_and_is_used_as_it_is():

@@ -293,6 +293,21 @@ def test_a_proxys_name_is_not_the_services(open_with, name_server, slept, monkey
     assert error.option is None
 
 
+@pytest.mark.parametrize(
+    ("host", "proxy"), [("dps.example", "http://proxy..example:3128"), (f"{'a' * 64}.example", None)]
+)
+def test_an_address_that_no_library_can_call_is_told_at_once(open_with, slept, monkeypatch, host, proxy):
+    service = open_with(credentials.SharedAccessKey(host, "p", b"k"))
+    with monkeypatch.context() as patched:
+        if proxy:
+            patched.setenv("HTTPS_PROXY", proxy)
+        error = refused(service.enrollment, "unit-1")
+    assert slept == [] and not error.passing and not error.uncertain
+    assert f"no answer from {host} within" in str(error) and "Check the host name, the network and the proxy" in str(
+        error
+    )
+
+
 def test_a_name_that_nobody_knows_is_found_in_what_each_library_makes_of_it():
     def of_an_older_urllib3():
         try:
