@@ -31,8 +31,10 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.choices import 
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.compiled_once import templar
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.identities import (
     addresses_of_several,
+    has_ways_to_be_made,
     names_of_several,
     names_that_are_no_text,
+    tctis_to_be_made,
 )
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.made import why_unmade
 from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.quoting import without_quotation
@@ -73,7 +75,7 @@ class ActionModule(ActionBase):
             wrong += [*wrong_ledgers(batch), *names_that_are_no_text(batch), *names_of_several(batch)]
             # An audit writes nothing on a device, and looks at whatever is where it was last.
             if takes_root(role.name, roles) and role.name != "warehouse_audit":
-                wrong += self._one_machine(batch, task_vars or {})
+                wrong += self._one_machine(batch)
             if calls_the_service(roles):
                 wrong += self._of_hosts(wrong_connection_strings, CONNECTION_STRINGS, batch, task_vars or {})
                 wrong += self._of_hosts(missing_files, CA_FILES, batch, task_vars or {})
@@ -202,21 +204,35 @@ class ActionModule(ActionBase):
         told = {(name, f"{role.name}: {fault}{for_whom(hosts, batch)}.") for (name, fault), hosts in of_hosts.items()}
         return wrong + sorted(told)
 
-    def _one_machine(self, batch: dict[str, dict[str, Any]], task_vars: dict[str, Any]) -> list[tuple[str, str]]:
+    def _one_machine(self, batch: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
         """One sentence for all hosts of *batch* that are one machine, without those that are lost and not come to."""
-        said = self._values(_LOST, batch, task_vars).values()
-        lost = {host for of_hosts in said for host, value in of_hosts.items() if boolean(value, strict=False)}
-        reached = {host: own for host, own in batch.items() if host not in lost}
         connection = self._task.connection
-        if not addresses_of_several(reached, connection):
+        if has_ways_to_be_made(self._task) or not addresses_of_several(batch, connection):
             return []
-        # What the play says of the way to a host counts too, and costs much to ask for each of a rack. What roles make
-        # of it by their defaults is left out.
-        names = ("ansible_", "tpmfleet_")
-        for host, own in reached.items():
-            said = {name: value for name, value in self._seen_by(host).items() if name.startswith(names)}
-            reached[host] = {**own, **said}
+        # What the play says of the way to a host counts too, and of who is lost, and costs much to ask for each of a
+        # rack. What roles make of it by their defaults is left out, which is the same for all.
+        names, tctis = ("ansible_", "tpmfleet_"), tctis_to_be_made(self._task)
+        reached = {}
+        for host, own in batch.items():
+            seen = self._seen_by(host)
+            if not self._is_lost(seen):
+                said = {name: value for name, value in seen.items() if name.startswith(names) or name in tctis}
+                reached[host] = {**own, **said}
         return addresses_of_several(reached, connection)
+
+    def _is_lost(self, seen: dict[str, Any]) -> bool:
+        """Whether a host that has the variables *seen* is not come to; so is one of which that cannot be told here.
+
+        The role's default is made of what the host itself has, and not of what another one has.
+        """
+        for name in _LOST:
+            try:
+                if boolean(templar(self._loader, seen).template(seen.get(name)), strict=False):
+                    return True
+            except Exception:
+                # Its own task tells why.
+                return True
+        return False
 
     def _without_root(self, step: str, roles: set[str], batch: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
         """One sentence for all hosts that *step* would come to without the root that it takes."""

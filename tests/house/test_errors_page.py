@@ -60,6 +60,7 @@ PARTS = {
         "AttributeError",
         "ConnectionAbortedError",
         "RuntimeError",
+        "ServiceRequestError",
         "ServiceResponseError",
     ),
     *("SystemExit", "TimeoutError", "ValueError", "_LeftAloneError"),

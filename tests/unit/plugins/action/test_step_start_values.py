@@ -47,9 +47,10 @@ STEP = ROLES / "software_install"
 def play(tmp_path):
     """Runs a step over three units that do not exist; (what was printed, the summary)."""
 
-    def run(playbook, *arguments, environment=None, of_unit1=None, **of_unit2):
+    def run(playbook, *arguments, environment=None, of_unit1=None, of_unit3=None, **of_unit2):
         units = {f"unit{number}": {"ansible_host": f"192.0.2.{number}"} for number in (1, 2, 3)}
         units["unit1"].update(of_unit1 or {})
+        units["unit3"].update(of_unit3 or {})
         units["unit2"].update(of_unit2)
         (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"devices": {"hosts": units}}))
         done = subprocess.run(
@@ -502,6 +503,7 @@ def test_two_units_that_are_called_alike_or_are_one_machine_are_named_before_one
     printed, summary = play("software_install", of_unit1={"tpmfleet_serial_number": "TF-1"}, **of_unit2)
     (mend,) = summary["mend"]
     assert mend["variable"] == variable and words in mend["reason"], printed
+    assert "go on without them: --limit '!unit1,!unit2'. Nothing" in mend["reason"]
     assert mend["reason"].endswith("Nothing was changed. (errors.md#called-alike)")
     assert summary["pull"] == [] and summary["held_up"] == ["unit1", "unit2", "unit3"]
     assert printed.count("fatal: ") == 1 and "Read the device" not in printed
@@ -522,8 +524,12 @@ def test_every_name_that_two_have_is_told_with_them_and_some_of_many():
     assert "'c' for u2, u7; and 2 more such values, and each" in words
     ((_name, words),) = told(serial, "k" * 64, "k" * 64)
     assert "is a value that is not shown (it may be secret) for u0, u1" in words
+    assert words.endswith("--limit '!u0,!u1'.")
     ((_name, words),) = told(serial, *["TF"] * 8)
     assert "is 'TF' for u0, u1, u2, u3, u4 and 3 more, and" in words
+    assert words.endswith(" or go on without them: --limit '!u0,!u1,!u2,!u3,!u4' and so on for 3 more.")
+    ((_name, words),) = told(serial, *"abxab")
+    assert words.endswith("not for a group, or go on without them: --limit '!u0,!u3,!u1,!u4'.")
 
 
 AT_ONE = {"ansible_host": "192.0.2.1", "ansible_port": 22}
@@ -543,6 +549,9 @@ AT_ONE = {"ansible_host": "192.0.2.1", "ansible_port": 22}
         # Racks with the same addresses behind gateways of their own.
         (AT_ONE, {**AT_ONE, "ansible_ssh_common_args": "-J gateway2"}, False),
         (AT_ONE, {**AT_ONE, "ansible_user": "unit2"}, False),
+        ({**AT_ONE, "ansible_ssh_private_key_file": "/1"}, {**AT_ONE, "ansible_ssh_private_key_file": "/2"}, False),
+        ({**AT_ONE, "ansible_private_key_file": "/1"}, {**AT_ONE, "ansible_private_key_file": "/2"}, False),
+        ({**AT_ONE, "ansible_private_key_file": "/1"}, {**AT_ONE, "ansible_private_key_file": "/1"}, True),
         ({**AT_ONE, "ansible_ssh_host": "192.0.2.9"}, AT_ONE, False),
         # What cannot be told here.
         ({**AT_ONE, "ansible_host": "{{ x }}"}, {**AT_ONE, "ansible_host": "{{ x }}"}, False),
@@ -563,28 +572,72 @@ def test_an_address_writes_nothing_on_the_terminal():
     assert "several devices, a\\x1b[2Jb for u1, u2. Give" in words
 
 
+# Something else is wrong, so that no unit is waited for.
+WRONG = ("-e", "tpmfleet_tpm_timeout=-5")
+
+
 @pytest.mark.parametrize(
     ("playbook", "arguments", "of_unit2"),
     [
         ("warehouse_audit", (), {}),
         ("decommission", ("-e", "tpmfleet_decommission_lost=true"), {}),
+        ("decommission", ("-e", "decommission_lost=true"), {}),
         ("decommission", (), {"tpmfleet_decommission_lost": True}),
-        ("own.yml", (), {}),
+        ("decommission", (), {"tpmfleet_decommission_lost": "{{ inventory_hostname == 'unit2' }}"}),
+        ("decommission", (), {"decommission_lost": "yes"}),
+        # Its own task tells why that cannot be made.
+        ("decommission", (), {"tpmfleet_decommission_lost": "{{ nobody }}"}),
     ],
 )
-def test_who_is_not_come_to_or_otherwise_than_the_inventory_says_may_share_an_address(
-    play, tmp_path, playbook, arguments, of_unit2
-):
-    """An audit changes no device; a unit that is lost has left its address to another; a play may know the way."""
-    own = yaml.safe_load((COLLECTION / "playbooks" / "software_install.yml").read_text())
-    for one in own:
-        one["vars"] = {**one.get("vars", {}), "ansible_port": "{{ 1 + (inventory_hostname[-1] | int) }}"}
-    (tmp_path / "own.yml").write_text(yaml.safe_dump(own))
-    # Something else is wrong, so that no unit is waited for.
-    wrong = ("-e", "tpmfleet_tpm_timeout=-5", *arguments)
-    _printed, summary = play(playbook, *wrong, ansible_host="192.0.2.1", **of_unit2)
+def test_who_is_not_come_to_may_share_an_address(play, playbook, arguments, of_unit2):
+    """An audit changes no device; a unit that is lost has left its address to another."""
+    _printed, summary = play(playbook, *WRONG, *arguments, ansible_host="192.0.2.1", **of_unit2)
     (mend,) = summary["mend"]
     assert "tpmfleet_tpm_timeout is" in mend["reason"] and "ansible_host" not in mend["reason"], mend
+
+
+@pytest.mark.parametrize("lost", ["unit1", "unit2", "unit3"])
+@pytest.mark.parametrize("said", [True, "{{ inventory_hostname in gone }}"])
+def test_who_is_lost_is_asked_of_each_unit_whoever_is_the_first(play, lost, said):
+    units = {f"unit{number}": {"ansible_host": "192.0.2.9", "gone": [lost]} for number in (1, 2, 3)}
+    for name, own in units.items():
+        # By each of them, or by the one that it is true of.
+        own.update({"tpmfleet_decommission_lost": said} if name == lost or isinstance(said, str) else {})
+    one, two, three = units.values()
+    _printed, summary = play("decommission", *WRONG, of_unit1=one, of_unit3=three, **two)
+    (mend,) = summary["mend"]
+    others = ", ".join(name for name in units if name != lost)
+    assert f"several devices, 192.0.2.9 for {others}. Give" in mend["reason"], mend
+
+
+OF_EACH = "{{ 2200 + (inventory_hostname[-1] | int) }}"
+
+
+@pytest.mark.parametrize(
+    ("of_play", "of_role"),
+    [
+        ({"vars": {"ansible_port": OF_EACH}}, {}),
+        ({"port": OF_EACH}, {}),
+        # A gateway that knows by the user to whom one wants.
+        ({"remote_user": "u{{ inventory_hostname[-1] }}"}, {}),
+        ({}, {"remote_user": "u{{ inventory_hostname[-1] }}"}),
+        ({"connection": "{{ 'ssh' if inventory_hostname == 'unit1' else 'local' }}"}, {}),
+        ({"vars": dict.fromkeys(("endorsement_key_tcti", "ownership_tcti"), f"swtpm:port={OF_EACH}")}, {}),
+        ({}, {"vars": {"endorsement_key_tcti": f"swtpm:port={OF_EACH}"}}),
+        # None of this leads anywhere else.
+        ({"vars": {"endorsement_key_tcti": "device:/dev/tpm0"}, "port": 2200, "remote_user": "root"}, None),
+    ],
+)
+def test_a_play_may_know_another_way_to_each_unit(play, tmp_path, of_play, of_role):
+    steps = yaml.safe_load((COLLECTION / "playbooks" / "software_install.yml").read_text())
+    for one in steps:
+        one.update({**of_play, "vars": {**one.get("vars", {}), **of_play.get("vars", {})}})
+        one["tasks"][0].update(of_role or {})
+    (tmp_path / "own.yml").write_text(yaml.safe_dump(steps))
+    _printed, summary = play("own.yml", *WRONG, ansible_host="192.0.2.1")
+    (mend,) = summary["mend"]
+    assert "tpmfleet_tpm_timeout is" in mend["reason"]
+    assert ("192.0.2.1 for unit1, unit2. Give" in mend["reason"]) == (of_role is None), mend
 
 
 @pytest.mark.parametrize("step", ["tpm_install", "reprovision", "replace_tpm", "decommission"])
