@@ -65,6 +65,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         r"has no registration ID yet: its label",
         r"nothing is known of it",
     ),
+    "no-registration-id": (r"the ledger has no registration ID of it",),
     "serial-number-not-text": (r"which is no text; write it in quotes",),
     "record-damaged": (
         r"what is said of it is no record",
