@@ -26,6 +26,7 @@ OTHERS = {
     "ansible_become",
     "ansible_become_password",
     "ansible_host",
+    "ansible_port",
     "https_proxy",
     "inject_facts_as_vars",
     "lock_timeout",
