@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import yaml
@@ -34,6 +36,13 @@ def test_continuous_integration_runs_them():
     jobs = yaml.safe_load((COLLECTION / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
     assert jobs["core"]["strategy"]["matrix"]["core"] == told()
     assert jobs["test"]["steps"][-1]["run"] == ".ci/run"
+
+
+def test_no_later_python_is_needed_than_the_oldest_of_them_needs():
+    """3.10, which is nowhere at hand to run it: seen by the features that are used."""
+    vermin = [Path(sys.executable).with_name("vermin"), "--target=3.10-", "--violations", "--no-tips"]
+    looked = subprocess.run([*vermin, COLLECTION / "plugins"], stdout=subprocess.PIPE, text=True, check=False)
+    assert looked.returncode == 0, looked.stdout
 
 
 def test_ansible_refuses_older_ones():
