@@ -44,19 +44,25 @@ class Relay:
         listening = [_listening((ports or {}).get(server, server if network else 0), network) for server in self.bytes]
         self._servers: list[asyncio.Server] = []
         self._open: set[asyncio.StreamWriter] = set()
+        self._is_silent, self._ended = False, asyncio.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._serve(listening), self._loop).result(60)
 
+    def fall_silent(self) -> None:
+        """Nothing passes any more, and neither end is told, as where the other one lost its power."""
+        self._is_silent = True
+
     def end(self) -> None:
-        """Nothing passes any more."""
+        """The connections are ended."""
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
     async def _close(self) -> None:
+        self._ended.set()
         for server in self._servers:
             server.close()
         while self._open:
@@ -81,6 +87,9 @@ class Relay:
                         self.bytes[server] += len(data)
                         self.turns[server] += asks and answered
                         answered = not asks
+                        if self._is_silent:
+                            await self._ended.wait()
+                            return
                         if self._one_way_seconds:
                             await asyncio.sleep(self._one_way_seconds)
                         sink.write(data)

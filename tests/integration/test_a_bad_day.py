@@ -9,9 +9,15 @@ The tests stand in the order of the day and share its rack.
 
 from __future__ import annotations
 
+import configparser
 import json
+import re
+import threading
+import time
+from pathlib import Path
 
 import pytest
+from ansible_collections.tpmfleet.azure_dps.tests.relay import Relay
 
 GOOD, UNPLUGGED = "rack1-slot01", "rack1-slot09"
 STRANGER, LOCKED_OUT, SILENT, GONE = (f"rack1-slot0{number}" for number in (2, 3, 4, 5))
@@ -105,3 +111,38 @@ def test_what_is_mended_passes_the_next_run(day):
     assert seen[GOOD] == before
     assert all(one.assigned and one.owned and one.enrolled for one in seen.values())
     assert day.play("site").changed == 0
+
+
+def test_a_unit_that_loses_its_power_in_the_middle_is_noticed_by_its_connection(day, make_station, tmp_path):
+    """Neither end of a connection is told. With the settings of ansible.cfg, in which fifteen seconds are one here."""
+    settings = configparser.ConfigParser()
+    settings.read(Path(__file__).parents[2] / "ansible.cfg")
+    ssh_args = settings["ssh_connection"]["ssh_args"].replace("ServerAliveInterval=15", "ServerAliveInterval=1")
+    described = json.loads((day.rack.directory / "rack.json").read_text())["devices"]
+    unit = next(one for one in described if one["name"] == GOOD)
+    relay = Relay([unit["ssh"]["port"]])
+    known = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
+    port = relay.standing_for[unit["ssh"]["port"]]
+    station = make_station(tmp_path, unit, ansible_host="127.0.0.1", ansible_port=port, ansible_ssh_common_args=known)
+    begun = day.rack.device(GOOD).files / "root/begun"
+
+    def lose_power():
+        until = time.monotonic() + 60
+        while not begun.exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        relay.fall_silent()
+        lost.append(time.monotonic())
+
+    lost: list[float] = []
+    losing = threading.Thread(target=lose_power)
+    losing.start()
+    work = {"ansible.builtin.shell": "touch /root/begun && exec sleep 600"}
+    try:
+        printed = station.play([work], succeeds=False, ANSIBLE_SSH_ARGS=ssh_args)
+    finally:
+        losing.join()
+        relay.end()
+    assert begun.exists() and re.search(rf"{GOOD} +: .*unreachable=1", printed), printed
+    assert "Is it switched on and on the network?" in printed
+    # Without these settings it would be as long as the work takes.
+    assert time.monotonic() - lost[0] < 60
