@@ -20,6 +20,9 @@ from ansible_collections.tpmfleet.azure_dps.plugins.plugin_utils.unproven_enroll
     disabled,
 )
 
+# The modules that find such units; others are led to the same action.
+_FIND_THEM = ("device_records", "work_report_import")
+
 
 class DisablingAction(EventsAction):
     """The module; of each unit in ``unproven`` is said what became of its enrollment, by the option ``service``."""
@@ -30,7 +33,7 @@ class DisablingAction(EventsAction):
     def run(self, tmp=None, task_vars=None):
         """Runs the task; a part of ``service`` that is empty is one that was left out, as roles give them."""
         service = self._task.args.get("service")
-        if isinstance(service, Mapping):
+        if isinstance(service, Mapping) and self.module in _FIND_THEM:
             service = {name: value for name, value in service.items() if value}
             self._task.args = {**self._task.args, "service": service}
         return super().run(tmp, task_vars)
@@ -39,8 +42,8 @@ class DisablingAction(EventsAction):
         """The result of the module."""
         given = self._task.args
         service = given.get("service")
-        if service is not None and not isinstance(service, Mapping):
-            # Which the module refuses.
+        if self.module not in _FIND_THEM or not isinstance(service, Mapping | None):
+            # What is no mapping the module refuses.
             return super().work(tmp, task_vars)
         # The module has no use for a right at the service, and looks whether its parts are called right.
         self._task.args = {**given, "service": dict.fromkeys(service)} if service is not None else dict(given)
