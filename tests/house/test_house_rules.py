@@ -83,8 +83,8 @@ def sanity_home(tmp_path_factory):
     cache = home / ".ansible" / "test" / "cache"
     cache.mkdir(parents=True)
     runner = Path(pip.__file__).with_name("__pip-runner__.py")
-    # By the release of ansible-core: 2.17, and later ones.
-    for name in ("get_pip_23_1_2.py", "get_pip_24_2.py"):
+    # Releases of ansible-core ask for another one each.
+    for name in ("get_pip_23_1_2.py", "get_pip_24_2.py", "get_pip_25_2.py"):
         (cache / name).write_text(BOOTSTRAP.format(runner=str(runner), made=str(home / "pip")))
     sections: dict[str, dict[str, str]] = {}
     for setting in run("pip", "config", "list").splitlines():
