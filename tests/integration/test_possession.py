@@ -123,20 +123,24 @@ def primary_keys(tcti: str, *, persist: bool) -> tuple[str, str]:
     from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import templates
     from tpm2_pytss import ESAPI
     from tpm2_pytss.constants import ESYS_TR
+
+    with ESAPI(tcti) as esys:
+        return (
+            primary_key(esys, templates.ek_template(), ESYS_TR.ENDORSEMENT, templates.EK_HANDLE if persist else None),
+            primary_key(esys, templates.srk_template(), ESYS_TR.OWNER, templates.SRK_HANDLE if persist else None),
+        )
+
+
+def primary_key(esys, template, hierarchy, persistent: int | None) -> str:
+    """The key of *template*, in base64, left at the handle *persistent* where there is one."""
+    from tpm2_pytss.constants import ESYS_TR
     from tpm2_pytss.types import TPM2B_SENSITIVE_CREATE
 
-    keys = []
-    with ESAPI(tcti) as esys:
-        for template, hierarchy, persistent in (
-            (templates.ek_template(), ESYS_TR.ENDORSEMENT, templates.EK_HANDLE),
-            (templates.srk_template(), ESYS_TR.OWNER, templates.SRK_HANDLE),
-        ):
-            handle, public, *_rest = esys.create_primary(TPM2B_SENSITIVE_CREATE(), template, hierarchy)
-            if persist:
-                esys.evict_control(ESYS_TR.OWNER, handle, persistent)
-            esys.flush_context(handle)
-            keys.append(base64.b64encode(public.marshal()).decode())
-    return keys[0], keys[1]
+    handle, public, *_rest = esys.create_primary(TPM2B_SENSITIVE_CREATE(), template, hierarchy)
+    if persistent is not None:
+        esys.evict_control(ESYS_TR.OWNER, handle, persistent)
+    esys.flush_context(handle)
+    return base64.b64encode(public.marshal()).decode()
 
 
 def persist_endorsement_key(tcti: str, template: str) -> None:
@@ -144,15 +148,10 @@ def persist_endorsement_key(tcti: str, template: str) -> None:
     from ansible_collections.tpmfleet.azure_dps.plugins.module_utils.tpm import templates
     from tpm2_pytss import ESAPI
     from tpm2_pytss.constants import ESYS_TR
-    from tpm2_pytss.types import TPM2B_SENSITIVE_CREATE
 
     subprocess.run(["tpm2_evictcontrol", "-T", tcti, "-c", hex(templates.EK_HANDLE)], capture_output=True, check=False)
     with ESAPI(tcti) as esys:
-        handle, *_rest = esys.create_primary(
-            TPM2B_SENSITIVE_CREATE(), templates.ek_template(template), ESYS_TR.ENDORSEMENT
-        )
-        esys.evict_control(ESYS_TR.OWNER, handle, templates.EK_HANDLE)
-        esys.flush_context(handle)
+        primary_key(esys, templates.ek_template(template), ESYS_TR.ENDORSEMENT, templates.EK_HANDLE)
 
 
 @pytest.fixture(autouse=True)

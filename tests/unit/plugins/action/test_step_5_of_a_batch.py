@@ -8,16 +8,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
-ANSIBLE_PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 CLAIMED, GENUINE, SILENT = "slot01", "slot02", "slot03"
 
 
@@ -44,7 +38,7 @@ def ledger(dps, run_module, register, make_ek, tmp_path):
 
 
 @pytest.fixture
-def step(dps, ledger, tmp_path):
+def step(dps, ledger, run_step, tmp_path):
     """Runs the step over some units; (what was printed, the summary)."""
 
     def run(*units, **variables):
@@ -54,16 +48,7 @@ def step(dps, ledger, tmp_path):
             tpmfleet_dps_connection_string=dps.where["connection_string"], tpmfleet_dps_ca_file=dps.where["ca_file"]
         )
         (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"devices": {"hosts": hosts, "vars": said}}))
-        done = subprocess.run(
-            [str(ANSIBLE_PLAYBOOK), "-i", "hosts.yml", "tpmfleet.azure_dps.field_activation"],
-            cwd=tmp_path,
-            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "TPMFLEET_SUMMARY_FILE": "summary.json"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        return done.stdout, json.loads((tmp_path / "summary.json").read_text())
+        return run_step("tpmfleet.azure_dps.field_activation")
 
     return run
 

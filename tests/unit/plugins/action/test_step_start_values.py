@@ -44,7 +44,7 @@ STEP = ROLES / "software_install"
 
 
 @pytest.fixture
-def play(tmp_path):
+def play(run_step, tmp_path):
     """Runs a step over three units that do not exist; (what was printed, the summary)."""
 
     def run(playbook, *arguments, environment=None, of_unit1=None, of_unit3=None, **of_unit2):
@@ -53,18 +53,11 @@ def play(tmp_path):
         units["unit3"].update(of_unit3 or {})
         units["unit2"].update(of_unit2)
         (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"devices": {"hosts": units}}))
-        done = subprocess.run(
-            [str(ANSIBLE_PLAYBOOK), "-i", "hosts.yml"]
-            + [playbook if playbook.endswith(".yml") else f"tpmfleet.azure_dps.{playbook}"]
-            + ["-e", f"tpmfleet_ledger={tmp_path}/ledger", "-e", "tpmfleet_dps_id_scope=0ne00000000", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "TPMFLEET_SUMMARY_FILE": "summary.json", **(environment or {})},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
+        return run_step(
+            playbook if playbook.endswith(".yml") else f"tpmfleet.azure_dps.{playbook}",
+            *("-e", f"tpmfleet_ledger={tmp_path}/ledger", "-e", "tpmfleet_dps_id_scope=0ne00000000", *arguments),
+            **(environment or {}),
         )
-        return done.stdout, json.loads((tmp_path / "summary.json").read_text())
 
     return run
 
